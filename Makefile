@@ -1,0 +1,30 @@
+# make demo and make test set everything up by themselves; Python >= 3.10, pip and make are all they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint bench docs clean
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: $(INSTALLED)        ## fine-tune a small model with the monitor attached and write the report
+	$(BIN)/layerscope demo $(ARGS)
+
+test: $(INSTALLED)        ## the whole suite, with coverage
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term $(ARGS)
+
+lint: $(INSTALLED)        ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)       ## measure speed and overhead; see benchmarks/README.md
+	for file in benchmarks/bench_*.py benchmarks/similarity.py benchmarks/extraction.py benchmarks/overhead.py; do \
+		if [ -f $$file ]; then $(BIN)/python $$file || exit 1; fi; done
+
+clean:                    ## remove what make created, never what a run wrote
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
