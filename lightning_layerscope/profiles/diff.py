@@ -1,0 +1,155 @@
+"""Two profiles, compared layer by layer, or over relative depth where their models differ in depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from lightning_layerscope.profiles.curves import Floats, mean_curve
+
+if TYPE_CHECKING:
+    from lightning_layerscope.profiles.profile import LayerProfile
+
+
+@dataclass(frozen=True)
+class ProfileDiff:
+    """The second profile minus the first.
+
+    Attributes:
+        frame: rows ``layer, depth, task, cluster, first, second, delta, low, high, reason``. ``depth`` is layer / number
+            of layers; ``layer`` is the first profile's, or -1 where the points are the second's depths. ``low`` and
+            ``high`` combine both intervals as if independent: wide where both saw the same examples, as here they did.
+        measure: what was compared.
+        by_depth: whether the comparison is over relative depth.
+        meta: of both profiles, under ``first`` and ``second``.
+    """
+
+    frame: pd.DataFrame
+    measure: str
+    by_depth: bool
+    meta: dict[str, Any]
+
+    def matrix(self, column: str = "delta") -> Floats:
+        """One column as ``(tasks, points)``, tasks in the profiles' order, points by increasing depth."""
+        tasks = self.meta["first"]["tasks"]
+        return np.asarray(self.frame[column].to_numpy(), dtype=np.float64).reshape(len(tasks), -1)
+
+    def mean_curve(self, confidence: float = 0.9) -> pd.DataFrame:
+        """Mean difference per point, t interval over tasks: columns ``layer, value, low, high, tasks, depth``."""
+        points = len(self.frame) // len(self.meta["first"]["tasks"])
+        curve = mean_curve(self.matrix(), self.frame["layer"].iloc[:points].tolist(), confidence)
+        curve["depth"] = self.frame["depth"].to_numpy()[:points]
+        return curve
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A copy of the rows."""
+        rows: pd.DataFrame = self.frame.copy()
+        return rows
+
+    def describe(self) -> str:
+        """One sentence: where the mean difference is largest, with its interval."""
+        curve = self.mean_curve()
+        if curve["value"].isna().all():
+            return f"No difference in {self.measure} can be given: it is undefined everywhere."
+        top = curve.iloc[int(np.nanargmax(curve["value"].abs().to_numpy()))]
+        where = f"depth {top['depth']:.2f}" if self.by_depth else f"layer {int(top['layer'])}"
+        return (
+            f"Mean over {int(top['tasks'])} tasks of the difference in {self.measure} is largest at {where}: "
+            f"{top['value']:+.3f} (90 % interval over tasks {top['low']:+.3f} to {top['high']:+.3f})."
+        )
+
+
+def diff_profiles(
+    first: LayerProfile,
+    second: LayerProfile,
+    *,
+    measure: str | None = None,
+    step: int | None = None,
+    other_step: int | None = None,
+) -> ProfileDiff:
+    """The second profile minus the first, per task and layer.
+
+    Models with the same number of layers are compared layer by layer. Otherwise each task's curve of the model with more
+    measured layers is interpolated linearly at the relative depths l / L of the other's; depths outside its measured
+    range are NaN.
+
+    Args:
+        first: subtracted.
+        second: subtracted from.
+        measure: the headline by default, which must then be the same in both.
+        step: of the first; its last by default.
+        other_step: of the second; its last by default.
+
+    Raises:
+        ValueError: if the profiles were not measured on the same examples or tasks, their headline measures differ, or
+            models of one depth were measured at different layers.
+        KeyError: if a measure or step is not there.
+    """
+    name = measure or first.measure
+    if measure is None and (second.measure, second.meta["estimator"]) != (first.measure, first.meta["estimator"]):
+        raise ValueError(
+            f"expected one headline measure, got {first.measure} ({first.meta['estimator']}) and {second.measure} "
+            f"({second.meta['estimator']}); name the one to compare with `measure=`, or measure both alike"
+        )
+    if first.meta["examples_digest"] != second.meta["examples_digest"]:
+        raise ValueError(
+            "expected profiles of the same examples, got the digests "
+            f"{first.meta['examples_digest'][:16] or 'none'} and {second.meta['examples_digest'][:16] or 'none'}; "
+            "measure both with the same tasks, split, seed and examples_per_task (or one saved ProbeSet)"
+        )
+    if set(first.tasks) != set(second.tasks):
+        odd = sorted(set(first.tasks) ^ set(second.tasks))
+        raise ValueError(f"expected the same tasks, got {odd[:5]} in one profile only; measure both on the same tasks")
+    by_depth = first.num_layers != second.num_layers
+    if not by_depth and first.layers != second.layers:
+        odd_layers = sorted(set(first.layers) ^ set(second.layers))
+        raise ValueError(f"expected the same layers of models of one depth, got {odd_layers} in one profile only")
+    depths = [np.asarray(profile.layers) / profile.num_layers for profile in (first, second)]
+    coarse = int(len(depths[1]) < len(depths[0]))
+    grid = depths[coarse]
+    order = [second.tasks.index(task) for task in first.tasks]
+    sides = []
+    for profile, depth, when, rows in zip(
+        (first, second), depths, (step, other_step), (list(range(len(order))), order), strict=True
+    ):
+        columns = {}
+        for column in ("value", "low", "high"):
+            values = profile.matrix(name, when, column=column)[rows]
+            columns[column] = _at_depths(values, depth, grid) if by_depth else values
+        sides.append(columns)
+    frame = _rows(first, sides[0], sides[1], grid, by_depth and coarse == 1)
+    return ProfileDiff(frame, name, by_depth, {"first": first.meta, "second": second.meta})
+
+
+def _at_depths(values: Floats, depth: Floats, grid: Floats) -> Floats:
+    return np.stack([np.interp(grid, depth, row, left=np.nan, right=np.nan) for row in values])
+
+
+def _rows(
+    first: LayerProfile, one: dict[str, Floats], two: dict[str, Floats], grid: Floats, foreign_grid: bool
+) -> pd.DataFrame:
+    delta = two["value"] - one["value"]
+    below = np.hypot(two["value"] - two["low"], one["high"] - one["value"])
+    above = np.hypot(two["high"] - two["value"], one["value"] - one["low"])
+    points = len(grid)
+    layers = [-1] * points if foreign_grid else first.layers
+    missing = np.isnan(one["value"]).astype(int) + 2 * np.isnan(two["value"]).astype(int)
+    words = np.asarray(["", "undefined in the first", "undefined in the second", "undefined in both"])
+    frame: pd.DataFrame = pd.DataFrame(
+        {
+            "layer": np.tile(layers, len(first.tasks)),
+            "depth": np.tile(grid, len(first.tasks)),
+            "task": np.repeat(first.tasks, points),
+            "cluster": np.repeat([first.clusters[task] for task in first.tasks], points),
+            "first": one["value"].ravel(),
+            "second": two["value"].ravel(),
+            "delta": delta.ravel(),
+            "low": (delta - below).ravel(),
+            "high": (delta + above).ravel(),
+            "reason": words[missing].ravel(),
+        }
+    )
+    return frame

@@ -1,0 +1,215 @@
+"""The result of comparing hidden states with a reference: tidy rows, and what they were measured with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from lightning_layerscope.profiles import curves, storage
+from lightning_layerscope.profiles.curves import Floats
+from lightning_layerscope.profiles.rows import check_rows, complete_meta, merge_meta
+
+if TYPE_CHECKING:
+    from lightning_layerscope.profiles.diff import ProfileDiff
+
+
+class LayerProfile:
+    """Similarity per step, layer and task.
+
+    Args:
+        frame: rows with the columns ``step, layer, task, cluster, measure, estimator, value, low, high, reason``; ``low``
+            and ``high`` bound the value's confidence interval over examples (NaN where a measure has none), ``reason``
+            says why a ``value`` is NaN and is ``""`` otherwise.
+        meta: what was measured with what: ``layers, num_layers, tasks, clusters, examples_digest, tokens_digest,
+            reference, reference_digest, measure`` (the headline), ``estimator, model_name, confidence, warnings``
+            (in words), ``notes``. What is missing is read off the rows where they hold it.
+
+    Raises:
+        ValueError: for missing columns, repeated cells, or rows that ``meta`` does not know.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from lightning_layerscope.profiles import COLUMNS
+        >>> cells = [(task, layer) for task in "ab" for layer in (1, 2)]
+        >>> rows = [(0, layer, task, "c", "cka", "debiased", 1.0 / layer, 0.0, 1.0, "") for task, layer in cells]
+        >>> profile = LayerProfile(pd.DataFrame(rows, columns=list(COLUMNS)), {"measure": "cka"})
+        >>> profile.matrix()
+        array([[1. , 0.5],
+               [1. , 0.5]])
+    """
+
+    def __init__(self, frame: pd.DataFrame, meta: Mapping[str, Any]) -> None:
+        self.frame = check_rows(frame)
+        self.meta: dict[str, Any] = complete_meta(self.frame, meta)
+
+    def __repr__(self) -> str:
+        return (
+            f"LayerProfile(measure={self.measure!r}, {len(self.tasks)} tasks, {len(self.layers)} of {self.num_layers} "
+            f"layers, steps={self.steps}, reference={self.meta['reference']!r})"
+        )
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def measure(self) -> str:
+        """The headline measure."""
+        return str(self.meta["measure"])
+
+    @property
+    def measures(self) -> list[str]:
+        """All measures, in the order of their rows."""
+        return [str(name) for name in self.frame["measure"].unique()]
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps measured, increasing."""
+        return [int(step) for step in np.sort(self.frame["step"].unique())]
+
+    @property
+    def layers(self) -> list[int]:
+        """Layers measured, increasing; ``l`` is the output of decoder block ``l`` before any final norm."""
+        return list(self.meta["layers"])
+
+    @property
+    def num_layers(self) -> int:
+        """Number of decoder blocks of the model."""
+        return int(self.meta["num_layers"])
+
+    @property
+    def tasks(self) -> list[str]:
+        """Task names, in the probes' order."""
+        return list(self.meta["tasks"])
+
+    @property
+    def clusters(self) -> dict[str, str]:
+        """Cluster of each task."""
+        return dict(self.meta["clusters"])
+
+    def rows(self, measure: str | None = None, step: int | None = None) -> pd.DataFrame:
+        """The rows of one measure (default: the headline) at one step (default: the last).
+
+        Raises:
+            KeyError: if the profile has no such measure or step; the message lists those it has.
+        """
+        name = measure or self.measure
+        if name not in self.measures:
+            raise KeyError(f"no measure {name!r} in this profile; it has {self.measures}")
+        when = (self.steps[-1] if self.steps else None) if step is None else step
+        found: pd.DataFrame = self.frame[(self.frame["measure"] == name) & (self.frame["step"] == when)]
+        if found.empty:
+            has = sorted(self.frame.loc[self.frame["measure"] == name, "step"].unique().tolist())
+            raise KeyError(f"no rows of {name!r} at step {when}; it was measured at steps {has}")
+        return found
+
+    def matrix(self, measure: str | None = None, step: int | None = None, *, column: str = "value") -> Floats:
+        """Values ``(tasks, layers)`` of one measure at one step; NaN where undefined or not measured.
+
+        Args:
+            measure: the headline by default.
+            step: the last by default.
+            column: ``"value"``, ``"low"`` or ``"high"``.
+
+        Raises:
+            KeyError: if the profile has no such measure or step.
+        """
+        return curves.matrix(self.rows(measure, step), self.tasks, self.layers, column)
+
+    def mean_curve(
+        self,
+        measure: str | None = None,
+        step: int | None = None,
+        *,
+        confidence: float = 0.9,
+        tasks: Iterable[str] | None = None,
+    ) -> pd.DataFrame:
+        """Mean over tasks per layer with an interval over tasks: columns ``layer, value, low, high, tasks``.
+
+        The interval is Student's t with the jackknife standard error over tasks (for a mean the usual one): it says how far
+        other tasks of this kind would put the curve. Undefined cells are left out, ``tasks`` counts those that remain;
+        with fewer than two the interval is NaN.
+
+        Args:
+            measure: the headline by default.
+            step: the last by default.
+            confidence: nominal coverage.
+            tasks: average these alone.
+
+        Raises:
+            KeyError: for a measure, step or task that the profile does not have.
+            ValueError: for a confidence outside (0, 1).
+        """
+        values = self.matrix(measure, step)
+        if tasks is not None:
+            values = values[[self._position(task) for task in tasks]]
+        return curves.mean_curve(values, self.layers, confidence)
+
+    def cluster_curves(self, measure: str | None = None, step: int | None = None) -> dict[str, Floats]:
+        """Mean curve ``(layers,)`` of each cluster, over its tasks with a defined value; NaN where none has one."""
+        values = self.matrix(measure, step)
+        members: dict[str, list[int]] = {}
+        for row, task in enumerate(self.tasks):
+            members.setdefault(self.clusters[task], []).append(row)
+        return {cluster: curves.defined_mean(values[rows]) for cluster, rows in members.items()}
+
+    def at_step(self, step: int) -> LayerProfile:
+        """The rows of one step.
+
+        Raises:
+            KeyError: if the step was not measured.
+        """
+        if step not in self.steps:
+            raise KeyError(f"step {step} was not measured; measured were {self.steps}")
+        return LayerProfile(self.frame[self.frame["step"] == step].reset_index(drop=True), self.meta)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A copy of the rows."""
+        rows: pd.DataFrame = self.frame.copy()
+        return rows
+
+    def to_parquet(self, path: str | Path) -> Path:
+        """Write rows and meta to one parquet file, whole or not at all; an existing file is replaced."""
+        return storage.write(self.frame, self.meta, path)
+
+    @classmethod
+    def from_parquet(cls, path: str | Path) -> LayerProfile:
+        """Read what :meth:`to_parquet` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if the file is not a profile.
+        """
+        return cls(*storage.read(path))
+
+    @classmethod
+    def concat(cls, profiles: Iterable[LayerProfile]) -> LayerProfile:
+        """Join profiles of one run (further steps, further measures) into one.
+
+        Raises:
+            ValueError: if they were not measured on the same examples, layers, tasks and reference, or share cells.
+        """
+        parts = list(profiles)
+        if not parts:
+            raise ValueError("expected at least one profile to join, got none")
+        meta = merge_meta([part.meta for part in parts])
+        return cls(pd.concat([part.frame for part in parts], ignore_index=True), meta)
+
+    def diff(
+        self, other: LayerProfile, *, measure: str | None = None, step: int | None = None, other_step: int | None = None
+    ) -> ProfileDiff:
+        """The other profile minus this one, per task and layer, or over relative depth where the models differ in depth.
+
+        See :func:`lightning_layerscope.profiles.diff.diff_profiles`.
+        """
+        from lightning_layerscope.profiles.diff import diff_profiles
+
+        return diff_profiles(self, other, measure=measure, step=step, other_step=other_step)
+
+    def _position(self, task: str) -> int:
+        if task not in self.meta["tasks"]:
+            raise KeyError(f"no task {task!r} in this profile; it has {self.tasks}")
+        return self.tasks.index(task)

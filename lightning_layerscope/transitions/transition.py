@@ -1,0 +1,101 @@
+"""The cut of the layers into shared, transition and refinement, or the statement that there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Transition:
+    """Where the curve over layers changes from one level to another.
+
+    Attributes:
+        found: whether the data name a transition.
+        start: first layer of the transition part, the first block that moves the curve; ``None`` when not found.
+        end: last layer of the transition part, the last block that moves it; ``None`` when not found.
+        start_interval: first and last plausible ``start``, from a bootstrap over tasks; ``None`` when not found.
+        end_interval: the same for ``end``.
+        confidence: nominal coverage of each interval, e.g. 0.9.
+        signal: what was cut, e.g. ``"drift from initial (cka)"`` or ``"tuned against control (cka)"``.
+        reason: why there is no transition; ``""`` when one was found.
+        layers: the layers that were measured, in order.
+        shape: what describes the curve best in tasks it was not fitted to: ``"flat"``, ``"line"``, ``"step"``,
+            ``"flat at the start"``, ``"flat at the end"``, ``"ramp"``, ``"three levels"``; ``""`` when not examined.
+        levels: mean of the curve over the shared, transition and refinement layers; empty when not found.
+        tasks: number of tasks that the curve averages.
+        notes: what was left out and why, in words.
+    """
+
+    found: bool
+    start: int | None
+    end: int | None
+    start_interval: tuple[int, int] | None
+    end_interval: tuple[int, int] | None
+    confidence: float
+    signal: str
+    reason: str
+    layers: tuple[int, ...]
+    shape: str = ""
+    levels: tuple[float, ...] = ()
+    tasks: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """``"drift transition"`` where the signal is a drift from the run's own reference, else ``"transition"``."""
+        return "drift transition" if self.signal.startswith("drift") else "transition"
+
+    @property
+    def shared(self) -> tuple[int, ...]:
+        """Layers before the transition; empty when none was found."""
+        return () if self.start is None else tuple(layer for layer in self.layers if layer < self.start)
+
+    @property
+    def transition(self) -> tuple[int, ...]:
+        """Layers of the transition; empty when none was found."""
+        if self.start is None or self.end is None:
+            return ()
+        return tuple(layer for layer in self.layers if self.start <= layer <= self.end)
+
+    @property
+    def refinement(self) -> tuple[int, ...]:
+        """Layers after the transition; empty when none was found."""
+        return () if self.end is None else tuple(layer for layer in self.layers if layer > self.end)
+
+    def describe(self) -> str:
+        """One or two sentences for people.
+
+        Examples:
+            >>> none = Transition(False, None, None, None, None, 0.9, "drift from initial (cka)", "it is flat", (1, 2))
+            >>> none.describe()
+            'No drift transition in drift from initial (cka): it is flat.'
+        """
+        notes = "".join(f" Note: {note}." for note in self.notes)
+        if not self.found or self.start_interval is None or self.end_interval is None:
+            return f"No {self.kind} in {self.signal}: {self.reason}.{notes}"
+        before, middle, after = (f"{level:.3g}" for level in self.levels)
+        kind = self.kind[0].upper() + self.kind[1:]
+        return (
+            f"{kind} in {self.signal}: shared layers {_span(self.shared)} (mean {before}), transition "
+            f"{_span(self.transition)} (mean {middle}), refinement {_span(self.refinement)} (mean {after}). "
+            f"At {self.confidence:.0%} confidence over {self.tasks} tasks it starts at layer "
+            f"{_span(self.start_interval)} and ends at layer {_span(self.end_interval)}; shape: {self.shape}.{notes}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Transition:
+        """The inverse of :meth:`to_dict`, also after a way through JSON (lists become tuples again)."""
+        plain: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**plain)
+
+
+def _span(layers: tuple[int, ...]) -> str:
+    return str(layers[0]) if layers[0] == layers[-1] else f"{layers[0]}-{layers[-1]}"
