@@ -1,0 +1,199 @@
+"""What a task is: named examples in splits, in a named cluster."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+UNCLUSTERED = "unclustered"
+"""The cluster of tasks whose source names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One example of a task.
+
+    Attributes:
+        instruction: what to do; the same for many examples of a task, or ``""``.
+        input: what to do it with; this part is cut when a prompt is too long.
+        output: the expected answer, or ``""`` where the source has none.
+        id: unique within its task, and the same in every run: ``"<task>/<split>/<row number from 0>"`` unless the
+            source has its own.
+        messages: the turns before the answer as ``(role, content)``, where the source is a conversation; empty
+            otherwise. ``instruction`` and ``input`` then hold the same text in plain form.
+    """
+
+    instruction: str
+    input: str
+    output: str
+    id: str
+    messages: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Instruction, input and output, one below the other: raw text, e.g. for training a tokenizer."""
+        return "\n".join(part for part in (self.instruction, self.input, self.output) if part)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named set of examples.
+
+    Attributes:
+        name: the task's name, e.g. ``"sst2"``.
+        cluster: the group it belongs to, e.g. ``"sentiment"``.
+        splits: examples by the name of their split, e.g. ``{"train": (...), "test": (...)}``.
+
+    Raises:
+        ValueError: for an empty name or cluster, or when two examples share an id.
+    """
+
+    name: str
+    cluster: str
+    splits: Mapping[str, tuple[Example, ...]]
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.cluster:
+            raise ValueError(f"a task needs a name and a cluster, got name={self.name!r}, cluster={self.cluster!r}")
+        ids = Counter(example.id for examples in self.splits.values() for example in examples)
+        twice = [example_id for example_id, count in ids.items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"task {self.name!r} has {len(twice)} example id(s) more than once, e.g. {twice[:3]}: "
+                "ids must be unique within a task, because they say which rows of two measurements belong together"
+            )
+
+    def split(self, name: str) -> tuple[Example, ...]:
+        """The examples of one split.
+
+        Raises:
+            ValueError: when the task has no such split; the message lists those it has.
+        """
+        if name not in self.splits:
+            raise ValueError(f"task {self.name!r} has no split {name!r}; it has {sorted(self.splits)}")
+        return self.splits[name]
+
+
+class TaskCollection(Mapping[str, Task]):
+    r"""Tasks by name, in the order they were given.
+
+    Args:
+        tasks: the tasks; their names must differ.
+        source: where they come from, for messages and records.
+
+    Raises:
+        ValueError: for no task at all, or two of one name.
+
+    Example:
+        >>> task = Task("greet", "speech", {"test": (Example("Greet.", "Anna", "Hello, Anna!", "greet/test/0"),)})
+        >>> tasks = TaskCollection([task], source="docs")
+        >>> tasks.clusters
+        {'greet': 'speech'}
+        >>> tasks.texts("test")
+        ['Greet.\nAnna\nHello, Anna!']
+    """
+
+    def __init__(self, tasks: Iterable[Task], source: str = "") -> None:
+        tasks = list(tasks)
+        if not tasks:
+            raise ValueError(f"no tasks in {source or 'the given collection'}")
+        twice = sorted(name for name, count in Counter(task.name for task in tasks).items() if count > 1)
+        if twice:
+            raise ValueError(f"task names must differ, but these occur more than once in {source or 'it'}: {twice}")
+        self._tasks = {task.name: task for task in tasks}
+        self.source = source
+
+    @classmethod
+    def from_prompts(
+        cls, prompts: Mapping[str, Sequence[str]], *, clusters: Mapping[str, str] | None = None, split: str = "test"
+    ) -> TaskCollection:
+        """Wrap plain prompts, task name to texts, as tasks with one split and without outputs.
+
+        Raises:
+            TypeError: when a task's prompts are one string instead of several, or not strings.
+            ValueError: when `clusters` names tasks that are not there.
+        """
+        tasks = []
+        for name, texts in prompts.items():
+            if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+                raise TypeError(f"the prompts of task {name!r} must be a list of strings")
+            rows = tuple(Example("", text, "", f"{name}/{split}/{row}") for row, text in enumerate(texts))
+            tasks.append(Task(name, UNCLUSTERED, {split: rows}))
+        return cls(tasks, source="prompts").with_clusters(clusters or {})
+
+    @property
+    def clusters(self) -> dict[str, str]:
+        """Task name to cluster name."""
+        return {name: task.cluster for name, task in self._tasks.items()}
+
+    def with_clusters(self, clusters: Mapping[str, str]) -> TaskCollection:
+        """The same tasks, those named in `clusters` moved to the cluster given there.
+
+        Raises:
+            ValueError: when it names tasks that are not here.
+        """
+        self._check_known(clusters, "clusters are given for tasks")
+        moved = [Task(name, clusters.get(name, task.cluster), task.splits) for name, task in self._tasks.items()]
+        return TaskCollection(moved, self.source)
+
+    def select(self, names: Iterable[str]) -> TaskCollection:
+        """Only the named tasks, in the order of `names`.
+
+        Raises:
+            ValueError: when some are not here.
+        """
+        names = _listed(names)
+        self._check_known(names, "tasks")
+        return TaskCollection([self._tasks[name] for name in names], self.source)
+
+    def without_clusters(self, names: Iterable[str]) -> TaskCollection:
+        """All tasks but those of the named clusters, e.g. to hold clusters out of a training.
+
+        Raises:
+            ValueError: when some clusters are not here, or nothing would be left.
+        """
+        names = _listed(names)
+        known = set(self.clusters.values())
+        unknown = sorted(set(names) - known)
+        if unknown:
+            raise ValueError(f"unknown clusters {unknown}; {self.source or 'the collection'} has {sorted(known)}")
+        kept = [task for task in self._tasks.values() if task.cluster not in set(names)]
+        if not kept:
+            raise ValueError(f"leaving out the clusters {sorted(set(names))} leaves no task")
+        return TaskCollection(kept, self.source)
+
+    def texts(self, split: str) -> list[str]:
+        """Raw text of every example of one split, task after task; tasks without that split are left out.
+
+        Raises:
+            ValueError: when no task has the split.
+        """
+        if not any(split in task.splits for task in self._tasks.values()):
+            known = sorted({name for task in self._tasks.values() for name in task.splits})
+            raise ValueError(f"no task has a split {split!r}; the splits are {known}")
+        return [example.text for task in self._tasks.values() for example in task.splits.get(split, ())]
+
+    def _check_known(self, names: Iterable[str], what: str) -> None:
+        unknown = sorted(set(names) - set(self._tasks))
+        if unknown:
+            raise ValueError(f"{what} that {self.source or 'the collection'} has not: {unknown}; it has {list(self)}")
+
+    def __getitem__(self, name: str) -> Task:
+        if name not in self._tasks:
+            raise KeyError(f"{name!r}; the tasks are {list(self._tasks)}")
+        return self._tasks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tasks)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __repr__(self) -> str:
+        return f"TaskCollection({len(self)} tasks in {len(set(self.clusters.values()))} clusters from {self.source!r})"
+
+
+def _listed(names: Iterable[str]) -> list[str]:
+    # A lone string would be taken apart into letters.
+    return [names] if isinstance(names, str) else list(names)
