@@ -19,9 +19,10 @@ class ProfileDiff:
     """The second profile minus the first.
 
     Attributes:
-        frame: rows ``layer, depth, task, cluster, first, second, delta, low, high, reason``. ``depth`` is layer / number
-            of layers; ``layer`` is the first profile's, or -1 where the points are the second's depths. ``low`` and
-            ``high`` combine both intervals as if independent: wide where both saw the same examples, as here they did.
+        frame: rows ``layer, depth, task, cluster, first, second, delta, low, high, reason``. ``depth`` is layer /
+            number of layers; ``layer`` is the first profile's, or -1 where the points are the second's depths. ``low``
+            and ``high`` combine both intervals as if independent: wide where both saw the same examples, as here they
+            did.
         measure: what was compared.
         by_depth: whether the comparison is over relative depth.
         meta: of both profiles, under ``first`` and ``second``.
@@ -72,9 +73,9 @@ def diff_profiles(
 ) -> ProfileDiff:
     """The second profile minus the first, per task and layer.
 
-    Models with the same number of layers are compared layer by layer. Otherwise each task's curve of the model with more
-    measured layers is interpolated linearly at the relative depths l / L of the other's; depths outside its measured
-    range are NaN.
+    Models with the same number of layers are compared layer by layer. Otherwise each task's curve of the model with
+    more measured layers is interpolated linearly at the relative depths l / L of the other's; depths outside its
+    measured range are NaN.
 
     Args:
         first: subtracted.

@@ -21,9 +21,9 @@ class LayerProfile:
     """Similarity per step, layer and task.
 
     Args:
-        frame: rows with the columns ``step, layer, task, cluster, measure, estimator, value, low, high, reason``; ``low``
-            and ``high`` bound the value's confidence interval over examples (NaN where a measure has none), ``reason``
-            says why a ``value`` is NaN and is ``""`` otherwise.
+        frame: rows with the columns ``step, layer, task, cluster, measure, estimator, value, low, high, reason``;
+            ``low`` and ``high`` bound the value's confidence interval over examples (NaN where a measure has none),
+            ``reason`` says why a ``value`` is NaN and is ``""`` otherwise.
         meta: what was measured with what: ``layers, num_layers, tasks, clusters, examples_digest, tokens_digest,
             reference, reference_digest, measure`` (the headline), ``estimator, model_name, confidence, warnings``
             (in words), ``notes``. What is missing is read off the rows where they hold it.
@@ -129,9 +129,9 @@ class LayerProfile:
     ) -> pd.DataFrame:
         """Mean over tasks per layer with an interval over tasks: columns ``layer, value, low, high, tasks``.
 
-        The interval is Student's t with the jackknife standard error over tasks (for a mean the usual one): it says how far
-        other tasks of this kind would put the curve. Undefined cells are left out, ``tasks`` counts those that remain;
-        with fewer than two the interval is NaN.
+        The interval is Student's t with the jackknife standard error over tasks (for a mean the usual one): it says how
+        far other tasks of this kind would put the curve. Undefined cells are left out, ``tasks`` counts those that
+        remain; with fewer than two the interval is NaN.
 
         Args:
             measure: the headline by default.
@@ -201,7 +201,7 @@ class LayerProfile:
     def diff(
         self, other: LayerProfile, *, measure: str | None = None, step: int | None = None, other_step: int | None = None
     ) -> ProfileDiff:
-        """The other profile minus this one, per task and layer, or over relative depth where the models differ in depth.
+        """The other profile minus this one, per task and layer; over relative depth where the models differ in it.
 
         See :func:`lightning_layerscope.profiles.diff.diff_profiles`.
         """

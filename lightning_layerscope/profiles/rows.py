@@ -115,8 +115,8 @@ def merge_meta(metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for key in _SAME:
             if meta.get(key) != first.get(key):
                 raise ValueError(
-                    f"expected profiles of one run, got profile {position} with {key}={meta.get(key)!r} where the first "
-                    f"has {first.get(key)!r}; use `diff` to compare runs"
+                    f"expected profiles of one run, got profile {position} with {key}={meta.get(key)!r} "
+                    f"where the first has {first.get(key)!r}; use `diff` to compare runs"
                 )
     merged = dict(first)
     for key in _LISTS:

@@ -1,0 +1,89 @@
+"""The measures that compare two sets of hidden states, by the name of their function, each with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_layerscope.functional.cka import Estimate, cka_estimate, undefined_reasons
+from lightning_layerscope.functional.mutual_knn import mutual_knn
+from lightning_layerscope.functional.predictivity import linear_predictivity
+from lightning_layerscope.functional.procrustes import procrustes_distance, procrustes_similarity
+from lightning_layerscope.functional.rbf_cka import rbf_gram
+from lightning_layerscope.functional.rsa import rsa
+from lightning_layerscope.functional.svcca import svcca
+from lightning_layerscope.functional.uncertainty import jackknife_estimate
+
+FEATURE_MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "linear_predictivity": linear_predictivity,
+    "mutual_knn": mutual_knn,
+    "procrustes_distance": procrustes_distance,
+    "procrustes_similarity": procrustes_similarity,
+    "rsa": rsa,
+    "svcca": svcca,
+}
+"""Measures with a jackknife over groups of examples. None sees a rotation of the features, so Grams serve them too."""
+
+GRAM_MEASURES = ("cka", "rbf_cka")
+"""Measures with a closed-form jackknife and two estimators."""
+
+MEASURES = (*GRAM_MEASURES, *FEATURE_MEASURES)
+
+GROUPS = 20
+
+
+class Cells(NamedTuple):
+    """One task's values over layers: ``(layers,)`` each, and why a value is NaN (``""`` where it is not)."""
+
+    value: Tensor
+    low: Tensor
+    high: Tensor
+    reasons: list[str]
+
+
+def check_measure(measure: str, estimator: str) -> None:
+    """Raise ValueError for a measure or an estimator that does not exist."""
+    if measure not in MEASURES:
+        raise ValueError(f"expected a measure among {list(MEASURES)}, got {measure!r}")
+    if estimator not in ("debiased", "biased"):
+        raise ValueError(f"expected estimator 'debiased' or 'biased', got {estimator!r}")
+
+
+def estimator_name(measure: str, estimator: str) -> str:
+    """The estimator of measures that have two, else ``""``."""
+    return estimator if measure.removesuffix("_robust") in GRAM_MEASURES else ""
+
+
+def measure_cka(k: Tensor, l: Tensor, estimator: str, confidence: float) -> Cells:  # noqa: E741
+    """CKA of centred Grams ``(layers, n, n)`` with its jackknife interval."""
+    found = cka_estimate(k, l, estimator=estimator, confidence=confidence)
+    reasons = undefined_reasons(k, l, estimator) if torch.isnan(found.value).any() else [""] * len(k)
+    return _cells(found, reasons)
+
+
+def measure_features(x: Tensor, y: Tensor, measure: str, estimator: str, confidence: float) -> Cells:
+    """Any measure but CKA of features ``(layers, n, width)``, or of anything with the same Gram."""
+    if measure == "rbf_cka":
+        return measure_cka(rbf_gram(x), rbf_gram(y), estimator, confidence)
+    groups = min(GROUPS, x.shape[-2])
+    found = jackknife_estimate(FEATURE_MEASURES[measure], x, y, confidence=confidence, groups=groups)
+    return _cells(found, [""] * len(x))
+
+
+def gram_root(k: Tensor) -> Tensor:
+    """Features ``(layers, n, n)`` float64 whose Gram is ``k``: the states but for a rotation, which no measure sees."""
+    values, vectors = torch.linalg.eigh(k.double())
+    return vectors * values.clamp(min=0).sqrt().unsqueeze(-2)
+
+
+def _cells(found: Estimate, reasons: list[str]) -> Cells:
+    value, low, high = (part.detach().double().cpu() for part in (found.value, found.low, found.high))
+    undefined = torch.isnan(value)
+    named = [
+        (reason or "undefined for these hidden states") if gone else ""
+        for reason, gone in zip(reasons, undefined.tolist(), strict=True)
+    ]
+    return Cells(value, low, high, named)

@@ -1,0 +1,124 @@
+"""Everything that was measured in one run, in a folder that grows by one measurement at a time."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning_layerscope.measurements.measurement import Measurement
+from lightning_layerscope.profiles import LayerProfile
+
+
+class RunRecord:
+    """The measurements of one run, in order of their steps.
+
+    On disk: ``profile.parquet`` (all rows), ``matrices.safetensors`` (heatmaps), ``config.json`` (configuration,
+    transitions, times; written last, so that a measurement is there when all of it is).
+
+    Args:
+        config: how the run was measured, in plain values; kept as it is and shown in reports.
+        measurements: those there are already.
+        run_id: which run it is; made anew for a new one. A folder that holds another run is never written to.
+
+    Attributes:
+        config: as passed.
+        measurements: in order of their steps.
+        run_id: which run it is.
+        rewound: for each :meth:`rewind`, the step gone back to and the steps dropped.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any] | None = None, measurements: Iterable[Measurement] = (), *, run_id: str = ""
+    ) -> None:
+        self.config: dict[str, Any] = dict(config or {})
+        self.run_id = run_id or uuid.uuid4().hex
+        self.measurements: list[Measurement] = []
+        self.rewound: list[dict[str, Any]] = []
+        for measurement in measurements:
+            self.add(measurement)
+
+    def __len__(self) -> int:
+        return len(self.measurements)
+
+    def __repr__(self) -> str:
+        return f"RunRecord(run_id={self.run_id!r}, steps={self.steps})"
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps measured."""
+        return [measurement.step for measurement in self.measurements]
+
+    @property
+    def profile(self) -> LayerProfile:
+        """All rows of the run.
+
+        Raises:
+            ValueError: if nothing was measured yet.
+        """
+        return LayerProfile.concat(measurement.profile for measurement in self.measurements)
+
+    def add(self, measurement: Measurement) -> None:
+        """Append a measurement.
+
+        Raises:
+            ValueError: if its step is not after the last one, or it was measured on other probes or another reference.
+        """
+        if measurement.profile.steps != [measurement.step]:
+            raise ValueError(
+                f"expected a profile of step {measurement.step} alone, got one of steps {measurement.profile.steps}"
+            )
+        if self.measurements:
+            last = self.measurements[-1]
+            if measurement.step <= last.step:
+                raise ValueError(
+                    f"expected a step after {last.step}, got {measurement.step}; where training went back to an earlier "
+                    "checkpoint, call rewind(step) first"
+                )
+            check_same_probes(last.profile.meta, measurement.profile.meta, "this record")
+        self.measurements.append(measurement)
+
+    def rewind(self, step: int) -> list[int]:
+        """Go back to a checkpoint: drop the measurements after ``step``, which training will pass anew.
+
+        Returns:
+            The steps dropped; they are noted in ``rewound``.
+        """
+        dropped = [measurement.step for measurement in self.measurements if measurement.step > step]
+        if dropped:
+            self.measurements = [measurement for measurement in self.measurements if measurement.step <= step]
+            self.rewound.append({"to": step, "dropped": dropped})
+        return dropped
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the record to its folder; see :func:`lightning_layerscope.measurements.storage.save`.
+
+        Raises:
+            FileExistsError: if the folder holds another run, or measurements that this record does not have.
+        """
+        from lightning_layerscope.measurements.storage import save
+
+        return save(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> RunRecord:
+        """Read a record back; see :func:`lightning_layerscope.measurements.storage.load`.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            ValueError: if a file of it is damaged.
+        """
+        from lightning_layerscope.measurements.storage import load
+
+        return load(folder)
+
+
+def check_same_probes(first: Mapping[str, Any], second: Mapping[str, Any], where: str) -> None:
+    """Raise ValueError where two profiles' metas are of other probes or references."""
+    for key in ("examples_digest", "tokens_digest", "reference", "reference_digest", "layers", "tasks", "measure"):
+        if first.get(key) != second.get(key):
+            raise ValueError(
+                f"expected measurements on the probes and reference of {where}, got {key}={second.get(key)!r} "
+                f"instead of {first.get(key)!r}; start a new record in another folder"
+            )

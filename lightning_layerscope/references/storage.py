@@ -1,0 +1,120 @@
+"""A reference bank on disk: ``bank.safetensors`` and ``manifest.json``, which names and verifies everything in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lightning_layerscope.atomic import replace_folder
+from lightning_layerscope.references.bank import ReferenceBank, Stored
+from lightning_layerscope.references.identity import Identity
+from lightning_layerscope.references.packing import PackedGrams
+
+TENSORS, MANIFEST, FORMAT = "bank.safetensors", "manifest.json", 1
+_DTYPES = {"float16": torch.float16, "float32": torch.float32}
+
+
+def save(bank: ReferenceBank, folder: str | Path, *, dtype: str | None = None, overwrite: bool = False) -> Path:
+    """Write a bank to a folder, whole or not at all.
+
+    Args:
+        bank: what to write.
+        folder: where; it must not exist, or be empty.
+        dtype: of Grams: ``"float16"`` (the default: 4 bytes per pair of entries, error in CKA about 1e-7) or
+            ``"float32"``; features keep their dtype unless it is ``"float32"``.
+        overwrite: replace a bank that is there.
+
+    Raises:
+        FileExistsError: if the folder is taken, and ``overwrite`` is false or it holds no bank.
+        ValueError: for another dtype, or float16 for features, which it would overflow.
+    """
+    if dtype not in (None, *_DTYPES) or (bank.kind == "features" and dtype == "float16"):
+        allowed = "None or 'float32' for features" if bank.kind == "features" else "'float16' or 'float32'"
+        raise ValueError(f"expected dtype {allowed}, got {dtype!r}")
+    stored, robust = bank.parts()
+    tensors: dict[str, Tensor] = {}
+    for prefix, group in (("main", stored), ("robust", robust)):
+        for task, held in group.items():
+            for part, tensor in _converted(held, dtype).items():
+                tensors[f"{prefix}/{part}/{task}"] = tensor.cpu().contiguous()
+    with replace_folder(folder, overwrite=overwrite, marker=MANIFEST) as passing:
+        save_file(tensors, passing / TENSORS)
+        manifest: dict[str, Any] = {
+            "format": FORMAT,
+            "kind": bank.kind,
+            "robust": bool(robust),
+            "digest": bank.digest,
+            "file_sha256": _file_digest(passing / TENSORS),
+            "identity": bank.identity.to_dict(),
+        }
+        manifest["manifest_sha256"] = _manifest_digest(manifest)
+        (passing / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    return Path(folder)
+
+
+def load(folder: str | Path, *, device: str | torch.device = "cpu") -> ReferenceBank:
+    """Read a bank back; every byte is verified against the manifest.
+
+    Args:
+        folder: what :func:`save` wrote.
+        device: where its tensors go.
+
+    Raises:
+        FileNotFoundError: if there is no bank.
+        ValueError: if a file is damaged, was changed, or is of a later format.
+    """
+    place = Path(folder)
+    for name in (MANIFEST, TENSORS):
+        if not (place / name).is_file():
+            raise FileNotFoundError(f"expected a reference bank in {place}, got no {name} there")
+    again = "save the bank again, or measure the reference anew"
+    try:
+        manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+        expected = manifest.pop("manifest_sha256")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"the manifest of the bank in {place} is damaged ({error!r}); {again}") from error
+    if expected != _manifest_digest(manifest):
+        raise ValueError(f"the manifest of the bank in {place} was changed after it was written; {again}")
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"expected bank format {FORMAT}, got {manifest['format']} in {place}; use a later version")
+    if _file_digest(place / TENSORS) != manifest["file_sha256"]:
+        raise ValueError(f"{place / TENSORS} does not match its manifest: it is damaged or of another bank; {again}")
+    identity = Identity.from_dict(manifest["identity"])
+    with safe_open(place / TENSORS, framework="pt", device=str(device)) as file:
+
+        def grams(prefix: str, task: str) -> PackedGrams:
+            return PackedGrams(
+                *(file.get_tensor(f"{prefix}/{part}/{task}") for part in ("values", "scale", "diagonal"))
+            )
+
+        stored: dict[str, Stored] = {}
+        for task in identity.example_ids:
+            features = manifest["kind"] == "features"
+            stored[task] = file.get_tensor(f"main/features/{task}") if features else grams("main", task)
+        robust = {task: grams("robust", task) for task in identity.example_ids} if manifest["robust"] else {}
+    return ReferenceBank(manifest["kind"], identity, stored, robust, manifest["digest"])
+
+
+def _converted(held: Stored, dtype: str | None) -> dict[str, Tensor]:
+    if isinstance(held, PackedGrams):
+        return held.to(_DTYPES[dtype or "float16"]).tensors()
+    return {"features": held if dtype is None else held.to(_DTYPES[dtype])}
+
+
+def _file_digest(path: Path) -> str:
+    summary = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            summary.update(block)
+    return summary.hexdigest()
+
+
+def _manifest_digest(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
