@@ -1,0 +1,81 @@
+"""A probe set as one JSON file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_layerscope.atomic import replace_file
+from lightning_layerscope.probes.digests import TokenChoice, token_choice_name
+from lightning_layerscope.probes.probe import Probe
+
+if TYPE_CHECKING:
+    from lightning_layerscope.probes.probe_set import ProbeSet
+
+FORMAT = "lightning-layerscope probes"
+VERSION = 1
+_META = ("tokenizer_name", "vocab_size", "template", "max_length", "split", "seed")
+_ROWS = ("example_ids", "texts", "input_ids", "sources")
+
+
+def is_probe_file(path: str | Path) -> bool:
+    """Whether a path is a file written by `save_probes`."""
+    path = Path(path)
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return FORMAT in file.read(200)
+
+
+def save_probes(probes: ProbeSet, path: str | Path) -> Path:
+    """Write a probe set, prompt texts included, atomically; an existing file is replaced."""
+    content: dict[str, Any] = {"format": FORMAT, "version": VERSION}
+    content |= {"examples_digest": probes.examples_digest, "tokens_digest": probes.tokens_digest}
+    content |= {"token_choice": token_choice_name(probes.token_choice)}
+    content |= {name: getattr(probes, name) for name in _META}
+    content["probes"] = [vars(probe) for probe in probes.values()]
+    with replace_file(path) as passing:
+        passing.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    return Path(path)
+
+
+def load_probes(kind: type[ProbeSet], path: str | Path, token_choice: TokenChoice | None) -> ProbeSet:
+    """Read a probe set and check it against the digests it was saved with."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no probe file at {path}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no probe file, or it was cut off: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{path} is no probe file: expected one written by ProbeSet.save")
+    if content["version"] != VERSION:
+        raise ValueError(
+            f"{path} has version {content['version']} of the probe format, this release reads {VERSION}; "
+            "make the probes again from their tasks"
+        )
+    saved = content["token_choice"]
+    try:
+        choice = token_choice_name(saved) and saved if token_choice is None else token_choice
+    except ValueError:
+        raise ValueError(f"{path} was saved with the callable {saved}; pass it as token_choice=") from None
+    if token_choice_name(choice) != saved:
+        raise ValueError(f"{path} was saved with token_choice {saved!r}, not {token_choice_name(choice)!r}")
+    probes = kind(
+        [_probe(row) for row in content["probes"]], token_choice=choice, **{name: content[name] for name in _META}
+    )
+    for name in ("examples_digest", "tokens_digest"):
+        if getattr(probes, name) != content[name]:
+            raise ValueError(
+                f"{path} was changed after it was saved: its {name} is {getattr(probes, name)[:16]}, "
+                f"the file says {content[name][:16]}; make the probes again from their tasks"
+            )
+    return probes
+
+
+def _probe(row: dict[str, Any]) -> Probe:
+    rows = {name: tuple(row[name]) for name in _ROWS}
+    rows["input_ids"] = tuple(tuple(ids) for ids in row["input_ids"])
+    return Probe(**{**row, **rows})

@@ -1,0 +1,71 @@
+"""One task's fixed prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightning_layerscope.probes.digests import digest
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One task's fixed prompts; row i of every field, and of the hidden states, is the same prompt.
+
+    Attributes:
+        task: the task's name.
+        cluster: the task's cluster.
+        example_ids: ids of the examples, unique within the task.
+        texts: the rendered prompts, after cutting.
+        input_ids: token ids per prompt, neither padded nor empty.
+        truncated: how many of the prompts were cut to the token budget.
+        available: how many examples the task had in the split.
+        sources: per prompt a digest of its example before rendering and cutting; by default that of its text.
+        vocabulary: digest of the tokens that the ids stand for; ``""`` where unknown.
+
+    Raises:
+        ValueError: for fields of unequal length, no or empty prompts, ids that occur twice, or impossible counts.
+    """
+
+    task: str
+    cluster: str
+    example_ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    input_ids: tuple[tuple[int, ...], ...]
+    truncated: int = 0
+    available: int = -1
+    sources: tuple[str, ...] = ()
+    vocabulary: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            object.__setattr__(self, "sources", tuple(digest(text) for text in self.texts))
+        if self.available < 0:
+            object.__setattr__(self, "available", len(self.texts))
+        lengths = {field: len(getattr(self, field)) for field in ("example_ids", "texts", "input_ids", "sources")}
+        if len(set(lengths.values())) > 1 or not self.texts:
+            raise ValueError(f"probe {self.task!r} needs as many ids, texts and token lists, and some, got {lengths}")
+        if len(set(self.example_ids)) < len(self.example_ids):
+            twice = sorted({name for name in self.example_ids if self.example_ids.count(name) > 1})
+            raise ValueError(f"probe {self.task!r} has example ids more than once: {twice[:3]}")
+        empty = [name for name, ids in zip(self.example_ids, self.input_ids, strict=True) if not ids]
+        if empty:
+            raise ValueError(f"probe {self.task!r} has prompts without a token: {empty[:3]}")
+        if not 0 <= self.truncated <= len(self.texts) <= self.available:
+            raise ValueError(
+                f"probe {self.task!r}: expected truncated <= prompts <= available, got "
+                f"{self.truncated}, {len(self.texts)}, {self.available}"
+            )
+
+    def __len__(self) -> int:
+        """Number of prompts."""
+        return len(self.texts)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all prompts together, without padding."""
+        return sum(map(len, self.input_ids))
+
+    @property
+    def repeated(self) -> int:
+        """How many prompts are a copy of an earlier one: the source holds them twice, or cutting made them equal."""
+        return len(self.texts) - len(set(self.input_ids))

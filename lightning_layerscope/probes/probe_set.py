@@ -1,0 +1,363 @@
+"""ProbeSet: the probes of all tasks, with what must be known to measure with them again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_layerscope.probes import check, files, report
+from lightning_layerscope.probes.build import build_probes
+from lightning_layerscope.probes.digests import TokenChoice, examples_digest, token_choice_name, tokens_digest
+from lightning_layerscope.probes.probe import Probe
+from lightning_layerscope.probes.prompts import load_tokenizer
+from lightning_layerscope.tasks.flan import FLAN_REPOSITORY, load_flan
+from lightning_layerscope.tasks.hf import load_datasets
+from lightning_layerscope.tasks.jsonl import load_jsonl
+from lightning_layerscope.tasks.load import load_tasks
+from lightning_layerscope.tasks.task import TaskCollection
+from lightning_layerscope.tasks.template import PromptTemplate
+
+
+class ProbeSet(Mapping[str, Probe]):
+    """The fixed prompts of all tasks, tokenised: task name to `Probe`.
+
+    Make one with a ``from_...`` method; all of them but `from_source` take the options of `from_tasks`.
+
+    Args:
+        probes: one per task, with different names.
+        token_choice: which tokens' hidden states stand for a prompt: ``"last_prompt"``, ``"mean_prompt"``,
+            ``"first_<k>"`` (mean of the first k), or a callable that turns the mask ``(batch, tokens)`` into weights of
+            the same shape.
+        tokenizer_name: what the tokenizer is called, for records; no part of a digest.
+        vocab_size: number of tokens it knows.
+        template: `PromptTemplate.describe` of the template.
+        max_length: token budget per prompt.
+        split: the split that the examples come from.
+        seed: of the choice of examples.
+
+    Attributes:
+        examples_digest: 64 hexadecimal digits, equal when two sets probe the same examples, whatever the tokenizer.
+        tokens_digest: 64 hexadecimal digits, equal when hidden states of two sets belong together row by row.
+
+    Raises:
+        ValueError: without a probe, for two of one name, or an unknown token choice.
+
+    Example:
+        >>> from lightning_layerscope.probes import Probe, ProbeSet
+        >>> probes = ProbeSet([Probe("greet", "speech", ("a", "b"), ("Hi", "Hi you"), ((5,), (5, 7)))])
+        >>> probes.num_examples, probes.num_tokens, probes.clusters
+        (2, 3, {'greet': 'speech'})
+    """
+
+    def __init__(
+        self,
+        probes: Iterable[Probe],
+        *,
+        token_choice: TokenChoice = "last_prompt",
+        tokenizer_name: str = "",
+        vocab_size: int = 0,
+        template: Mapping[str, Any] | None = None,
+        max_length: int = 512,
+        split: str = "test",
+        seed: int = 0,
+    ) -> None:
+        probes = list(probes)
+        if not probes:
+            raise ValueError("a probe set needs at least one task")
+        twice = sorted(name for name, count in Counter(probe.task for probe in probes).items() if count > 1)
+        if twice:
+            raise ValueError(f"task names must differ, but these occur more than once: {twice}")
+        self._probes = {probe.task: probe for probe in probes}
+        self.token_choice = token_choice
+        self.tokenizer_name = tokenizer_name
+        self.vocab_size = vocab_size
+        self.template = dict(template or {})
+        self.max_length = max_length
+        self.split = split
+        self.seed = seed
+        self.examples_digest = examples_digest(probes)
+        self.tokens_digest = tokens_digest(probes, self.template, token_choice_name(token_choice))
+
+    @classmethod
+    def from_tasks(
+        cls,
+        tasks: TaskCollection,
+        tokenizer: Any,
+        *,
+        examples_per_task: int | None = 64,
+        split: str = "test",
+        seed: int = 0,
+        max_length: int = 512,
+        min_examples: int = 32,
+        template: PromptTemplate | str | None = None,
+        token_choice: TokenChoice = "last_prompt",
+    ) -> ProbeSet:
+        """Choose, render and tokenise examples of every task.
+
+        Which examples are chosen depends on `seed`, the task's name and the examples' ids alone: not on other tasks, the
+        order of rows, or the tokenizer; more examples per task are the same ones and some more.
+
+        Args:
+            tasks: the tasks.
+            tokenizer: a transformers tokenizer, its folder, or its name on the hub. Its padding and truncation settings
+                do not matter.
+            examples_per_task: how many of each task; a task with fewer gives all it has, and None takes all.
+            split: which split they come from.
+            seed: of the choice.
+            max_length: token budget per prompt, special tokens included. A longer prompt is cut from the left of its input
+                (a plain prompt from its left; a chat prompt loses its oldest turns first), at a word where possible, so
+                that instruction and the template's end stay; it is counted in `Probe.truncated`.
+            min_examples: tasks with fewer examples (and fewer than asked for) are refused.
+            template: how an example becomes a prompt; a text is the template's text. Default: `PromptTemplate()`.
+            token_choice: see the class.
+
+        Raises:
+            ValueError: for tasks with too few examples or without the split (all are listed), empty prompts, prompts too
+                long even when cut, or options out of range.
+            TypeError: when `tokenizer` is none.
+        """
+        tokenizer = load_tokenizer(tokenizer)
+        template = (
+            template if isinstance(template, PromptTemplate) else PromptTemplate(*([template] if template else []))
+        )
+        token_choice_name(token_choice)
+        probes = build_probes(
+            tasks,
+            tokenizer,
+            examples_per_task=examples_per_task,
+            split=split,
+            seed=seed,
+            max_length=max_length,
+            min_examples=min_examples,
+            template=template,
+        )
+        return cls(
+            probes,
+            token_choice=token_choice,
+            tokenizer_name=str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__),
+            vocab_size=len(tokenizer),
+            template=template.describe(),
+            max_length=max_length,
+            split=split,
+            seed=seed,
+        )
+
+    @classmethod
+    def from_jsonl(
+        cls,
+        path: str | Path,
+        tokenizer: Any,
+        *,
+        columns: Mapping[str, str] | None = None,
+        clusters: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> ProbeSet:
+        """From a folder of JSONL files or one file: `load_jsonl` (path, columns, clusters), then `from_tasks`."""
+        return cls.from_tasks(load_jsonl(path, columns=columns, clusters=clusters), tokenizer, **options)
+
+    @classmethod
+    def from_datasets(
+        cls,
+        source: Any,
+        tokenizer: Any,
+        *,
+        task_column: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        name: str | None = None,
+        split_map: Mapping[str, str] | None = None,
+        clusters: Mapping[str, str] | None = None,
+        messages_column: str | None = None,
+        split: str = "test",
+        **options: Any,
+    ) -> ProbeSet:
+        """From Hugging Face datasets: `load_datasets` of that split, then `from_tasks`."""
+        tasks = load_datasets(
+            source,
+            task_column=task_column,
+            columns=columns,
+            name=name,
+            split_map=split_map,
+            clusters=clusters,
+            messages_column=messages_column,
+            splits=[split],
+        )
+        return cls.from_tasks(tasks, tokenizer, split=split, **options)
+
+    @classmethod
+    def from_flan(
+        cls,
+        tokenizer: Any,
+        source: Any = FLAN_REPOSITORY,
+        *,
+        clusters: Mapping[str, str] | None = None,
+        split: str = "test",
+        **options: Any,
+    ) -> ProbeSet:
+        """From Flan 2021: `load_flan` of that split, then `from_tasks`."""
+        return cls.from_tasks(load_flan(source, clusters=clusters, splits=[split]), tokenizer, split=split, **options)
+
+    @classmethod
+    def from_prompts(
+        cls,
+        prompts: Mapping[str, Sequence[str]],
+        tokenizer: Any,
+        *,
+        clusters: Mapping[str, str] | None = None,
+        examples_per_task: int | None = None,
+        template: PromptTemplate | str | None = None,
+        split: str = "test",
+        **options: Any,
+    ) -> ProbeSet:
+        """From plain prompts, task name to texts: all of them unless told otherwise, and as they are.
+
+        A template other than the default sees them as ``{input}``. Other options are those of `from_tasks`.
+        """
+        tasks = TaskCollection.from_prompts(prompts, clusters=clusters, split=split)
+        template = "{input}" if template is None else template
+        return cls.from_tasks(
+            tasks, tokenizer, examples_per_task=examples_per_task, template=template, split=split, **options
+        )
+
+    @classmethod
+    def from_datamodule(cls, datamodule: Any, tokenizer: Any, **options: Any) -> ProbeSet:
+        """From a LightningDataModule (or any object) that offers ``probe_tasks()``.
+
+        It returns a `TaskCollection`, which goes to `from_tasks`, or task name to prompts, which go to `from_prompts`.
+        Neither ``prepare_data`` nor ``setup`` is called here.
+
+        Raises:
+            TypeError: when there is no ``probe_tasks``, or it returns something else.
+        """
+        offer = getattr(datamodule, "probe_tasks", None)
+        if not callable(offer):
+            raise TypeError(
+                f"{type(datamodule).__name__} offers no probes: give it a method probe_tasks() that returns a "
+                "TaskCollection, or a dict of task name to a list of prompts"
+            )
+        tasks = offer()
+        if isinstance(tasks, TaskCollection):
+            return cls.from_tasks(tasks, tokenizer, **options)
+        if not isinstance(tasks, Mapping):
+            raise TypeError(
+                f"{type(datamodule).__name__}.probe_tasks() must return a TaskCollection or a dict of task name to a list "
+                f"of prompts, got {type(tasks).__name__}"
+            )
+        return cls.from_prompts(tasks, tokenizer, **options)
+
+    @classmethod
+    def from_source(cls, source: str | Path, tokenizer: Any = None, **options: Any) -> ProbeSet:
+        """From a text in a configuration: a file written by `save`, or any source of `load_tasks`.
+
+        Args:
+            source: the file, folder or name.
+            tokenizer: needed for tasks. With a probe file it is optional, and is checked against the file.
+            options: for tasks, ``columns``, ``clusters`` and those of `from_tasks`; for a probe file ``token_choice`` only.
+
+        Raises:
+            ValueError: for tasks without a tokenizer, options that a probe file has settled, or another tokenizer.
+            FileNotFoundError: when nothing of that name is there.
+        """
+        if files.is_probe_file(source):
+            settled = sorted(set(options) - {"token_choice"})
+            if settled:
+                raise ValueError(f"{source} is a saved probe set, which settles {settled}; leave them out")
+            probes = cls.load(source, **options)
+            if tokenizer is not None:
+                check.check_tokenizer(probes, load_tokenizer(tokenizer))
+            return probes
+        of_tasks = {key: options.pop(key) for key in ("columns", "clusters") if key in options}
+        split = options.get("split", "test")
+        tasks = load_tasks(source, splits=[split], **of_tasks)
+        if tokenizer is None:
+            raise ValueError(f"probes from the tasks of {source} need a tokenizer; pass tokenizer=")
+        return cls.from_tasks(tasks, tokenizer, **options)
+
+    def save(self, path: str | Path) -> Path:
+        """Write all of it to one JSON file, atomically. The file holds the prompts' texts."""
+        return files.save_probes(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path, *, token_choice: TokenChoice | None = None) -> ProbeSet:
+        """Read what `save` wrote; a callable `token_choice` cannot be saved and is given again.
+
+        Raises:
+            FileNotFoundError: when there is no such file.
+            ValueError: when the file is of another kind or version, was changed since (its digests say so), or was saved
+                with another token choice.
+        """
+        return files.load_probes(cls, path, token_choice)
+
+    def select(self, tasks: str | Iterable[str]) -> ProbeSet:
+        """The probes of some tasks, in that order; the prompts are the same, the digests are those of the part.
+
+        Raises:
+            ValueError: for tasks that are not here.
+        """
+        names = [tasks] if isinstance(tasks, str) else list(tasks)
+        unknown = sorted(set(names) - set(self._probes))
+        if unknown:
+            raise ValueError(f"no probes of the tasks {unknown}; there are {list(self._probes)}")
+        return type(self)(
+            [self._probes[name] for name in names],
+            token_choice=self.token_choice,
+            tokenizer_name=self.tokenizer_name,
+            vocab_size=self.vocab_size,
+            template=self.template,
+            max_length=self.max_length,
+            split=self.split,
+            seed=self.seed,
+        )
+
+    def check_model(self, model: Any) -> None:
+        """Check that a model can read these prompts.
+
+        Raises:
+            ValueError: when a token id is beyond its input embedding, or a prompt longer than its table of positions.
+        """
+        check.check_model(self, model)
+
+    def summary(self) -> str:
+        """A table for people: per task its cluster, examples, tokens and cut prompts; totals and digests below."""
+        return report.summary(self)
+
+    @property
+    def clusters(self) -> dict[str, str]:
+        """Task name to cluster name."""
+        return {name: probe.cluster for name, probe in self._probes.items()}
+
+    @property
+    def num_examples(self) -> int:
+        """Prompts of all tasks together."""
+        return sum(map(len, self._probes.values()))
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all prompts together, without padding."""
+        return sum(probe.num_tokens for probe in self._probes.values())
+
+    def __getitem__(self, task: str) -> Probe:
+        if task not in self._probes:
+            raise KeyError(f"{task!r}; there are probes of {list(self._probes)}")
+        return self._probes[task]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._probes)
+
+    def __len__(self) -> int:
+        return len(self._probes)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ProbeSet):
+            return NotImplemented
+        return self.tokens_digest == other.tokens_digest and list(self._probes.values()) == list(other.values())
+
+    def __hash__(self) -> int:
+        return hash(self.tokens_digest)
+
+    def __repr__(self) -> str:
+        return (
+            f"ProbeSet({len(self)} tasks, {self.num_examples} prompts, {self.num_tokens} tokens, "
+            f"{self.tokenizer_name!r}, examples {self.examples_digest[:16]}, tokens {self.tokens_digest[:16]})"
+        )
