@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from lightning_layerscope.probes.prompts import encode, vocabulary_digest
+from lightning_layerscope.probes.prompts import encode, tokenizer_name, vocabulary_digest
 
 if TYPE_CHECKING:
-    from lightning_layerscope.probes.probe_set import ProbeSet
+    from lightning_layerscope.probes.base import BaseProbeSet
 
 
-def check_tokenizer(probes: ProbeSet, tokenizer: Any) -> None:
+def check_tokenizer(probes: BaseProbeSet, tokenizer: Any) -> None:
     """Raise ValueError unless the tokenizer makes the same tokens of the probes' texts."""
     for task, probe in probes.items():
         ids = encode(probe.texts, tokenizer, chat=bool(probes.template.get("chat")))
         if tuple(ids) != probe.input_ids or vocabulary_digest(ids, tokenizer) != probe.vocabulary:
             raise ValueError(
-                f"the probes were tokenised with {probes.tokenizer_name!r}; "
-                f"{str(getattr(tokenizer, 'name_or_path', '')) or type(tokenizer).__name__!r} makes other tokens of task "
-                f"{task!r}: make the probes again with the tokenizer of the model, or leave tokenizer= out"
+                f"the probes were tokenised with {probes.tokenizer_name!r}; {tokenizer_name(tokenizer)!r} makes other "
+                f"tokens of task {task!r}: make the probes again with the model's tokenizer, or leave tokenizer= out"
             )
 
 
-def check_model(probes: ProbeSet, model: Any) -> None:
+def check_model(probes: BaseProbeSet, model: Any) -> None:
     """Raise ValueError when a model cannot read the probes; a model without a token embedding is not checked."""
     task, largest = max(
         ((task, max(map(max, probe.input_ids))) for task, probe in probes.items()), key=lambda found: found[1]
@@ -32,8 +31,9 @@ def check_model(probes: ProbeSet, model: Any) -> None:
     if rows is not None and largest >= rows:
         raise ValueError(
             f"the probes of task {task!r} hold token id {largest}, but the model's input embedding has {rows} rows "
-            f"(ids 0 to {rows - 1}): they were tokenised with {probes.tokenizer_name!r}, which knows {probes.vocab_size} "
-            "tokens; make the probes with the model's own tokenizer, or call model.resize_token_embeddings"
+            f"(ids 0 to {rows - 1}): they were tokenised with {probes.tokenizer_name!r}, which knows "
+            f"{probes.vocab_size} tokens; make the probes with the model's own tokenizer, or call "
+            "model.resize_token_embeddings"
         )
     longest = max(len(ids) for probe in probes.values() for ids in probe.input_ids)
     for name, positions in _position_tables(model):

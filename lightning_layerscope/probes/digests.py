@@ -49,7 +49,8 @@ def token_choice_name(choice: TokenChoice) -> str:
         if choice in ("last_prompt", "mean_prompt") or re.fullmatch(r"first_[1-9]\d*", choice):
             return choice
         raise ValueError(
-            f"token_choice must be 'last_prompt', 'mean_prompt', 'first_<k>' (e.g. 'first_4') or a callable, got {choice!r}"
+            "token_choice must be 'last_prompt', 'mean_prompt', 'first_<k>' (e.g. 'first_4') or a callable, "
+            f"got {choice!r}"
         )
     if not callable(choice):
         raise TypeError(f"token_choice must be a text or a callable (mask -> weights), got {type(choice).__name__}")

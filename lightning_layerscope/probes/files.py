@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightning_layerscope.atomic import replace_file
 from lightning_layerscope.probes.digests import TokenChoice, token_choice_name
 from lightning_layerscope.probes.probe import Probe
 
 if TYPE_CHECKING:
-    from lightning_layerscope.probes.probe_set import ProbeSet
+    from lightning_layerscope.probes.base import BaseProbeSet
+
+    Kind = TypeVar("Kind", bound=BaseProbeSet)
 
 FORMAT = "lightning-layerscope probes"
 VERSION = 1
@@ -28,7 +30,7 @@ def is_probe_file(path: str | Path) -> bool:
         return FORMAT in file.read(200)
 
 
-def save_probes(probes: ProbeSet, path: str | Path) -> Path:
+def save_probes(probes: BaseProbeSet, path: str | Path) -> Path:
     """Write a probe set, prompt texts included, atomically; an existing file is replaced."""
     content: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     content |= {"examples_digest": probes.examples_digest, "tokens_digest": probes.tokens_digest}
@@ -40,7 +42,7 @@ def save_probes(probes: ProbeSet, path: str | Path) -> Path:
     return Path(path)
 
 
-def load_probes(kind: type[ProbeSet], path: str | Path, token_choice: TokenChoice | None) -> ProbeSet:
+def load_probes(kind: type[Kind], path: str | Path, token_choice: TokenChoice | None) -> Kind:
     """Read a probe set and check it against the digests it was saved with."""
     path = Path(path)
     if not path.exists():

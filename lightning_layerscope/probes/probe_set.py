@@ -1,26 +1,28 @@
-"""ProbeSet: the probes of all tasks, with what must be known to measure with them again."""
+"""ProbeSet: the probes of all tasks, made from any source, stored, and checked against a model."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_layerscope.probes import check, files, report
+from lightning_layerscope.probes.base import BaseProbeSet
 from lightning_layerscope.probes.build import build_probes
-from lightning_layerscope.probes.digests import TokenChoice, examples_digest, token_choice_name, tokens_digest
-from lightning_layerscope.probes.probe import Probe
-from lightning_layerscope.probes.prompts import load_tokenizer
+from lightning_layerscope.probes.digests import TokenChoice, token_choice_name
+from lightning_layerscope.probes.prompts import load_tokenizer, tokenizer_name
 from lightning_layerscope.tasks.flan import FLAN_REPOSITORY, load_flan
 from lightning_layerscope.tasks.hf import load_datasets
 from lightning_layerscope.tasks.jsonl import load_jsonl
 from lightning_layerscope.tasks.load import load_tasks
 from lightning_layerscope.tasks.task import TaskCollection
-from lightning_layerscope.tasks.template import PromptTemplate
+from lightning_layerscope.tasks.template import PromptTemplate, as_template
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
-class ProbeSet(Mapping[str, Probe]):
+class ProbeSet(BaseProbeSet):
     """The fixed prompts of all tasks, tokenised: task name to `Probe`.
 
     Make one with a ``from_...`` method; all of them but `from_source` take the options of `from_tasks`.
@@ -51,35 +53,6 @@ class ProbeSet(Mapping[str, Probe]):
         (2, 3, {'greet': 'speech'})
     """
 
-    def __init__(
-        self,
-        probes: Iterable[Probe],
-        *,
-        token_choice: TokenChoice = "last_prompt",
-        tokenizer_name: str = "",
-        vocab_size: int = 0,
-        template: Mapping[str, Any] | None = None,
-        max_length: int = 512,
-        split: str = "test",
-        seed: int = 0,
-    ) -> None:
-        probes = list(probes)
-        if not probes:
-            raise ValueError("a probe set needs at least one task")
-        twice = sorted(name for name, count in Counter(probe.task for probe in probes).items() if count > 1)
-        if twice:
-            raise ValueError(f"task names must differ, but these occur more than once: {twice}")
-        self._probes = {probe.task: probe for probe in probes}
-        self.token_choice = token_choice
-        self.tokenizer_name = tokenizer_name
-        self.vocab_size = vocab_size
-        self.template = dict(template or {})
-        self.max_length = max_length
-        self.split = split
-        self.seed = seed
-        self.examples_digest = examples_digest(probes)
-        self.tokens_digest = tokens_digest(probes, self.template, token_choice_name(token_choice))
-
     @classmethod
     def from_tasks(
         cls,
@@ -93,11 +66,11 @@ class ProbeSet(Mapping[str, Probe]):
         min_examples: int = 32,
         template: PromptTemplate | str | None = None,
         token_choice: TokenChoice = "last_prompt",
-    ) -> ProbeSet:
+    ) -> Self:
         """Choose, render and tokenise examples of every task.
 
-        Which examples are chosen depends on `seed`, the task's name and the examples' ids alone: not on other tasks, the
-        order of rows, or the tokenizer; more examples per task are the same ones and some more.
+        Which examples are chosen depends on `seed`, the task's name and the examples' ids alone: not on other tasks,
+        the order of rows, or the tokenizer; more examples per task are the same ones and some more.
 
         Args:
             tasks: the tasks.
@@ -106,22 +79,20 @@ class ProbeSet(Mapping[str, Probe]):
             examples_per_task: how many of each task; a task with fewer gives all it has, and None takes all.
             split: which split they come from.
             seed: of the choice.
-            max_length: token budget per prompt, special tokens included. A longer prompt is cut from the left of its input
-                (a plain prompt from its left; a chat prompt loses its oldest turns first), at a word where possible, so
-                that instruction and the template's end stay; it is counted in `Probe.truncated`.
+            max_length: token budget per prompt, special tokens included. A longer prompt is cut from the left of its
+                input (a plain prompt from its left; a chat prompt loses its oldest turns first), at a word where
+                possible, so that instruction and the template's end stay; it is counted in `Probe.truncated`.
             min_examples: tasks with fewer examples (and fewer than asked for) are refused.
             template: how an example becomes a prompt; a text is the template's text. Default: `PromptTemplate()`.
             token_choice: see the class.
 
         Raises:
-            ValueError: for tasks with too few examples or without the split (all are listed), empty prompts, prompts too
-                long even when cut, or options out of range.
+            ValueError: for tasks with too few examples or without the split (all are listed), empty prompts,
+                prompts too long even when cut, or options out of range.
             TypeError: when `tokenizer` is none.
         """
         tokenizer = load_tokenizer(tokenizer)
-        template = (
-            template if isinstance(template, PromptTemplate) else PromptTemplate(*([template] if template else []))
-        )
+        template = as_template(template)
         token_choice_name(token_choice)
         probes = build_probes(
             tasks,
@@ -136,7 +107,7 @@ class ProbeSet(Mapping[str, Probe]):
         return cls(
             probes,
             token_choice=token_choice,
-            tokenizer_name=str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__),
+            tokenizer_name=tokenizer_name(tokenizer),
             vocab_size=len(tokenizer),
             template=template.describe(),
             max_length=max_length,
@@ -153,7 +124,7 @@ class ProbeSet(Mapping[str, Probe]):
         columns: Mapping[str, str] | None = None,
         clusters: Mapping[str, str] | None = None,
         **options: Any,
-    ) -> ProbeSet:
+    ) -> Self:
         """From a folder of JSONL files or one file: `load_jsonl` (path, columns, clusters), then `from_tasks`."""
         return cls.from_tasks(load_jsonl(path, columns=columns, clusters=clusters), tokenizer, **options)
 
@@ -171,7 +142,7 @@ class ProbeSet(Mapping[str, Probe]):
         messages_column: str | None = None,
         split: str = "test",
         **options: Any,
-    ) -> ProbeSet:
+    ) -> Self:
         """From Hugging Face datasets: `load_datasets` of that split, then `from_tasks`."""
         tasks = load_datasets(
             source,
@@ -194,7 +165,7 @@ class ProbeSet(Mapping[str, Probe]):
         clusters: Mapping[str, str] | None = None,
         split: str = "test",
         **options: Any,
-    ) -> ProbeSet:
+    ) -> Self:
         """From Flan 2021: `load_flan` of that split, then `from_tasks`."""
         return cls.from_tasks(load_flan(source, clusters=clusters, splits=[split]), tokenizer, split=split, **options)
 
@@ -209,7 +180,7 @@ class ProbeSet(Mapping[str, Probe]):
         template: PromptTemplate | str | None = None,
         split: str = "test",
         **options: Any,
-    ) -> ProbeSet:
+    ) -> Self:
         """From plain prompts, task name to texts: all of them unless told otherwise, and as they are.
 
         A template other than the default sees them as ``{input}``. Other options are those of `from_tasks`.
@@ -221,7 +192,7 @@ class ProbeSet(Mapping[str, Probe]):
         )
 
     @classmethod
-    def from_datamodule(cls, datamodule: Any, tokenizer: Any, **options: Any) -> ProbeSet:
+    def from_datamodule(cls, datamodule: Any, tokenizer: Any, **options: Any) -> Self:
         """From a LightningDataModule (or any object) that offers ``probe_tasks()``.
 
         It returns a `TaskCollection`, which goes to `from_tasks`, or task name to prompts, which go to `from_prompts`.
@@ -241,19 +212,20 @@ class ProbeSet(Mapping[str, Probe]):
             return cls.from_tasks(tasks, tokenizer, **options)
         if not isinstance(tasks, Mapping):
             raise TypeError(
-                f"{type(datamodule).__name__}.probe_tasks() must return a TaskCollection or a dict of task name to a list "
-                f"of prompts, got {type(tasks).__name__}"
+                f"{type(datamodule).__name__}.probe_tasks() must return a TaskCollection or a dict of task name to a "
+                f"list of prompts, got {type(tasks).__name__}"
             )
         return cls.from_prompts(tasks, tokenizer, **options)
 
     @classmethod
-    def from_source(cls, source: str | Path, tokenizer: Any = None, **options: Any) -> ProbeSet:
+    def from_source(cls, source: str | Path, tokenizer: Any = None, **options: Any) -> Self:
         """From a text in a configuration: a file written by `save`, or any source of `load_tasks`.
 
         Args:
             source: the file, folder or name.
             tokenizer: needed for tasks. With a probe file it is optional, and is checked against the file.
-            options: for tasks, ``columns``, ``clusters`` and those of `from_tasks`; for a probe file ``token_choice`` only.
+            options: for tasks, ``columns``, ``clusters`` and those of `from_tasks`; for a probe file ``token_choice``
+                only.
 
         Raises:
             ValueError: for tasks without a tokenizer, options that a probe file has settled, or another tokenizer.
@@ -279,36 +251,15 @@ class ProbeSet(Mapping[str, Probe]):
         return files.save_probes(self, path)
 
     @classmethod
-    def load(cls, path: str | Path, *, token_choice: TokenChoice | None = None) -> ProbeSet:
+    def load(cls, path: str | Path, *, token_choice: TokenChoice | None = None) -> Self:
         """Read what `save` wrote; a callable `token_choice` cannot be saved and is given again.
 
         Raises:
             FileNotFoundError: when there is no such file.
-            ValueError: when the file is of another kind or version, was changed since (its digests say so), or was saved
-                with another token choice.
+            ValueError: when the file is of another kind or version, was changed since (its digests say so), or was
+                saved with another token choice.
         """
         return files.load_probes(cls, path, token_choice)
-
-    def select(self, tasks: str | Iterable[str]) -> ProbeSet:
-        """The probes of some tasks, in that order; the prompts are the same, the digests are those of the part.
-
-        Raises:
-            ValueError: for tasks that are not here.
-        """
-        names = [tasks] if isinstance(tasks, str) else list(tasks)
-        unknown = sorted(set(names) - set(self._probes))
-        if unknown:
-            raise ValueError(f"no probes of the tasks {unknown}; there are {list(self._probes)}")
-        return type(self)(
-            [self._probes[name] for name in names],
-            token_choice=self.token_choice,
-            tokenizer_name=self.tokenizer_name,
-            vocab_size=self.vocab_size,
-            template=self.template,
-            max_length=self.max_length,
-            split=self.split,
-            seed=self.seed,
-        )
 
     def check_model(self, model: Any) -> None:
         """Check that a model can read these prompts.
@@ -321,43 +272,3 @@ class ProbeSet(Mapping[str, Probe]):
     def summary(self) -> str:
         """A table for people: per task its cluster, examples, tokens and cut prompts; totals and digests below."""
         return report.summary(self)
-
-    @property
-    def clusters(self) -> dict[str, str]:
-        """Task name to cluster name."""
-        return {name: probe.cluster for name, probe in self._probes.items()}
-
-    @property
-    def num_examples(self) -> int:
-        """Prompts of all tasks together."""
-        return sum(map(len, self._probes.values()))
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of all prompts together, without padding."""
-        return sum(probe.num_tokens for probe in self._probes.values())
-
-    def __getitem__(self, task: str) -> Probe:
-        if task not in self._probes:
-            raise KeyError(f"{task!r}; there are probes of {list(self._probes)}")
-        return self._probes[task]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._probes)
-
-    def __len__(self) -> int:
-        return len(self._probes)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ProbeSet):
-            return NotImplemented
-        return self.tokens_digest == other.tokens_digest and list(self._probes.values()) == list(other.values())
-
-    def __hash__(self) -> int:
-        return hash(self.tokens_digest)
-
-    def __repr__(self) -> str:
-        return (
-            f"ProbeSet({len(self)} tasks, {self.num_examples} prompts, {self.num_tokens} tokens, "
-            f"{self.tokenizer_name!r}, examples {self.examples_digest[:16]}, tokens {self.tokens_digest[:16]})"
-        )

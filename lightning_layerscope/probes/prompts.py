@@ -25,9 +25,15 @@ def load_tokenizer(tokenizer: Any) -> Any:
         return AutoTokenizer.from_pretrained(str(tokenizer))
     if not callable(tokenizer) or not hasattr(tokenizer, "convert_ids_to_tokens"):
         raise TypeError(
-            f"tokenizer must be a transformers tokenizer, its folder or its name on the hub, got {type(tokenizer).__name__}"
+            "tokenizer must be a transformers tokenizer, its folder or its name on the hub, "
+            f"got {type(tokenizer).__name__}"
         )
     return tokenizer
+
+
+def tokenizer_name(tokenizer: Any) -> str:
+    """What a tokenizer is called: where it was loaded from, or its class."""
+    return str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
 
 
 def encode(texts: Sequence[str], tokenizer: Any, *, chat: bool) -> list[tuple[int, ...]]:

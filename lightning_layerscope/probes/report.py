@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from lightning_layerscope.probes.digests import token_choice_name
 
 if TYPE_CHECKING:
-    from lightning_layerscope.probes.probe_set import ProbeSet
+    from lightning_layerscope.probes.base import BaseProbeSet
 
 
-def summary(probes: ProbeSet) -> str:
+def summary(probes: BaseProbeSet) -> str:
     """A table: one line per task, totals, and what every prompt has in common."""
     rows = [("task", "cluster", "prompts", "tokens", "cut")]
     for task, probe in probes.items():

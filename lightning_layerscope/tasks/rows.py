@@ -73,10 +73,10 @@ class Columns:
                 f"{where}: expected a column 'instruction' or 'input', got {sorted(row)}; "
                 "say which columns hold them with columns={'input': ..., 'output': ...}"
             )
-        fields = [self.text(row, field, where) for field in ("instruction", "input", "output")]
-        if not fields[0].strip() and not fields[1].strip():
+        instruction, given, output = (self.text(row, field, where) for field in ("instruction", "input", "output"))
+        if not instruction.strip() and not given.strip():
             raise ValueError(f"{where}: instruction and input are both empty")
-        return Example(*fields, id=own_id)
+        return Example(instruction, given, output, own_id)
 
 
 def _conversation(turns: Any, example_id: str, where: str) -> Example:

@@ -92,6 +92,13 @@ class PromptTemplate:
         return "\n".join(kept).format_map(values)
 
 
+def as_template(template: PromptTemplate | str | None) -> PromptTemplate:
+    """A template as it is, one with that text, or the default."""
+    if isinstance(template, PromptTemplate):
+        return template
+    return PromptTemplate() if template is None else PromptTemplate(template)
+
+
 def _is_empty_field(line: str, values: dict[str, str]) -> bool:
     return any(line == f"{{{field}}}" and not value for field, value in values.items())
 

@@ -1,0 +1,107 @@
+"""What a probe set is: probes by task, how they were made, and their digests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lightning_layerscope.probes.digests import TokenChoice, examples_digest, token_choice_name, tokens_digest
+from lightning_layerscope.probes.probe import Probe
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class BaseProbeSet(Mapping[str, Probe]):
+    """`ProbeSet` without the ways to make, store and check one; it is documented there."""
+
+    def __init__(
+        self,
+        probes: Iterable[Probe],
+        *,
+        token_choice: TokenChoice = "last_prompt",
+        tokenizer_name: str = "",
+        vocab_size: int = 0,
+        template: Mapping[str, Any] | None = None,
+        max_length: int = 512,
+        split: str = "test",
+        seed: int = 0,
+    ) -> None:
+        probes = list(probes)
+        if not probes:
+            raise ValueError("a probe set needs at least one task")
+        twice = sorted(name for name, count in Counter(probe.task for probe in probes).items() if count > 1)
+        if twice:
+            raise ValueError(f"task names must differ, but these occur more than once: {twice}")
+        self._probes = {probe.task: probe for probe in probes}
+        self.token_choice = token_choice
+        self.tokenizer_name = tokenizer_name
+        self.vocab_size = vocab_size
+        self.template = dict(template or {})
+        self.max_length = max_length
+        self.split = split
+        self.seed = seed
+        self.examples_digest = examples_digest(probes)
+        self.tokens_digest = tokens_digest(probes, self.template, token_choice_name(token_choice))
+
+    def select(self, tasks: str | Iterable[str]) -> Self:
+        """The probes of some tasks, in that order; the prompts are the same, the digests are those of the part.
+
+        Raises:
+            ValueError: for tasks that are not here.
+        """
+        names = [tasks] if isinstance(tasks, str) else list(tasks)
+        unknown = sorted(set(names) - set(self._probes))
+        if unknown:
+            raise ValueError(f"no probes of the tasks {unknown}; there are {list(self._probes)}")
+        return type(self)(
+            [self._probes[name] for name in names],
+            token_choice=self.token_choice,
+            tokenizer_name=self.tokenizer_name,
+            vocab_size=self.vocab_size,
+            template=self.template,
+            max_length=self.max_length,
+            split=self.split,
+            seed=self.seed,
+        )
+
+    @property
+    def clusters(self) -> dict[str, str]:
+        """Task name to cluster name."""
+        return {name: probe.cluster for name, probe in self._probes.items()}
+
+    @property
+    def num_examples(self) -> int:
+        """Prompts of all tasks together."""
+        return sum(map(len, self._probes.values()))
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all prompts together, without padding."""
+        return sum(probe.num_tokens for probe in self._probes.values())
+
+    def __getitem__(self, task: str) -> Probe:
+        if task not in self._probes:
+            raise KeyError(f"{task!r}; there are probes of {list(self._probes)}")
+        return self._probes[task]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._probes)
+
+    def __len__(self) -> int:
+        return len(self._probes)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, BaseProbeSet):
+            return NotImplemented
+        return self.tokens_digest == other.tokens_digest and list(self._probes.values()) == list(other.values())
+
+    def __hash__(self) -> int:
+        return hash(self.tokens_digest)
+
+    def __repr__(self) -> str:
+        return (
+            f"ProbeSet({len(self)} tasks, {self.num_examples} prompts, {self.num_tokens} tokens, "
+            f"{self.tokenizer_name!r}, examples {self.examples_digest[:16]}, tokens {self.tokens_digest[:16]})"
+        )
