@@ -1,0 +1,116 @@
+"""Plan the forward passes: which prompts go together, and which share their beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lightning_layerscope.probes import ProbeSet
+
+# A cached prefix token costs memory for its keys and values only, about a quarter of a token that goes through the
+# layers.
+_CACHED_TOKEN = 0.25
+# Sharing pays for its extra forward pass only when it saves at least this part of a group's tokens.
+_MIN_SAVING = 0.1
+
+Row = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prompts that go through the model together.
+
+    Attributes:
+        rows: ``(task index, row in the task)`` of each prompt, longest first.
+        ids: Token ids of each prompt after the prefix.
+        prefix: Token ids that all prompts of the batch begin with and that go through the model beforehand; often
+            empty.
+    """
+
+    rows: tuple[Row, ...]
+    ids: tuple[tuple[int, ...], ...]
+    prefix: tuple[int, ...] = ()
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """The first and the second half, for when the whole does not fit into memory."""
+        middle = (len(self.rows) + 1) // 2
+        return (
+            Batch(self.rows[:middle], self.ids[:middle], self.prefix),
+            Batch(self.rows[middle:], self.ids[middle:], self.prefix),
+        )
+
+    def unshared(self) -> Batch:
+        """The same prompts, each with the prefix in front."""
+        return Batch(self.rows, tuple(self.prefix + ids for ids in self.ids))
+
+
+def plan_batches(probes: ProbeSet, max_tokens: int, *, share_prefix: bool = False) -> list[Batch]:
+    """Sort prompts by length and cut them into batches of at most ``max_tokens`` padded tokens.
+
+    Similar lengths lie together, so little is padded, and the largest batch comes first, so that memory runs out early
+    or never. A prompt that is longer than ``max_tokens`` has a batch for itself.
+
+    Args:
+        probes: The prompts.
+        max_tokens: Upper bound of rows x longest row; a token of a shared prefix counts a quarter.
+        share_prefix: Take out what the prompts of a task (or of all tasks, if that saves more) begin with, where it
+            pays. Batches with the same prefix follow one another.
+
+    Raises:
+        ValueError: When ``max_tokens`` is not positive, or a prompt has no tokens.
+    """
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens_per_batch must be at least 1, got {max_tokens}.")
+    groups: list[list[Row]] = []
+    prompts: dict[Row, tuple[int, ...]] = {}
+    for index, (task, probe) in enumerate(probes.items()):
+        for row, ids in enumerate(probe.input_ids):
+            if not ids:
+                raise ValueError(f"Prompt {probe.example_ids[row]!r} of task {task!r} has no tokens; remove it.")
+            prompts[index, row] = tuple(ids)
+        groups.append([(index, row) for row in range(len(probe.input_ids))])
+    everything = [list(prompts)]
+    if share_prefix:
+        shared = min(_group(groups, prompts), _group(everything, prompts), key=_cost)
+    else:
+        shared = {(): list(prompts)} if prompts else {}
+    return [batch for prefix, rows in shared.items() for batch in _cut(rows, prompts, prefix, max_tokens)]
+
+
+def _group(groups: list[list[Row]], prompts: dict[Row, tuple[int, ...]]) -> dict[tuple[int, ...], list[Row]]:
+    """Prefix -> prompts; the empty prefix comes first and collects the groups where sharing does not pay."""
+    found: dict[tuple[int, ...], list[Row]] = {(): []}
+    for rows in groups:
+        ids = [prompts[row] for row in rows]
+        length = _common(ids) if len(ids) > 1 else 0
+        length = min([length, *(len(i) - 1 for i in ids)]) if ids else 0  # every prompt keeps a token of its own
+        pays = length * (len(ids) - 1) >= _MIN_SAVING * sum(map(len, ids))
+        found.setdefault(ids[0][:length] if length and pays else (), []).extend(rows)
+    return {prefix: rows for prefix, rows in found.items() if rows}
+
+
+def _common(prompts: Sequence[tuple[int, ...]]) -> int:
+    """How many leading ids all prompts share (first and last in order differ the most)."""
+    low, high = min(prompts), max(prompts)
+    return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+
+
+def _cost(groups: dict[tuple[int, ...], list[Row]]) -> int:
+    """Saved tokens, negative: what the prefixes take out of all prompts but one."""
+    return -sum(len(prefix) * (len(rows) - 1) for prefix, rows in groups.items())
+
+
+def _cut(
+    rows: Sequence[Row], prompts: dict[Row, tuple[int, ...]], prefix: tuple[int, ...], max_tokens: int
+) -> list[Batch]:
+    ordered = sorted(rows, key=lambda row: -len(prompts[row]))
+    batches, start = [], 0
+    while start < len(ordered):
+        longest = len(prompts[ordered[start]]) - len(prefix)
+        size = max(1, int(max_tokens / (longest + _CACHED_TOKEN * len(prefix))))
+        chosen = tuple(ordered[start : start + size])
+        batches.append(Batch(chosen, tuple(prompts[row][len(prefix) :] for row in chosen), prefix))
+        start += size
+    return batches

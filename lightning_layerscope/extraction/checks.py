@@ -1,0 +1,114 @@
+"""What must hold before the first forward pass, and messages that say what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from lightning_layerscope.extraction.layers import text_config
+from lightning_layerscope.extraction.target import Target
+
+if TYPE_CHECKING:
+    from lightning_layerscope.probes import ProbeSet
+
+
+def choose_layers(layers: Sequence[int] | str | None, num_layers: int, *, embeddings: bool = False) -> tuple[int, ...]:
+    """The wanted layers, ascending.
+
+    Args:
+        layers: Numbers, or ``"all"``, ``"last"``, or a list with ranges; None is all.
+        num_layers: L.
+        embeddings: Add layer 0.
+
+    Raises:
+        ValueError: When a layer does not exist, or none is left.
+
+    Example:
+        >>> choose_layers("1,4-6", 8)
+        (1, 4, 5, 6)
+    """
+    if layers is None or layers == "all":
+        chosen = set(range(1, num_layers + 1))
+    elif layers == "last":
+        chosen = {num_layers}
+    elif isinstance(layers, str):
+        if not re.fullmatch(r"\s*\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*\s*", layers):
+            raise ValueError(
+                f'layers={layers!r} is not understood: expected "all", "last", or numbers and ranges like "1,4,8-12".'
+            )
+        chosen = set()
+        for part in layers.split(","):
+            first, _, last = part.strip().partition("-")
+            chosen.update(range(int(first), int(last or first) + 1))
+    else:
+        chosen = set(layers)
+    if embeddings:
+        chosen.add(0)
+    wrong = sorted(layer for layer in chosen if not 0 <= layer <= num_layers)
+    if wrong or not chosen:
+        what = f"got {wrong}" if wrong else "none is chosen"
+        raise ValueError(
+            f"layers must lie in 0..{num_layers} (0: embeddings; 1..{num_layers}: the model's layers), but {what}."
+        )
+    return tuple(sorted(chosen))
+
+
+def check_probes(probes: ProbeSet, target: Target) -> None:
+    """Refuse prompts that the model cannot take, before a device does so with an obscure error.
+
+    Raises:
+        ValueError: For token ids beyond the embedding, prompts beyond a table of positions, or a token choice that does
+            not suit the layers.
+    """
+    if not any(len(probe.input_ids) for probe in probes.values()):
+        raise ValueError("The probe set has no prompts.")
+    if target.decoder_start is not None and probes.token_choice != "last_prompt":
+        raise ValueError(
+            f"The layers of a decoder behind an encoder are read at the decoder's first position, which "
+            f"token_choice={probes.token_choice!r} does not describe; use token_choice='last_prompt', or name "
+            "the encoder's layers."
+        )
+    size = getattr(target.stack.embedding, "num_embeddings", None)
+    limit, table = _position_limit(target)
+    for task, probe in probes.items():
+        for example, ids in zip(probe.example_ids, probe.input_ids, strict=True):
+            if size is not None and ids and not 0 <= min(ids) <= max(ids) < size:
+                raise ValueError(
+                    f"Task {task!r}, example {example!r}: token id {max(ids)} lies outside the model's "
+                    f"embedding of {size} "
+                    "entries. The probes were tokenised for another model: use the model's own tokenizer, or "
+                    "resize the embedding."
+                )
+            if limit is not None and len(ids) + target.virtual_tokens > limit:
+                raise ValueError(
+                    f"Task {task!r}, example {example!r}: {len(ids)} tokens"
+                    + (f" and {target.virtual_tokens} virtual ones" if target.virtual_tokens else "")
+                    + f" exceed the model's {limit} positions ({table}). Build the probe set with a smaller max_length."
+                )
+
+
+def _position_limit(target: Target) -> tuple[int | None, str]:
+    """How many positions a model with a learned table of positions has; others extrapolate."""
+    limit = (
+        getattr(text_config(target.language_model), "max_position_embeddings", None) if target.language_model else None
+    )
+    if not isinstance(limit, int) or target.language_model is None or target.decoder_start is not None:
+        return None, ""
+    for name, module in target.language_model.named_modules():
+        last = name.rpartition(".")[2]
+        rows = module.weight.shape[0] if isinstance(module, nn.Embedding) and isinstance(module.weight, Tensor) else 0
+        if (
+            rows >= limit
+            and (last == "wpe" or "position" in last)
+            and "bias" not in last
+            and module is not target.stack.embedding
+        ):
+            # RoBERTa and its kin count positions from the padding id on, so the table is longer than its usable part.
+            offset = (
+                module.padding_idx + 1 if isinstance(module, nn.Embedding) and module.padding_idx is not None else 0
+            )
+            return (rows - offset if offset else limit), name
+    return None, ""

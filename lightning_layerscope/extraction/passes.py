@@ -1,0 +1,128 @@
+"""Forward passes over planned batches: a shared prefix once, and smaller batches when memory runs out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lightning_layerscope.extraction.batching import Batch
+from lightning_layerscope.extraction.capture import Capture
+from lightning_layerscope.extraction.prefix import PrefixSharing
+from lightning_layerscope.extraction.target import Target
+from lightning_layerscope.extraction.tokens import Selection, TokenChoice, select_tokens
+
+
+class Passes:
+    """Runs batches of one extraction.
+
+    Args:
+        target: What to call.
+        capture: The hooks, already in place.
+        token_choice: Which token stands for a prompt.
+    """
+
+    def __init__(self, target: Target, capture: Capture, token_choice: TokenChoice) -> None:
+        self.target, self.capture, self.token_choice = target, capture, token_choice
+        self._sharing = PrefixSharing(target, capture)
+        self._rows = 0  # the largest batch that memory allows; 0: not yet met
+
+    @property
+    def may_share(self) -> bool:
+        """Whether the model has a cache that a prefix can be kept in."""
+        return self._sharing.possible
+
+    def run(self, batch: Batch) -> Iterator[tuple[Batch, Tensor]]:
+        """Yield the batch, or the parts that memory forced it into, with states ``(layers, B, width)``."""
+        if self._rows and len(batch.rows) > self._rows:
+            for part in batch.halves():
+                yield from self.run(part)
+            return
+        try:
+            states = self._states(batch)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            states, message = None, str(error).splitlines()[0]
+        if states is not None:
+            yield batch, states
+            return
+        # Outside the except block: the error's traceback would keep the failed pass's tensors alive.
+        self._make_room(batch, message)
+        for part in batch.halves():
+            yield from self.run(part)
+
+    def _make_room(self, batch: Batch, message: str) -> None:
+        size = len(batch.rows)
+        if size == 1:
+            raise torch.OutOfMemoryError(
+                f"A single prompt of {len(batch.prefix) + len(batch.ids[0])} tokens does not fit into memory "
+                "beside the model "
+                f"({message}). Build the probe set with a smaller max_length, or want fewer layers."
+            )
+        self._rows = (size + 1) // 2
+        warnings.warn(
+            f"A batch of {size} prompts ran out of memory; going on with {self._rows}. "
+            "Set max_tokens_per_batch lower to avoid the failed attempt.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        self.capture.select(None, tokens=0)
+        if self.target.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _states(self, batch: Batch) -> Tensor:
+        if not batch.prefix:
+            return self._plain(batch)
+        if (prefix := self._sharing.prefix(batch.prefix)) is None:
+            return self._plain(batch.unshared())
+        ids, mask = self._pad(batch)
+        full = torch.cat([torch.ones(len(mask), len(batch.prefix), dtype=torch.bool), mask], dim=1)
+        selection = select_tokens(self.token_choice, full, skip=len(batch.prefix)).to(self.target.device)
+        states = self._sharing.run(prefix, self._send(ids), self._send(full.long()), selection)
+        if self._sharing.verified:
+            return states
+        # Whether a cache is exact cannot be read off a model of unknown make: one prompt, the most padded one, tells.
+        alone = Batch(batch.rows[-1:], batch.ids[-1:], batch.prefix).unshared()
+        if self._sharing.verify(states[:, -1:], self._plain(alone)):
+            return states
+        return self._plain(batch.unshared())
+
+    def _plain(self, batch: Batch) -> Tensor:
+        ids, mask = self._pad(batch)
+        if self.target.decoder_start is None:
+            selection = select_tokens(self.token_choice, mask)
+            tokens = ids.shape[1]
+        else:
+            selection, tokens = Selection(index=torch.zeros(len(ids), dtype=torch.long)), 1
+        self.capture.select(selection.to(self.target.device), tokens=tokens)
+        self.target.run(self._send(ids), self._send(mask.long()))
+        return self.capture.take()
+
+    def _pad(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Right-padded ids ``(B, T)`` and their mask; what stands in the padding is never seen."""
+        width = max(map(len, batch.ids))
+        ids = torch.full((len(batch.ids), width), self._padding)
+        for row, prompt in enumerate(batch.ids):
+            ids[row, : len(prompt)] = torch.tensor(prompt)
+        mask = torch.arange(width) < torch.tensor([len(prompt) for prompt in batch.ids])[:, None]
+        return ids, mask
+
+    @property
+    def _padding(self) -> int:
+        # The model's own padding id where it has one: RoBERTa counts positions by it.
+        pad = getattr(getattr(self.target.language_model, "config", None), "pad_token_id", None)
+        return pad if isinstance(pad, int) and pad >= 0 else 0
+
+    def _send(self, tensor: Tensor) -> Tensor:
+        device = self.target.device
+        if device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(device, non_blocking=True)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "not enough memory" in text

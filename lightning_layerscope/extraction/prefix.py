@@ -1,0 +1,185 @@
+"""Keys and values of a beginning that many prompts share, computed once."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from lightning_layerscope.extraction.capture import Capture
+from lightning_layerscope.extraction.layers import text_config
+from lightning_layerscope.extraction.target import Target
+from lightning_layerscope.extraction.tokens import Selection
+
+# Layer kinds whose whole memory of the past is keys and values (the rest carry a running state).
+_ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
+# Largest relative deviation of shared from plain states that rounding explains; a wrong mask or position gives .1 and
+# more.
+_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
+_TOLERANCE_HALF = 5e-2
+# Models whose sharing was compared with plain passes: model -> what the comparison depends on -> whether it held.
+_VERDICTS: WeakKeyDictionary[nn.Module, dict[Any, bool]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A prefix that went through the model: its cache, and per layer its states ``(P, width)``."""
+
+    cache: Any
+    states: dict[int, Tensor]
+
+
+class PrefixSharing:
+    """Decides whether a model can share prefixes, makes their caches, and checks the result once per model.
+
+    Args:
+        target: What to call.
+        capture: The hooks, already in place.
+    """
+
+    def __init__(self, target: Target, capture: Capture) -> None:
+        self.target, self.capture = target, capture
+        model = target.language_model
+        kinds = set(getattr(text_config(model), "layer_types", None) or _ATTENTION) if model is not None else set()
+        self.possible = (
+            model is not None
+            and target.forward is None
+            and target.interruptible
+            and target.decoder_start is None
+            and {"past_key_values", "use_cache"} <= target.accepted
+            and kinds <= _ATTENTION
+            and not _prompt_learning(target.call)
+        )
+        self._last: tuple[tuple[int, ...], Prefix | None] | None = None
+
+    @property
+    def verified(self) -> bool:
+        """Whether sharing was found exact for this model, dtype and attention."""
+        return self._verdicts.get(self._key, False)
+
+    def prefix(self, ids: tuple[int, ...]) -> Prefix | None:
+        """Put a prefix through the model; None where that leaves no usable cache (then prompts go through whole)."""
+        if not self.possible or self._verdicts.get(self._key) is False:
+            return None
+        if self._last is None or self._last[0] != ids:
+            self._last = None  # frees the previous cache first
+            self._last = (ids, self._make(ids))
+        return self._last[1]
+
+    def run(self, prefix: Prefix, ids: Tensor, mask: Tensor, selection: Selection) -> Tensor:
+        """States ``(layers, B, width)`` of prompts of which ``ids`` (B, S) is the rest; ``mask`` is (B, P + S)."""
+        states = prefix.states if selection.weights is not None else None
+        self.capture.select(selection, tokens=ids.shape[1], prefix=states)
+        self.target.run(ids, mask, past_key_values=prefix.cache, use_cache=True)
+        return self.capture.take()
+
+    def verify(self, shared: Tensor, plain: Tensor) -> bool:
+        """Compare states ``(layers, 1, width)`` of one prompt, and remember the outcome for the model."""
+        shared, plain = shared.float(), plain.float()
+        deviation = float(((shared - plain).norm(dim=-1) / plain.norm(dim=-1).clamp_min(1e-30)).max())
+        tolerance = _TOLERANCE_HALF if self._half else _TOLERANCE.get(self._dtype, _TOLERANCE_HALF)
+        # Not finite on both sides is no matter of sharing: the collector reports it.
+        good = deviation <= tolerance or not bool(plain.isfinite().all())
+        self._verdicts[self._key] = good
+        if not good:
+            warnings.warn(
+                f"{type(self.target.language_model).__name__} gives other hidden states when a shared beginning "
+                "comes from the "
+                f"cache (relative deviation {deviation:.1e}); prompts go through whole. share_prefix=False "
+                "avoids the attempt.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return good
+
+    def _make(self, ids: tuple[int, ...]) -> Prefix | None:
+        cache = _new_cache()
+        tensor = torch.tensor([ids], device=self.target.device)
+        self.capture.select(None, tokens=len(ids))
+        try:
+            self.target.run(tensor, torch.ones_like(tensor), past_key_values=cache, use_cache=True)
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, IndexError, KeyError, NotImplementedError, TypeError, ValueError):
+            # A model that asks its cache for more than keys and values.
+            self.possible = False
+            return None
+        states = self.capture.take()[:, 0]
+        deepest = self.capture.layers[-1] if self.capture.early_exit else self.target.stack.num_layers
+        if not cache.freeze(len(ids), max(deepest, 1)):
+            self.possible = False
+            return None
+        return Prefix(cache, {layer: states[i] for i, layer in enumerate(self.capture.layers)})
+
+    @property
+    def _verdicts(self) -> dict[Any, bool]:
+        return _VERDICTS.setdefault(self.target.call, {})
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        attention = getattr(getattr(self.target.language_model, "config", None), "_attn_implementation", None)
+        return self._dtype, self._half, attention, self.target.device.type
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next((p.dtype for p in self.target.call.parameters() if p.is_floating_point()), torch.float32)
+
+    @property
+    def _half(self) -> bool:
+        return torch.is_autocast_enabled(self.target.device.type) or self._dtype in (torch.bfloat16, torch.float16)
+
+
+def _prompt_learning(call: nn.Module) -> bool:
+    """Whether PEFT puts virtual tokens or keys before the prompt (and refuses a cache of ours)."""
+    return bool(getattr(getattr(call, "active_peft_config", None), "is_prompt_learning", False)) and hasattr(
+        call, "peft_config"
+    )
+
+
+def _new_cache() -> Any:
+    """A cache that first records a prefix, then serves it to any number of rows without growing.
+
+    Made here because its base class lives in transformers, which is imported only by those who have such a model.
+    """
+    from transformers import DynamicCache
+
+    class PrefixCache(DynamicCache):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.prefix: dict[int, tuple[Tensor, Tensor]] = {}
+            self.length = 0
+
+        def freeze(self, length: int, layers: int) -> bool:
+            """Stop recording; whether every layer left keys and values of the whole prefix."""
+            self.length = length
+            return len(self.prefix) == layers and all(
+                t.ndim >= 3 and len(t) == 1 and t.shape[-2] == length for pair in self.prefix.values() for t in pair
+            )
+
+        def update(
+            self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
+        ) -> tuple[Tensor, Tensor]:
+            if not self.length:
+                if layer_idx in self.prefix:
+                    raise ValueError("a layer's keys came twice")
+                self.prefix[layer_idx] = (key_states, value_states)
+                return key_states, value_states
+            keys, values = self.prefix[layer_idx]
+            return _before(keys, key_states), _before(values, value_states)
+
+        def get_seq_length(self, layer_idx: int | None = 0, *_: Any) -> int:
+            return self.length
+
+        def get_mask_sizes(self, query: Any, layer_idx: int = 0) -> tuple[int, int]:
+            # transformers passes the number of new tokens, older versions their positions.
+            return self.length + (query if isinstance(query, int) else len(query)), 0
+
+    return PrefixCache()
+
+
+def _before(prefix: Tensor, states: Tensor) -> Tensor:
+    return torch.cat([prefix.expand(len(states), *prefix.shape[1:]), states], dim=-2)
