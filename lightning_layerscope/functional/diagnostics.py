@@ -1,0 +1,159 @@
+"""Can a similarity of these states be trusted? Shares of the variance, and warnings in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_layerscope.functional._checks import check_features
+from lightning_layerscope.functional._products import inner_products
+from lightning_layerscope.functional.gram import center, gram_of
+
+#: One dimension or component with more than this share of the variance decides most of a CKA value.
+SHARE_LIMIT = 0.2
+#: So does a spectrum with fewer effective directions than this.
+RATIO_LIMIT = 4.0
+#: Rounding above this share of the variance moves CKA by more than about 1e-3.
+ROUNDING_LIMIT = 1e-3
+#: Mean square of one unit in the last place, relative to the squared value and machine epsilon, over a mantissa that is
+#: log-uniform (0.54), divided by 12 for the variance of rounding within it.
+ROUNDING_VARIANCE = 0.54 / 12
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """Shape of the variance of hidden states, per leading (layer) index.
+
+    Attributes:
+        participation_ratio: ``(...)`` float64, effective number of directions, ``tr(S)^2 / tr(S^2)``.
+        top_dimension_share: ``(...)`` float64, share of the variance in the largest single dimension.
+        top_component_share: ``(...)`` float64, share of the variance in the largest principal component.
+        rounding_share: ``(...)`` float64, estimated share of the variance that is rounding of the stored numbers.
+        warnings: One list of sentences per layer (leading axes flattened; one list for a single cell); empty when there
+            is nothing to warn of.
+    """
+
+    participation_ratio: Tensor
+    top_dimension_share: Tensor
+    top_component_share: Tensor
+    rounding_share: Tensor
+    warnings: list[list[str]]
+
+
+@torch.no_grad()
+def spectrum_diagnostics(x: Tensor, gram: Tensor | None = None) -> Diagnostics:
+    r"""Say where CKA of these states would mean little, and why.
+
+    .. math:: \mathrm{PR} = \frac{(\operatorname{tr} S)^2}{\operatorname{tr} S^2}, \qquad
+              \frac{\max_j S_{jj}}{\operatorname{tr} S}, \qquad \frac{\lambda_1(S)}{\operatorname{tr} S}
+
+    with ``S`` the covariance of the states. A warning is given when a share is above 0.2, when PR is below 4, and when
+    the states were rounded so coarsely (bfloat16 or float16 under a large mean) that the rounding is more than 0.1 % of
+    the variance. float32 states that hold nothing but bfloat16 (or float16) numbers are recognised as such.
+
+    Args:
+        x: ``(..., examples, width)`` hidden states in the dtype that they were stored in.
+        gram: Their centred Gram matrices, when they are at hand (saves the product).
+
+    Returns:
+        The shares, each ``(...)``, and the warnings. Shares are NaN where there is no variance.
+
+    Raises:
+        ValueError: Fewer than 4 examples, a non-floating dtype, non-finite values, or a ``gram`` of another shape.
+
+    Example:
+        >>> x = torch.randn(64, 100, generator=torch.Generator().manual_seed(0))
+        >>> x[:, 7] *= 1000
+        >>> found = spectrum_diagnostics(x)
+        >>> found.warnings[0][0]
+        'one dimension (7) holds 100 % of the variance'
+    """
+    check_features(x)
+    n, width = x.shape[-2:]
+    if gram is not None and gram.shape != (*x.shape[:-1], n):
+        raise ValueError(f"`gram` must have shape {(*x.shape[:-1], n)} for these states, got {tuple(gram.shape)}.")
+    cells = x.detach().reshape(-1, n, width)
+    grams = (gram_of(cells) if gram is None else gram).reshape(-1, n, n)
+    trace = grams.diagonal(dim1=-2, dim2=-1).sum(dim=-1, dtype=torch.float64)
+    ratio = trace.square() / inner_products(grams, grams)
+    component = torch.stack([_largest_eigenvalue(k) for k in grams]) / trace
+    dimensions = [_dimension_shares(cell) for cell in cells]
+    top, index, rounding = (torch.stack(values) for values in zip(*dimensions, strict=True))
+    warnings = [
+        _warnings(*values)
+        for values in zip(
+            ratio.tolist(),
+            top.tolist(),
+            index.tolist(),
+            component.tolist(),
+            rounding.tolist(),
+            trace.tolist(),
+            strict=True,
+        )
+    ]
+    shape = x.shape[:-2]
+    return Diagnostics(
+        ratio.reshape(shape), top.reshape(shape), component.reshape(shape), rounding.reshape(shape), warnings
+    )
+
+
+def _dimension_shares(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Share and index of the largest dimension, and the share of rounding, of one cell."""
+    variances = center(x).square().sum(dim=0, dtype=torch.float64)
+    total = variances.sum()
+    top, index = variances.max(dim=0)
+    epsilon = torch.finfo(_stored_dtype(x)).eps
+    noise = (
+        x.square().sum(dtype=torch.float64) if x.dtype == torch.float64 else x.float().square().sum(dtype=torch.float64)
+    )
+    return top / total, index, ROUNDING_VARIANCE * epsilon**2 * noise / total
+
+
+def _stored_dtype(x: Tensor) -> torch.dtype:
+    """The coarsest dtype that holds these numbers exactly: a cast to float32 does not bring lost digits back."""
+    sample = x[:: max(1, x.shape[0] // 4)]
+    for dtype in (torch.bfloat16, torch.float16):
+        if bool((sample.to(dtype).to(x.dtype) == sample).all()):
+            return dtype
+    return x.dtype
+
+
+def _largest_eigenvalue(k: Tensor, steps: int = 64, tolerance: float = 1e-4) -> Tensor:
+    """Rayleigh quotient after power iteration, from below (equal leading values are no trouble: it is their value)."""
+    k = k.double()
+    vector = k[:, k.diagonal().argmax()]
+    value = torch.zeros((), dtype=torch.float64, device=k.device)
+    for _ in range(steps):
+        length = torch.linalg.vector_norm(vector)
+        if not bool(length > 0):
+            break
+        vector = vector / length
+        image = k @ vector
+        value, before = torch.dot(vector, image), value
+        if bool((value - before).abs() <= tolerance * value):
+            break
+        vector = image
+    return value
+
+
+def _warnings(ratio: float, top: float, index: int, component: float, rounding: float, trace: float) -> list[str]:
+    if not trace > 0:
+        return ["all examples are equal: similarity is undefined"]
+    found = []
+    if top > SHARE_LIMIT:
+        found.append(f"one dimension ({index}) holds {top:.0%} of the variance".replace("%", " %"))
+    if component > SHARE_LIMIT:
+        found.append(f"one principal component holds {component:.0%} of the variance".replace("%", " %"))
+    if ratio < RATIO_LIMIT:
+        found.append(f"the states vary along {ratio:.1f} effective directions only (participation ratio)")
+    if found:
+        found.append("raw CKA follows these few directions: read the robust value beside it")
+    if rounding > ROUNDING_LIMIT:
+        found.append(
+            f"about {rounding:.1%} of the variance is rounding of the stored numbers: extract in float32".replace(
+                "%", " %"
+            )
+        )
+    return found
