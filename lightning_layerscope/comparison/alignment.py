@@ -55,8 +55,8 @@ def align(
             "compare each with a reference of its own and the two profiles over relative depth: profile.diff(other)"
         )
     numbers = _layers(current, reference, layers)
-    positions = (tuple(side.layers.index(number) for number in numbers) for side in (current, reference))
-    return Alignment(chosen, numbers, *positions, notes=notes)
+    own, other = (tuple(side.layers.index(number) for number in numbers) for side in (current, reference))
+    return Alignment(chosen, numbers, own, other, notes)
 
 
 def _tasks(current: ReferenceBank, reference: ReferenceBank, tasks: Iterable[str] | None) -> tuple[str, ...]:

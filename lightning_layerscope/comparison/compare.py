@@ -94,8 +94,8 @@ def compare(
     warnings: list[str] = []
     if estimator == "biased" and len(counts) > 1 and estimator_name(measure, estimator):
         warnings.append(
-            f"the biased estimator is inflated the more, the fewer the examples: tasks of {min(counts)} to {max(counts)} "
-            "examples cannot be compared with each other"
+            f"the biased estimator is inflated the more, the fewer the examples: tasks of {min(counts)} to "
+            f"{max(counts)} examples cannot be compared with each other"
         )
     rows = _Rows(step, plan, current.clusters)
     found: dict[str, Spectra] = {}
@@ -190,4 +190,5 @@ class _Rows:
         for position, name in enumerate(("value", "low", "high")):
             columns[name] = np.concatenate([np.asarray(block[3][position]) for block in blocks])
         columns["reason"] = [reason for block in blocks for reason in block[3].reasons]
-        return pd.DataFrame(columns)
+        frame: pd.DataFrame = pd.DataFrame(columns)
+        return frame

@@ -76,7 +76,8 @@ def measure_features(x: Tensor, y: Tensor, measure: str, estimator: str, confide
 def gram_root(k: Tensor) -> Tensor:
     """Features ``(layers, n, n)`` float64 whose Gram is ``k``: the states but for a rotation, which no measure sees."""
     values, vectors = torch.linalg.eigh(k.double())
-    return vectors * values.clamp(min=0).sqrt().unsqueeze(-2)
+    root: Tensor = vectors * values.clamp(min=0).sqrt().unsqueeze(-2)
+    return root
 
 
 def _cells(found: Estimate, reasons: list[str]) -> Cells:

@@ -73,8 +73,8 @@ class RunRecord:
             last = self.measurements[-1]
             if measurement.step <= last.step:
                 raise ValueError(
-                    f"expected a step after {last.step}, got {measurement.step}; where training went back to an earlier "
-                    "checkpoint, call rewind(step) first"
+                    f"expected a step after {last.step}, got {measurement.step}; where training went back to an "
+                    "earlier checkpoint, call rewind(step) first"
                 )
             check_same_probes(last.profile.meta, measurement.profile.meta, "this record")
         self.measurements.append(measurement)

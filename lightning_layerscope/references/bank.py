@@ -165,7 +165,7 @@ class ReferenceBank(Mapping[str, Tensor]):
                 for part, tensor in parts.items():
                     summary.update(f"{task}/{part}/{tensor.dtype}".encode())
                     plain = tensor.detach().cpu().contiguous()
-                    summary.update(memoryview(plain.flatten().view(torch.uint8).numpy()))
+                    summary.update(plain.flatten().view(torch.uint8).numpy().data)
             self._digest = summary.hexdigest()
         return self._digest
 
