@@ -1,0 +1,102 @@
+"""Figures as bytes: PNG with a small palette for loggers, SVG that follows a page's light or dark colours for HTML."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from lightning_layerscope.charts import style
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+THEME = {
+    style.INK: "--ink",
+    style.MUTED: "--muted",
+    style.FAINT: "--faint",
+    style.PAPER: "--paper",
+    style.UNDEFINED: "--undefined",
+    style.UNDEFINED_LINES: "--undefined-lines",
+}
+"""These colours become CSS variables in an SVG, with themselves as fallback."""
+
+
+def to_image(figure: Figure, *, dpi: int = style.DPI) -> Image:
+    """A palette image of the figure's 256 most frequent colours: a third of the size of true colour.
+
+    The colours of heatmaps (at most 128) are all kept; only smoothed edges of letters and lines move to a neighbour.
+    """
+    from PIL import Image as Images
+
+    buffer = io.BytesIO()
+    with _quiet():
+        figure.savefig(buffer, format="png", dpi=dpi)
+    buffer.seek(0)
+    with Images.open(buffer) as true_colour:
+        picture = true_colour.convert("RGB")
+    frequent = [colour for _, colour in sorted(picture.getcolors(picture.width * picture.height) or [], reverse=True)]
+    kept = list(dict.fromkeys([*_heatmap_colours(figure), *frequent]))[:256]
+    palette = Images.new("P", (1, 1))
+    palette.putpalette([part for colour in kept for part in colour])
+    image: Image = picture.quantize(palette=palette, dither=Images.Dither.NONE)
+    return image
+
+
+def to_png(figure: Figure, *, dpi: int = style.DPI) -> bytes:
+    """The figure as a small PNG file."""
+    buffer = io.BytesIO()
+    to_image(figure, dpi=dpi).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def to_svg(figure: Figure, *, name: str, label: str) -> str:
+    """The figure as an ``<svg>`` element to put into a page.
+
+    Text stays text in the page's own font; ids are unique to ``name``, so that several figures fit on one page.
+
+    Args:
+        figure: what to draw.
+        name: unique on the page.
+        label: what the picture shows, for people who cannot see it.
+    """
+    buffer = io.StringIO()
+    with _quiet(), matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r'(font: [^;"]*?px )[^;"]*', r"\1var(--sans, sans-serif)", svg)
+    for colour, variable in THEME.items():
+        svg = re.sub(rf"([:=] ?\"?){colour}\b", rf"\1var({variable}, {colour})", svg)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    width = float(figure.get_size_inches()[0]) * 96
+    opening = f'<svg role="img" aria-label="{_attribute(label)}" style="max-width: {width:.0f}px"'
+    return re.sub(r'<svg([^>]*?) width="[^"]*"', rf"{opening}\1", svg, count=1).replace("\n", " ")
+
+
+def _heatmap_colours(figure: Figure) -> list[tuple[int, ...]]:
+    maps = {image.get_cmap().name: image.get_cmap() for axes in figure.axes for image in axes.images}
+    colours = [row for each in maps.values() for row in each(range(each.N), bytes=True)[:, :3].tolist()]
+    return [tuple(colour) for colour in colours] if len(colours) <= 192 else []
+
+
+def _attribute(text: str) -> str:
+    for raw, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("\\", "&#92;")):
+        text = text.replace(raw, safe)
+    return text
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Task names may hold letters that matplotlib's font lacks: they come out as boxes in a PNG, no reason to warn."""
+    with warnings.catch_warnings(), matplotlib.rc_context(style.SETTINGS):
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        yield

@@ -1,0 +1,156 @@
+"""Names and numbers as people read them, and which tasks stand beside which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from lightning_layerscope.profiles import LayerProfile
+
+Floats = NDArray[np.float64]
+
+_MEASURES = {"cka": "CKA", "svcca": "SVCCA", "rsa": "RSA", "rbf_cka": "RBF CKA", "mutual_knn": "mutual k-NN"}
+_RANGES: dict[str, tuple[float, float]] = {"rsa": (-1.0, 1.0)}
+_FLOORS = (0.99, 0.95, 0.9, 0.8, 0.5, 0.0)
+
+
+def clean(text: str, limit: int = 60) -> str:
+    r"""One printable line of at most ``limit`` characters, shortened in the middle.
+
+    Examples:
+        >>> clean("a\nb"), clean("x" * 100, 9)
+        ('a b', 'xxxx…xxxx')
+    """
+    line = "".join(character if character.isprintable() else " " for character in str(text))
+    if len(line) <= limit:
+        return line
+    half = (limit - 1) // 2
+    return f"{line[:half]}…{line[-half:]}"
+
+
+def measure_name(measure: str) -> str:
+    """How a measure is called in titles.
+
+    Examples:
+        >>> measure_name("cka"), measure_name("task_separability")
+        ('CKA', 'task separability')
+    """
+    return _MEASURES.get(measure, clean(measure.replace("_", " ")))
+
+
+def context(profile: LayerProfile, measure: str, step: int | None = None) -> str:
+    """The second line of a title: step, estimator, reference, number of tasks."""
+    rows = profile.frame[profile.frame["measure"] == measure]
+    estimator = str(rows["estimator"].iloc[0]) if len(rows) else ""
+    reference = str(profile.meta.get("reference") or "")
+    parts = [f"step {step:,}" if step is not None else "", estimator]
+    parts += [f"against {clean(reference, 32)}" if reference else "", count(len(profile.tasks), "task")]
+    return " · ".join(part for part in parts if part)
+
+
+def count(number: int, noun: str) -> str:
+    """``1 task``, ``3 tasks``.
+
+    Examples:
+        >>> count(1, "task"), count(1200, "task")
+        ('1 task', '1,200 tasks')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def limits(measure: str, values: Any) -> tuple[float, float]:
+    """Range of the colour scale: fixed per measure, 0 to 1 for a similarity, so that pictures can be compared.
+
+    Measures that are no similarity (numbers of components, say) span their own values. Debiased estimates may lie a
+    little below 0: they keep the lowest colour, and the colour bar says so with a pointed end.
+    """
+    defined = _defined(values)
+    if measure in _RANGES:
+        return _RANGES[measure]
+    if defined.size and defined.max() > 1.5:
+        return float(min(defined.min(), 0.0)), float(defined.max())
+    return 0.0, 1.0
+
+
+def axis_limits(measure: str, values: Any) -> tuple[float, float]:
+    """Range of a curve's axis: up to 1, and down to the highest of a few round floors that hides no value.
+
+    Examples:
+        >>> axis_limits("cka", [0.97, 1.0])
+        (0.95, 1.0015)
+    """
+    defined = _defined(values)
+    low, high = limits(measure, defined)
+    if (low, high) != (0.0, 1.0) or not defined.size:
+        return low - 0.03 * (high - low), high + 0.03 * (high - low)
+    least = float(defined.min())
+    floor = next((value for value in _FLOORS if least >= value), float(np.floor(least * 10) / 10))
+    top = max(1.0, float(defined.max()))
+    return floor, top + 0.03 * (top - floor)
+
+
+def pointed(values: Any, low: float, high: float) -> str:
+    """Which ends of a colour bar are pointed because values lie beyond them."""
+    defined = _defined(values)
+    below = bool(defined.size and defined.min() < low - 1e-6)
+    above = bool(defined.size and defined.max() > high + 1e-6)
+    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
+
+
+def ticks(count: int, most: int) -> list[int]:
+    """At most ``most`` evenly spaced positions of ``count``, the first and the last among them.
+
+    Examples:
+        >>> ticks(4, 10), ticks(32, 8)
+        ([0, 1, 2, 3], [0, 5, 10, 15, 20, 25, 31])
+    """
+    if count <= most:
+        return list(range(count))
+    stride = -(-(count - 1) // max(most - 1, 1))
+    found = list(range(0, count, stride))
+    if 0 < count - 1 - found[-1] <= stride / 2 and len(found) > 1:
+        found.pop()
+    return [*found, count - 1] if found[-1] != count - 1 else found
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Tasks in the order of their clusters.
+
+    Attributes:
+        order: position of each row's task in the given list.
+        tasks: names in that order.
+        spans: cluster, first row, number of rows.
+    """
+
+    order: tuple[int, ...]
+    tasks: tuple[str, ...]
+    spans: tuple[tuple[str, int, int], ...]
+
+
+def group(tasks: Sequence[str], clusters: Mapping[str, str]) -> Grouping:
+    """Put the tasks of a cluster beside each other; clusters keep the order of their first task.
+
+    Examples:
+        >>> group(["a", "b", "c"], {"a": "x", "b": "y", "c": "x"}).spans
+        (('x', 0, 2), ('y', 2, 1))
+    """
+    members: dict[str, list[int]] = {}
+    for position, task in enumerate(tasks):
+        members.setdefault(clusters[task], []).append(position)
+    order = [position for positions in members.values() for position in positions]
+    spans, row = [], 0
+    for cluster, positions in members.items():
+        spans.append((clean(cluster, 44), row, len(positions)))
+        row += len(positions)
+    return Grouping(tuple(order), tuple(clean(tasks[position], 44) for position in order), tuple(spans))
+
+
+def _defined(values: Any) -> Floats:
+    array = np.asarray(values, dtype=np.float64).ravel()
+    return array[np.isfinite(array)]
