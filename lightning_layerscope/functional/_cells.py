@@ -1,4 +1,4 @@
-"""What the measures share: checked inputs, one cell (layer) at a time in float64, and the centred Gram matrix.
+"""What the measures other than linear CKA share: labels, one cell (layer) at a time in float64, distances, spectra.
 
 These measures work on small matrices (examples by examples), so float64 throughout is affordable and leaves no rounding
 question open. Working cell by cell bounds the memory: one layer in float64 at a time, never all of them.
@@ -11,42 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-#: Variation below this share of the raw size is what subtracting the mean leaves of a constant, not variation.
+#: What lies below this share of the size it was computed from is rounding.
 ROUNDING = 64 * torch.finfo(torch.float64).eps
-
-
-def check_features(x: Tensor, *, minimum: int, measure: str, name: str = "x") -> None:
-    """Raise unless ``x`` is a finite real ``(..., examples, width)`` with at least ``minimum`` examples."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{measure}: expected `{name}` to be a torch.Tensor, got {type(x).__name__}.")
-    if x.ndim < 2:
-        raise ValueError(f"{measure}: expected `{name}` of shape (..., examples, width), got {tuple(x.shape)}.")
-    if x.is_complex() or x.dtype == torch.bool:
-        raise ValueError(f"{measure}: expected real numbers in `{name}`, got {x.dtype}.")
-    if x.shape[-1] == 0 or x.shape[:-2].numel() == 0:
-        raise ValueError(f"{measure}: `{name}` is empty: shape {tuple(x.shape)}.")
-    if x.shape[-2] < minimum:
-        raise ValueError(
-            f"{measure} needs at least {minimum} examples, got {x.shape[-2]} in `{name}` of shape {tuple(x.shape)}. "
-            "Collect more examples before computing."
-        )
-    if not torch.isfinite(x).all():
-        raise ValueError(
-            f"{measure}: `{name}` holds NaN or infinite values; remove those examples from both sides first."
-        )
-
-
-def check_pair(x: Tensor, y: Tensor, *, minimum: int, measure: str) -> None:
-    """Check both sides, and that they hold the same examples (rows) of the same layers (leading axes)."""
-    check_features(x, minimum=minimum, measure=measure)
-    check_features(y, minimum=minimum, measure=measure, name="y")
-    if x.shape[:-1] != y.shape[:-1]:
-        raise ValueError(
-            f"{measure}: `x` and `y` must hold the same layers and the same examples in the same order, got shapes "
-            f"{tuple(x.shape)} and {tuple(y.shape)} (only the last axis, the width, may differ)."
-        )
-    if x.device != y.device:
-        raise ValueError(f"{measure}: `x` is on {x.device} and `y` on {y.device}; move both to one device.")
 
 
 def check_labels(x: Tensor, labels: Tensor, *, smallest: int, measure: str) -> tuple[Tensor, Tensor]:
@@ -69,23 +35,11 @@ def check_labels(x: Tensor, labels: Tensor, *, smallest: int, measure: str) -> t
 def over_cells(compute: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     """Apply ``compute`` to every cell ``(examples, width)`` in float64 and give back the leading axes."""
     leading = tensors[0].shape[:-2]
+    if leading.numel() == 0:
+        raise ValueError(f"Expected at least one layer, got shape {tuple(tensors[0].shape)}.")
     flat = [tensor.detach().reshape(-1, *tensor.shape[-2:]) for tensor in tensors]
     values = [compute(*(tensor.double() for tensor in cell)) for cell in zip(*flat, strict=True)]
-    return torch.stack(values).reshape(*leading, *values[0].shape)
-
-
-def centred(x: Tensor) -> Tensor:
-    """Rows minus their mean; exact zeros where only rounding is left, so that "no variance" is recognised as such."""
-    shifted = x - x.mean(dim=-2, keepdim=True)
-    if shifted.abs().amax() <= ROUNDING * x.abs().amax():
-        return torch.zeros_like(shifted)
-    return shifted
-
-
-def gram(x: Tensor) -> Tensor:
-    """Centred Gram matrix of one cell, ``(examples, width) -> (examples, examples)``."""
-    x = centred(x)
-    return x @ x.mT
+    return torch.stack(values).reshape(leading + values[0].shape)
 
 
 def squared_distances(k: Tensor) -> Tensor:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lightning_layerscope.functional._cells import check_features, gram, nan_like, over_cells, principal_axes
+from lightning_layerscope.functional._cells import nan_like, over_cells, principal_axes
+from lightning_layerscope.functional._checks import check_features
+from lightning_layerscope.functional.gram import gram_of
 from lightning_layerscope.functional.svcca import components_needed
 
 
@@ -67,10 +69,10 @@ def participation_ratio(x: Tensor) -> Tensor:
         >>> participation_ratio(x).round(decimals=6)
         tensor(2., dtype=torch.float64)
     """
-    check_features(x, minimum=2, measure="participation_ratio")
+    check_features(x, minimum=2)
 
     def cell(a: Tensor) -> Tensor:
-        k = gram(a)
+        k = gram_of(a)
         squares = (k * k).sum()
         return k.diagonal().sum() ** 2 / squares if squares > 0 else nan_like(k)
 
@@ -78,7 +80,7 @@ def participation_ratio(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def components_for_variance(x: Tensor, variance: float = 0.99) -> Tensor:
+def components_for_variance(x: Tensor, variance: float = 0.99, interpolate: bool = False) -> Tensor:
     r"""Fewest principal components that hold the share ``variance`` of the variance.
 
     .. math:: \min \Big\{ k : \sum_{i \le k} \lambda_i \ge \mathrm{variance} \cdot \sum_i \lambda_i \Big\}
@@ -88,10 +90,13 @@ def components_for_variance(x: Tensor, variance: float = 0.99) -> Tensor:
     Args:
         x: ``(examples, width)`` or ``(layers, examples, width)``.
         variance: Share of the variance, in (0, 1].
+        interpolate: Return the fractional number at which the cumulated share, drawn as a line, reaches ``variance``
+            (between the whole number minus one and the whole number). It changes smoothly with the examples, so ask for
+            it inside :func:`jackknife_estimate`.
 
     Returns:
-        A whole number in float64, ``()`` or ``(layers,)``, between 1 and min(examples - 1, width); NaN without
-        variance.
+        A whole number (or a fractional one) in float64, ``()`` or ``(layers,)``, between 1 and min(examples - 1,
+        width); NaN without variance.
 
     Raises:
         ValueError: Wrong shape, fewer than two examples, non-finite values, or ``variance`` out of range.
@@ -105,17 +110,21 @@ def components_for_variance(x: Tensor, variance: float = 0.99) -> Tensor:
         raise ValueError(f"components_for_variance: expected `variance` in (0, 1], got {variance}.")
 
     def count(values: Tensor) -> Tensor:
-        return torch.tensor(components_needed(values, variance), dtype=torch.float64, device=values.device)
+        whole = components_needed(values, variance)
+        if not interpolate:
+            return torch.tensor(whole, dtype=torch.float64, device=values.device)
+        shares = values / values.sum()
+        return whole - (shares[:whole].sum() - variance) / shares[whole - 1]
 
     return _from_spectrum(x, count, "components_for_variance")
 
 
 def _from_spectrum(x: Tensor, count: Callable[[Tensor], Tensor], measure: str) -> Tensor:
-    check_features(x, minimum=2, measure=measure)
+    check_features(x, minimum=2)
 
     def cell(a: Tensor) -> Tensor:
 
-        values, _ = principal_axes(gram(a))
+        values, _ = principal_axes(gram_of(a))
         return count(values) if values.numel() else nan_like(values)
 
     return over_cells(cell, x)

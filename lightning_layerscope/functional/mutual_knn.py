@@ -7,7 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lightning_layerscope.functional._cells import centred, check_pair, gram, nan_like, over_cells, squared_distances
+from lightning_layerscope.functional._cells import nan_like, over_cells, squared_distances
+from lightning_layerscope.functional._checks import check_pair
+from lightning_layerscope.functional.gram import center, gram_of
 
 Distance = Literal["euclidean", "cosine"]
 
@@ -45,7 +47,12 @@ def mutual_knn(x: Tensor, y: Tensor, k: int = 10, distance: Distance = "cosine")
     """
     if k < 1:
         raise ValueError(f"mutual_knn: expected `k` of at least 1, got {k}.")
-    check_pair(x, y, minimum=k + 2, measure=f"mutual_knn with k={k}")
+    check_pair(x, y, minimum=3)
+    if k > x.shape[-2] - 2:
+        raise ValueError(
+            f"mutual_knn with k={k} needs at least {k + 2} examples, got {x.shape[-2]}; choose a smaller `k` or use "
+            "more examples."
+        )
     if distance not in ("euclidean", "cosine"):
         raise ValueError(f'mutual_knn: expected `distance` "euclidean" or "cosine", got {distance!r}.')
 
@@ -67,11 +74,11 @@ def neighbours(distances: Tensor, k: int) -> Tensor:
 
 
 def _distances(x: Tensor, kind: Distance) -> Tensor:
-    x = centred(x)
+    x = center(x)
     lengths = x.norm(dim=-1, keepdim=True)
     if kind == "cosine":
         directions = x / lengths.masked_fill(lengths == 0, torch.nan)
         return 1 - directions @ directions.mT
     if not bool((lengths > 0).any()):
         return torch.full((x.shape[0], x.shape[0]), torch.nan, dtype=x.dtype, device=x.device)
-    return squared_distances(gram(x))
+    return squared_distances(gram_of(x))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_layerscope.functional._cells import check_pair, gram, nan_like, over_cells
+from lightning_layerscope.functional._cells import nan_like, over_cells
+from lightning_layerscope.functional._checks import check_pair
+from lightning_layerscope.functional.gram import gram_of
 
 
 @torch.no_grad()
@@ -43,16 +45,16 @@ def linear_predictivity(x: Tensor, y: Tensor, ridge: float = 0.1, folds: Tensor 
     Example:
         >>> x = torch.arange(10.0).unsqueeze(1)
         >>> linear_predictivity(x, 3 * x - 1, ridge=1e-3).round(decimals=4)
-        tensor(1.0000, dtype=torch.float64)
+        tensor(1., dtype=torch.float64)
     """
-    check_pair(x, y, minimum=3, measure="linear_predictivity")
+    check_pair(x, y, minimum=3)
     if not ridge > 0:
         raise ValueError(f"linear_predictivity: expected a positive `ridge`, got {ridge}.")
     n = x.shape[-2]
     groups = _groups(folds, n, x.device)
 
     def cell(a: Tensor, b: Tensor) -> Tensor:
-        k, target = gram(a), gram(b)
+        k, target = gram_of(a), gram_of(b)
         if k.diagonal().sum() == 0 or target.diagonal().sum() == 0:
             return nan_like(k)
         one = torch.full_like(k, 1 / n)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_layerscope.functional._cells import check_pair, gram, nan_like, over_cells, principal_axes
+from lightning_layerscope.functional._cells import nan_like, over_cells, principal_axes
+from lightning_layerscope.functional._checks import check_pair
+from lightning_layerscope.functional.gram import gram_of
 
 
 @torch.no_grad()
@@ -38,7 +40,7 @@ def procrustes_similarity(x: Tensor, y: Tensor) -> Tensor:
         >>> procrustes_similarity(x, 7 * x @ rotation + 3).round(decimals=6)
         tensor(1., dtype=torch.float64)
     """
-    check_pair(x, y, minimum=2, measure="procrustes_similarity")
+    check_pair(x, y, minimum=2)
     return over_cells(_similarity, x, y)
 
 
@@ -69,7 +71,7 @@ def procrustes_distance(x: Tensor, y: Tensor) -> Tensor:
         >>> procrustes_distance(x, y)
         tensor(2., dtype=torch.float64)
     """
-    check_pair(x, y, minimum=2, measure="procrustes_distance")
+    check_pair(x, y, minimum=2)
     return 2 - 2 * over_cells(_similarity, x, y)
 
 
@@ -77,7 +79,7 @@ def _similarity(x: Tensor, y: Tensor) -> Tensor:
     # ||X^T Y||_* = ||S_x U_x^T U_y S_y||_* with X = U S V^T: examples x examples instead of width x width.
     factors = []
     for side in (x, y):
-        values, vectors = principal_axes(gram(side))
+        values, vectors = principal_axes(gram_of(side))
         if values.numel() == 0:
             return nan_like(side)
         factors.append(vectors * (values / values.sum()).sqrt())

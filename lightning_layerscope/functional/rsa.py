@@ -7,16 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lightning_layerscope.functional._cells import (
-    ROUNDING,
-    centred,
-    check_pair,
-    gram,
-    nan_like,
-    off_diagonal,
-    over_cells,
-    squared_distances,
-)
+from lightning_layerscope.functional._cells import ROUNDING, nan_like, off_diagonal, over_cells, squared_distances
+from lightning_layerscope.functional._checks import check_pair
+from lightning_layerscope.functional.gram import gram_of
 
 Dissimilarity = Literal["euclidean", "correlation"]
 Correlation = Literal["spearman", "pearson"]
@@ -53,10 +46,10 @@ def rsa(
 
     Example:
         >>> x = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
-        >>> rsa(x, x**2, correlation="spearman").round(decimals=4)
-        tensor(0.9429, dtype=torch.float64)
+        >>> rsa(x, x**2).round(decimals=4), rsa(x, x**2, correlation="pearson").round(decimals=4)
+        (tensor(1., dtype=torch.float64), tensor(0.9399, dtype=torch.float64))
     """
-    check_pair(x, y, minimum=3, measure="rsa")
+    check_pair(x, y, minimum=3)
     if correlation not in ("spearman", "pearson"):
         raise ValueError(f'rsa: expected `correlation` "spearman" or "pearson", got {correlation!r}.')
     if dissimilarity not in ("euclidean", "correlation"):
@@ -82,7 +75,7 @@ def average_ranks(values: Tensor) -> Tensor:
 
 def _dissimilarities(x: Tensor, kind: Dissimilarity) -> Tensor:
     if kind == "euclidean":
-        return squared_distances(gram(x)).sqrt()
+        return squared_distances(gram_of(x)).sqrt()
     within = x - x.mean(dim=-1, keepdim=True)
     lengths = within.norm(dim=-1, keepdim=True)
     lengths = lengths.masked_fill(lengths <= ROUNDING * x.norm(dim=-1, keepdim=True), torch.nan)
@@ -91,6 +84,7 @@ def _dissimilarities(x: Tensor, kind: Dissimilarity) -> Tensor:
 
 
 def _pearson(a: Tensor, b: Tensor) -> Tensor:
-    a, b = centred(a.unsqueeze(-1)).squeeze(-1), centred(b.unsqueeze(-1)).squeeze(-1)
-    scale = a.norm() * b.norm()
-    return (a @ b) / scale if scale > 0 else nan_like(a)
+    sides = [side - side.mean() for side in (a, b)]
+    if any(bool(moved.norm() <= ROUNDING * side.norm()) for moved, side in zip(sides, (a, b), strict=True)):
+        return nan_like(a)
+    return (sides[0] @ sides[1]) / (sides[0].norm() * sides[1].norm())

@@ -5,15 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_layerscope.functional._cells import (
-    centred,
-    check_features,
-    check_labels,
-    gram,
-    nan_like,
-    over_cells,
-    squared_distances,
-)
+from lightning_layerscope.functional._cells import check_labels, nan_like, over_cells, squared_distances
+from lightning_layerscope.functional._checks import check_features
+from lightning_layerscope.functional.gram import center, gram_of
 from lightning_layerscope.functional.mutual_knn import neighbours
 
 
@@ -43,11 +37,11 @@ def scatter_ratio(x: Tensor, labels: Tensor) -> Tensor:
         >>> scatter_ratio(x, torch.tensor([0, 0, 1, 1]))
         tensor(25., dtype=torch.float64)
     """
-    check_features(x, minimum=4, measure="scatter_ratio")
+    check_features(x, minimum=4)
     codes, counts = check_labels(x, labels, smallest=2, measure="scatter_ratio")
 
     def cell(a: Tensor) -> Tensor:
-        a = centred(a)
+        a = center(a)
         means = a.new_zeros(counts.numel(), a.shape[-1]).index_add_(0, codes, a) / counts.unsqueeze(-1)
         within = (a - means[codes]).square().sum()
         return (means.square().sum(dim=-1) * counts).sum() / within if within > 0 else nan_like(a)
@@ -79,21 +73,21 @@ def knn_purity(x: Tensor, labels: Tensor, k: int = 10) -> Tensor:
 
     Example:
         >>> x = torch.tensor([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]])
-        >>> knn_purity(x, torch.tensor([0, 0, 0, 1, 1, 1]), k=2)
+        >>> knn_purity(x, torch.tensor([0, 0, 0, 1, 1, 1]), k=2).round(decimals=6)
         tensor(1., dtype=torch.float64)
     """
     if k < 1:
         raise ValueError(f"knn_purity: expected `k` of at least 1, got {k}.")
-    check_features(x, minimum=4, measure="knn_purity")
+    check_features(x, minimum=4)
     codes, counts = check_labels(x, labels, smallest=k + 1, measure=f"knn_purity with k={k}")
     same = codes.unsqueeze(0) == codes.unsqueeze(1)
 
     def cell(a: Tensor) -> Tensor:
-        distances = squared_distances(gram(a))
+        distances = squared_distances(gram_of(a))
         if not bool(distances.any()):
             return nan_like(a)
-        pure = (neighbours(distances, k) & same).sum(dim=-1).double() / k
-        return (pure / counts[codes]).sum() / counts.numel()
+        pure = (neighbours(distances, k) & same).sum(dim=-1)
+        return (torch.zeros_like(counts).index_add_(0, codes, pure) / (k * counts).double()).mean()
 
     return over_cells(cell, x)
 
@@ -123,12 +117,12 @@ def silhouette(x: Tensor, labels: Tensor) -> Tensor:
         >>> silhouette(x, torch.tensor([0, 0, 1, 1])).round(decimals=4)
         tensor(0.8997, dtype=torch.float64)
     """
-    check_features(x, minimum=4, measure="silhouette")
+    check_features(x, minimum=4)
     codes, counts = check_labels(x, labels, smallest=2, measure="silhouette")
     member = torch.nn.functional.one_hot(codes, counts.numel()).double()
 
     def cell(a: Tensor) -> Tensor:
-        sums = squared_distances(gram(a)).sqrt() @ member
+        sums = squared_distances(gram_of(a)).sqrt() @ member
         own = member.bool()
         inner = sums[own] / (counts[codes] - 1)
         outer = (sums / counts).masked_fill(own, torch.inf).amin(dim=-1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_layerscope.functional._cells import check_pair, gram, nan_like, over_cells, principal_axes
+from lightning_layerscope.functional._cells import nan_like, over_cells, principal_axes
+from lightning_layerscope.functional._checks import check_pair
+from lightning_layerscope.functional.gram import gram_of
 
 
 @torch.no_grad()
@@ -39,14 +41,14 @@ def svcca(x: Tensor, y: Tensor, variance: float = 0.99) -> Tensor:
         >>> svcca(x, x @ torch.tensor([[3.0, 1.0], [0.0, 1.0]])).round(decimals=6)
         tensor(1., dtype=torch.float64)
     """
-    check_pair(x, y, minimum=3, measure="svcca")
+    check_pair(x, y, minimum=3)
     if not 0 < variance <= 1:
         raise ValueError(f"svcca: expected `variance` in (0, 1], got {variance}.")
 
     def cell(a: Tensor, b: Tensor) -> Tensor:
         bases = []
         for side in (a, b):
-            values, vectors = principal_axes(gram(side))
+            values, vectors = principal_axes(gram_of(side))
             if values.numel() == 0:
                 return nan_like(side)
             bases.append(vectors[:, : components_needed(values, variance)])
