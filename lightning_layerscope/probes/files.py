@@ -53,21 +53,17 @@ def load_probes(kind: type[Kind], path: str | Path, token_choice: TokenChoice | 
         raise ValueError(f"{path} is no probe file, or it was cut off: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path} is no probe file: expected one written by ProbeSet.save")
-    if content["version"] != VERSION:
+    if content.get("version") != VERSION:
         raise ValueError(
-            f"{path} has version {content['version']} of the probe format, this release reads {VERSION}; "
+            f"{path} has version {content.get('version')} of the probe format, this release reads {VERSION}; "
             "make the probes again from their tasks"
         )
-    saved = content["token_choice"]
     try:
-        choice = token_choice_name(saved) and saved if token_choice is None else token_choice
-    except ValueError:
-        raise ValueError(f"{path} was saved with the callable {saved}; pass it as token_choice=") from None
-    if token_choice_name(choice) != saved:
-        raise ValueError(f"{path} was saved with token_choice {saved!r}, not {token_choice_name(choice)!r}")
-    probes = kind(
-        [_probe(row) for row in content["probes"]], token_choice=choice, **{name: content[name] for name in _META}
-    )
+        choice = _token_choice(path, content["token_choice"], token_choice)
+        rows = [_probe(row) for row in content["probes"]]
+        probes = kind(rows, token_choice=choice, **{name: content[name] for name in _META})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}; make the probes again from their tasks") from error
     for name in ("examples_digest", "tokens_digest"):
         if getattr(probes, name) != content[name]:
             raise ValueError(
@@ -75,6 +71,18 @@ def load_probes(kind: type[Kind], path: str | Path, token_choice: TokenChoice | 
                 f"the file says {content[name][:16]}; make the probes again from their tasks"
             )
     return probes
+
+
+def _token_choice(path: Path, saved: str, given: TokenChoice | None) -> TokenChoice:
+    if given is None:
+        try:
+            token_choice_name(saved)
+        except ValueError:
+            raise ValueError(f"{path} was saved with the callable {saved}; pass it as token_choice=") from None
+        return saved
+    if token_choice_name(given) != saved:
+        raise ValueError(f"{path} was saved with token_choice {saved!r}, not {token_choice_name(given)!r}")
+    return given
 
 
 def _probe(row: dict[str, Any]) -> Probe:

@@ -239,11 +239,11 @@ class ProbeSet(BaseProbeSet):
             if tokenizer is not None:
                 check.check_tokenizer(probes, load_tokenizer(tokenizer))
             return probes
+        if tokenizer is None:
+            raise ValueError(f"{source} is no saved probe set, and probes from tasks need a tokenizer; pass tokenizer=")
         of_tasks = {key: options.pop(key) for key in ("columns", "clusters") if key in options}
         split = options.get("split", "test")
         tasks = load_tasks(source, splits=[split], **of_tasks)
-        if tokenizer is None:
-            raise ValueError(f"probes from the tasks of {source} need a tokenizer; pass tokenizer=")
         return cls.from_tasks(tasks, tokenizer, **options)
 
     def save(self, path: str | Path) -> Path:

@@ -47,7 +47,7 @@ def load_datasets(
         task_name: maps the value of the task column to the task's name.
 
     Returns:
-        The tasks in the order in which they first occur.
+        The tasks in the order in which they first occur. Class labels come as their names.
 
     Raises:
         ImportError: when the datasets library is missing; the message has the pip command.
@@ -65,20 +65,23 @@ def load_datasets(
     whole = name or Path(label).name
     builder = TaskBuilder(label)
     drawn = _Draw(limit, seed)
+    seen: set[str] = set()
     for part, split, rows in parts:
-        for number, row in enumerate(rows):
+        for number, row in enumerate(_with_label_names(rows)):
             where = f"{label}, split {part!r}, row {number}" if part else f"{label}, row {number}"
             task = task_name(mapping.text(row, "task", where)) or whole
             # A dataset without splits may say in a column where each row belongs.
             own = mapping.text(row, "split", where) if part is None else ""
             of_row = dict(split_map or {}).get(own, own) or split
+            seen.add(of_row)
             if wanted is None or of_row in wanted:
                 example = mapping.example(row, f"{task}/{part or own or split}/{number}", where)
                 drawn.add(task, of_row, example)
     for task, split, example in drawn.examples():
         builder.add(task, split, example)
     if not builder.names:
-        raise ValueError(f"{label} has no rows" + (f" in the splits {sorted(wanted)}" if wanted else ""))
+        where = f" in the splits {sorted(wanted)}, only in {sorted(seen)}" if wanted and seen else ""
+        raise ValueError(f"{label} has no rows{where}")
     return builder.build(clusters)
 
 
@@ -127,6 +130,15 @@ def _parts(
             "Name another split, or say which is meant with split_map={'<its name>': '<the name wanted>'}"
         )
     return [(part, ours[part], rows) for part, rows in opened.items() if wanted is None or ours[part] in wanted]
+
+
+def _with_label_names(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Rows with the names of class labels in place of their numbers; the number -1 means that a label is hidden."""
+    features = getattr(rows, "features", None) or {}
+    names = {column: feature.names for column, feature in features.items() if hasattr(feature, "int2str")}
+    for row in rows:
+        labels = {column: row[column] for column in names if isinstance(row[column], int)}
+        yield {**row, **{column: names[column][label] if label >= 0 else "" for column, label in labels.items()}}
 
 
 def _open(source: Any, name: str | None) -> Any:

@@ -18,7 +18,7 @@ class Example:
         instruction: what to do; the same for many examples of a task, or ``""``.
         input: what to do it with; this part is cut when a prompt is too long.
         output: the expected answer, or ``""`` where the source has none.
-        id: unique within its task, and the same in every run: ``"<task>/<split>/<row number from 0>"`` unless the
+        id: unique within its split, and the same in every run: ``"<task>/<split>/<row number from 0>"`` unless the
             source has its own.
         messages: the turns before the answer as ``(role, content)``, where the source is a conversation; empty
             otherwise. ``instruction`` and ``input`` then hold the same text in plain form.
@@ -46,7 +46,7 @@ class Task:
         splits: examples by the name of their split, e.g. ``{"train": (...), "test": (...)}``.
 
     Raises:
-        ValueError: for an empty name or cluster, or when two examples share an id.
+        ValueError: for an empty name or cluster, or when two examples of a split share an id.
     """
 
     name: str
@@ -56,13 +56,14 @@ class Task:
     def __post_init__(self) -> None:
         if not self.name or not self.cluster:
             raise ValueError(f"a task needs a name and a cluster, got name={self.name!r}, cluster={self.cluster!r}")
-        ids = Counter(example.id for examples in self.splits.values() for example in examples)
-        twice = [example_id for example_id, count in ids.items() if count > 1]
-        if twice:
-            raise ValueError(
-                f"task {self.name!r} has {len(twice)} example id(s) more than once, e.g. {twice[:3]}: "
-                "ids must be unique within a task, because they say which rows of two measurements belong together"
-            )
+        for split, examples in self.splits.items():
+            ids = Counter(example.id for example in examples)
+            twice = [example_id for example_id, count in ids.items() if count > 1]
+            if twice:
+                raise ValueError(
+                    f"task {self.name!r} has {len(twice)} example id(s) more than once in its split {split!r}, e.g. "
+                    f"{twice[:3]}: ids say which rows of two measurements belong together, so each row needs its own"
+                )
 
     def split(self, name: str) -> tuple[Example, ...]:
         """The examples of one split.
