@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
+
+Estimator = Literal["debiased", "biased"]
 
 
 def check_estimator(estimator: str) -> None:

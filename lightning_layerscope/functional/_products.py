@@ -54,8 +54,9 @@ def _lower_product(x: Tensor, out: Tensor) -> None:
     out[:half, half:].copy_(out[half:, :half].mT)
 
 
-def blocks(cells: int, rows: int, columns: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
+def blocks(shape: torch.Size, device: torch.device) -> Iterator[tuple[slice, slice]]:
     """Cut ``(cells, rows, columns)`` into slices of cells and rows that are small enough to convert to float64."""
+    cells, rows, columns = shape
     budget = CPU_BLOCK if device.type == "cpu" else DEVICE_BLOCK
     if rows * columns <= budget:
         step = max(1, budget // (rows * columns))
@@ -71,7 +72,7 @@ def blocks(cells: int, rows: int, columns: int, device: torch.device) -> Iterato
 def inner_products(k: Tensor, other: Tensor) -> Tensor:
     """Sum of the elementwise product of the last two axes in float64: ``(cells, r, c)`` twice -> ``(cells,)``."""
     total = torch.zeros(k.shape[0], dtype=torch.float64, device=k.device)
-    for cell, row in blocks(*k.shape, k.device):
+    for cell, row in blocks(k.shape, k.device):
         left = k[cell, row].double()
         right = left if k is other else other[cell, row].double()
         total[cell] += torch.linalg.vecdot(left.flatten(1), right.flatten(1))

@@ -16,6 +16,7 @@ from lightning_layerscope.functional._products import exact_products, inner_prod
 from lightning_layerscope.functional.gram import center, gram_of, product_dtype
 from lightning_layerscope.functional.gram_statistics import (
     GramStatistics,
+    Margins,
     combine,
     matrix,
     prepare_gram,
@@ -125,13 +126,13 @@ def cka_from_grams(k: Tensor | GramStatistics, l: Tensor | GramStatistics, estim
     own_k, a = self_terms(k, estimator)
     own_l, b = (own_k, a) if l is k else self_terms(l, estimator)
     product = inner_products(left.reshape(-1, n, n), right.reshape(-1, n, n))
-    return _ratio(combine(product, a, b, n, estimator), own_k, own_l, a, b).reshape(left.shape[:-2])
+    return _ratio(combine(product, a, b, estimator), own_k, own_l, a, b).reshape(left.shape[:-2])
 
 
 @torch.no_grad()
 def undefined_reasons(
     k: Tensor | GramStatistics,
-    l: Tensor | GramStatistics,
+    l: Tensor | GramStatistics,  # noqa: E741
     estimator: str = "debiased",
 ) -> list[str]:
     """Why CKA is undefined, cell by cell, in words.
@@ -161,9 +162,9 @@ def undefined_reasons(
 
 
 def _side_reasons(side: Tensor | GramStatistics, name: str, estimator: str) -> list[str]:
-    own, diagonal = self_terms(side, estimator)
+    own, margins = self_terms(side, estimator)
     reasons = []
-    for term, total, gone in zip(own, diagonal.sum(dim=-1), undefined(own, diagonal), strict=True):
+    for term, total, gone in zip(own, margins.diagonal.sum(dim=-1), undefined(own, margins), strict=True):
         if not gone:
             reasons.append("")
         elif not torch.isfinite(term) or not torch.isfinite(total):
@@ -188,7 +189,7 @@ def _matching(k: Tensor | GramStatistics, l: Tensor | GramStatistics, estimator:
     return left, right
 
 
-def _ratio(cross: Tensor, own_x: Tensor, own_y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+def _ratio(cross: Tensor, own_x: Tensor, own_y: Tensor, a: Margins, b: Margins) -> Tensor:
     value = cross / (own_x.sqrt() * own_y.sqrt())
     return value.masked_fill(undefined(own_x, a) | undefined(own_y, b), torch.nan)
 
@@ -198,12 +199,16 @@ def _in_feature_space(x: Tensor, y: Tensor, estimator: str) -> Tensor:
     x, y = center(x), center(y)
     dtype = torch.promote_types(product_dtype(x), product_dtype(y))
     x, y = x.to(dtype), y.to(dtype)
-    n = x.shape[0]
-    a, b = (side.square().sum(dim=-1, dtype=torch.float64) for side in (x, y))
+    a, b = _margins_of_states(x), _margins_of_states(y)
     with exact_products(x.device):
         products = [torch.mm(p.mT, q).unsqueeze(0) for p, q in ((x, y), (x, x), (y, y))]
     cross, own_x, own_y = (
-        combine(inner_products(product, product)[0], p, q, n, estimator)
+        combine(inner_products(product, product)[0], p, q, estimator)
         for product, p, q in zip(products, (a, a, b), (b, a, b), strict=True)
     )
     return _ratio(cross, own_x, own_y, a, b)
+
+
+def _margins_of_states(x: Tensor) -> Margins:
+    lengths = x.square().sum(dim=-1, dtype=torch.float64)
+    return Margins(lengths, -lengths)

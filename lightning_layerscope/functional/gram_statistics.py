@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +15,13 @@ from lightning_layerscope.functional._products import blocks, inner_products
 NOTHING = 1e-9
 
 
+class Margins(NamedTuple):
+    """Diagonal of a Gram matrix and its row sums without the diagonal, each ``(..., n)`` float64."""
+
+    diagonal: Tensor
+    off_diagonal: Tensor
+
+
 @dataclass(frozen=True)
 class GramStatistics:
     """Centred Gram matrices with the sums that need no second side; made by :func:`prepare_gram`.
@@ -21,12 +29,14 @@ class GramStatistics:
     Attributes:
         gram: ``(..., n, n)`` the centred Gram matrices.
         diagonal: ``(..., n)`` float64, squared length of every centred example.
+        off_diagonal: ``(..., n)`` float64, row sums without the diagonal (minus the diagonal, up to rounding).
         self_rows: ``(..., n)`` float64, row sums of the squared entries.
-        weighted_rows: ``(..., n)`` float64, ``K @ diagonal``.
+        weighted_rows: ``(..., n)`` float64, ``K @ off_diagonal``.
     """
 
     gram: Tensor
     diagonal: Tensor
+    off_diagonal: Tensor
     self_rows: Tensor
     weighted_rows: Tensor
 
@@ -40,13 +50,19 @@ class GramStatistics:
         """Number of examples ``n``."""
         return self.gram.shape[-1]
 
+    @property
+    def margins(self) -> Margins:
+        """What the debiased estimator needs of one side."""
+        return Margins(self.diagonal, self.off_diagonal)
+
     def self_term(self, estimator: str) -> Tensor:
         """Similarity of the side with itself, ``(...)`` float64 (not normalised)."""
-        return combine(self.self_rows.sum(dim=-1), self.diagonal, self.diagonal, self.examples, estimator)
+        return combine(self.self_rows.sum(dim=-1), self.margins, self.margins, estimator)
 
     def __getitem__(self, index: int | slice) -> GramStatistics:
         """Some of the leading (layer) axis."""
-        return GramStatistics(self.gram[index], self.diagonal[index], self.self_rows[index], self.weighted_rows[index])
+        parts = (self.gram, self.diagonal, self.off_diagonal, self.self_rows, self.weighted_rows)
+        return GramStatistics(*(part[index] for part in parts))
 
 
 @torch.no_grad()
@@ -77,39 +93,50 @@ def prepare_gram(k: Tensor | GramStatistics) -> GramStatistics:
     k = k.detach()
     n = k.shape[-1]
     flat = k.reshape(-1, n, n)
-    diagonal = flat.diagonal(dim1=-2, dim2=-1).double()
-    self_rows, weighted = torch.empty_like(diagonal), torch.empty_like(diagonal)
-    for cell, row in blocks(*flat.shape, k.device):
+    margins = margins_of(flat)
+    self_rows, weighted = torch.empty_like(margins.diagonal), torch.empty_like(margins.diagonal)
+    for cell, row in blocks(flat.shape, k.device):
         part = flat[cell, row].double()
         self_rows[cell, row] = torch.linalg.vecdot(part, part)
-        weighted[cell, row] = (part @ diagonal[cell].unsqueeze(-1)).squeeze(-1)
-    return GramStatistics(k, *(t.reshape(k.shape[:-1]) for t in (diagonal, self_rows, weighted)))
+        weighted[cell, row] = (part @ margins.off_diagonal[cell].unsqueeze(-1)).squeeze(-1)
+    return GramStatistics(k, *(t.reshape(k.shape[:-1]) for t in (*margins, self_rows, weighted)))
 
 
-def combine(product: Tensor, a: Tensor, b: Tensor, n: int, estimator: str) -> Tensor:
-    r"""Similarity of two centred sides, up to a factor that cancels in CKA.
+def margins_of(k: Tensor) -> Margins:
+    """Diagonal and off-diagonal row sums of ``(cells, n, n)``."""
+    diagonal = k.diagonal(dim1=-2, dim2=-1).double()
+    return Margins(diagonal, k.sum(dim=-1, dtype=torch.float64) - diagonal)
 
-    biased: ``<K, L>``; debiased: ``<K, L> - n/(n-2) a.b + (sum a)(sum b) / ((n-1)(n-2))`` with the diagonals a and b
-    (Song et al. 2012, "Feature selection via dependence maximization", equation 5, for a centred kernel).
+
+def combine(product: Tensor, x: Margins, y: Margins, estimator: str) -> Tensor:
+    r"""Similarity of two centred sides from ``<K, L>``, up to a factor that cancels in CKA.
+
+    biased: ``<K, L>``; debiased, with the off-diagonal matrices K', L' and their row sums s, t:
+    ``<K', L'> - 2/(n-2) s.t + (sum s)(sum t) / ((n-1)(n-2))`` (Song et al. 2012, equation 5). Centring makes s = -a and
+    t = -b, which gives the formula in :func:`linear_cka`; with the actual sums its rounding enters squared only.
     """
     if estimator == "biased":
         return product
-    correction = a.sum(dim=-1) * b.sum(dim=-1) / ((n - 1) * (n - 2)) - (a * b).sum(dim=-1) * n / (n - 2)
-    return product + correction
+    n = x.diagonal.shape[-1]
+    off = product - (x.diagonal * y.diagonal).sum(dim=-1)
+    paths = (x.off_diagonal * y.off_diagonal).sum(dim=-1)
+    totals = x.off_diagonal.sum(dim=-1) * y.off_diagonal.sum(dim=-1)
+    return off - 2 / (n - 2) * paths + totals / ((n - 1) * (n - 2))
 
 
-def self_terms(k: Tensor | GramStatistics, estimator: str) -> tuple[Tensor, Tensor]:
-    """Flat ``(cells,)`` self-similarity and ``(cells, n)`` diagonal; a value alone needs no row sums."""
+def self_terms(k: Tensor | GramStatistics, estimator: str) -> tuple[Tensor, Margins]:
+    """Flat ``(cells,)`` self-similarity, and the margins ``(cells, n)``; a value alone needs no more."""
+    n = k.shape[-1]
     if isinstance(k, GramStatistics):
-        return k.self_term(estimator).reshape(-1), k.diagonal.reshape(-1, k.examples)
-    flat = k.reshape(-1, *k.shape[-2:])
-    diagonal = flat.diagonal(dim1=-2, dim2=-1).double()
-    return combine(inner_products(flat, flat), diagonal, diagonal, k.shape[-1], estimator), diagonal
+        return k.self_term(estimator).reshape(-1), Margins(*(part.reshape(-1, n) for part in k.margins))
+    flat = k.reshape(-1, n, n)
+    margins = margins_of(flat)
+    return combine(inner_products(flat, flat), margins, margins, estimator), margins
 
 
-def undefined(self_term: Tensor, diagonal: Tensor) -> Tensor:
+def undefined(self_term: Tensor, margins: Margins) -> Tensor:
     """Where a self-similarity is zero up to rounding or not a number; there CKA does not exist."""
-    return ~(self_term > NOTHING * diagonal.square().sum(dim=-1)) | ~torch.isfinite(self_term)
+    return ~(self_term > NOTHING * margins.diagonal.square().sum(dim=-1)) | ~torch.isfinite(self_term)
 
 
 def matrix(k: Tensor | GramStatistics) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_layerscope.functional._checks import check_estimator
 from lightning_layerscope.functional._products import blocks
-from lightning_layerscope.functional.gram_statistics import GramStatistics, combine, prepare_gram, undefined
+from lightning_layerscope.functional.gram_statistics import GramStatistics, Margins, combine, prepare_gram, undefined
 
 
 class Estimate(NamedTuple):
@@ -71,13 +71,13 @@ def cka_estimate(
     right = left if l is k else prepare_gram(l)
     check_prepared(left, right, minimum=5 if estimator == "debiased" else 3)
     n = left.examples
-    rows, left_b, right_a = _cross_rows(left, right)
-    a, b = left.diagonal, right.diagonal
-    cross = combine(rows.sum(dim=-1), a, b, n, estimator)
+    rows, left_t, right_s = _cross_rows(left, right)
+    a, b = left.margins, right.margins
+    cross = combine(rows.sum(dim=-1), a, b, estimator)
     own = left.self_term(estimator), right.self_term(estimator)
     value = cross / (own[0] * own[1]).sqrt()
 
-    without = _without_one(rows, a, b, left_b, right_a, estimator)
+    without = _without_one(rows, a, b, left_t, right_s, estimator)
     without_x = _without_one(left.self_rows, a, a, left.weighted_rows, left.weighted_rows, estimator)
     without_y = _without_one(right.self_rows, b, b, right.weighted_rows, right.weighted_rows, estimator)
     replicates = without / (without_x * without_y).sqrt()
@@ -104,35 +104,35 @@ def check_prepared(left: GramStatistics, right: GramStatistics, minimum: int) ->
 
 
 def _cross_rows(left: GramStatistics, right: GramStatistics) -> tuple[Tensor, Tensor, Tensor]:
-    """Row sums of ``K * L``, ``K @ b`` and ``L @ a`` in float64, converted block by block."""
+    """Row sums of ``K * L``, ``K @ t`` and ``L @ s`` in float64, converted block by block."""
     if left is right:
         return left.self_rows, left.weighted_rows, left.weighted_rows
     n = left.examples
-    k, l = left.gram.reshape(-1, n, n), right.gram.reshape(-1, n, n)  # noqa: E741
-    a, b = left.diagonal.reshape(-1, n, 1), right.diagonal.reshape(-1, n, 1)
-    rows, left_b, right_a = (torch.empty(a.shape[:2], dtype=torch.float64, device=a.device) for _ in range(3))
-    for cell, row in blocks(*k.shape, k.device):
-        kd, ld = k[cell, row].double(), l[cell, row].double()
+    k, other = left.gram.reshape(-1, n, n), right.gram.reshape(-1, n, n)
+    s, t = left.off_diagonal.reshape(-1, n, 1), right.off_diagonal.reshape(-1, n, 1)
+    rows, left_t, right_s = (torch.empty(s.shape[:2], dtype=torch.float64, device=s.device) for _ in range(3))
+    for cell, row in blocks(k.shape, k.device):
+        kd, ld = k[cell, row].double(), other[cell, row].double()
         rows[cell, row] = torch.linalg.vecdot(kd, ld)
-        left_b[cell, row] = (kd @ b[cell]).squeeze(-1)
-        right_a[cell, row] = (ld @ a[cell]).squeeze(-1)
+        left_t[cell, row] = (kd @ t[cell]).squeeze(-1)
+        right_s[cell, row] = (ld @ s[cell]).squeeze(-1)
     shape = left.diagonal.shape
-    return rows.reshape(shape), left_b.reshape(shape), right_a.reshape(shape)
+    return rows.reshape(shape), left_t.reshape(shape), right_s.reshape(shape)
 
 
-def _without_one(rows: Tensor, a: Tensor, b: Tensor, k_b: Tensor, l_a: Tensor, estimator: str) -> Tensor:
+def _without_one(rows: Tensor, x: Margins, y: Margins, k_t: Tensor, l_s: Tensor, estimator: str) -> Tensor:
     """Similarity (as in :func:`combine`) of the other n - 1 examples, for each example left out: ``(..., n)``."""
-    n = a.shape[-1]
-    m = n - 1
-    ab = a * b
+    m = rows.shape[-1] - 1
+    ab = x.diagonal * y.diagonal
     if estimator == "biased":
-        return rows.sum(dim=-1, keepdim=True) - 2 * n / m * rows + (n / m) ** 2 * ab
-    # Off-diagonal matrices K', L': row sums s = -a and t = -b, since the rows of K and L sum to zero. Song et al.'s
-    # estimator of the m others is  tr(K'L') + (1'K'1)(1'L'1) / ((m-1)(m-2)) - 2/(m-2) 1'K'L'1  without row and column i.
+        r = (m + 1) / m
+        return rows.sum(dim=-1, keepdim=True) - 2 * r * rows + r**2 * ab
+    # combine() for the m others: row and column i leave K' and L', whose rows then sum to s_j - K'_ij and t_j - L'_ij.
+    s, t = x.off_diagonal, y.off_diagonal
     off_rows = rows - ab
     product = off_rows.sum(dim=-1, keepdim=True) - 2 * off_rows
-    total_k = 2 * a - a.sum(dim=-1, keepdim=True)
-    total_l = 2 * b - b.sum(dim=-1, keepdim=True)
-    # sum_j (s_j - K'_ij)(t_j - L'_ij) over j != i, where sum_j K'_ij t_j = a_i b_i - (K b)_i and likewise for L.
-    paths = ab.sum(dim=-1, keepdim=True) - ab - (ab - k_b) - (ab - l_a) + off_rows
-    return product + total_k * total_l / ((m - 1) * (m - 2)) - 2 / (m - 2) * paths
+    totals = (s.sum(dim=-1, keepdim=True) - 2 * s) * (t.sum(dim=-1, keepdim=True) - 2 * t)
+    # The product of those row sums over j, with (K' t)_i = (K t)_i - a_i t_i and likewise for L.
+    through_i = (k_t - x.diagonal * t) + (l_s - y.diagonal * s) - off_rows
+    paths = (s * t).sum(dim=-1, keepdim=True) - s * t - through_i
+    return product + totals / ((m - 1) * (m - 2)) - 2 / (m - 2) * paths

@@ -22,7 +22,7 @@ CHUNK = 2**16
 @torch.no_grad()
 def cka_layer_matrix(
     k: Tensor | GramStatistics,
-    l: Tensor | GramStatistics,
+    l: Tensor | GramStatistics,  # noqa: E741
     estimator: str = "debiased",
 ) -> Tensor:
     r"""Linear CKA of every layer of one model with every layer of another (or of itself).
@@ -65,11 +65,11 @@ def cka_layer_matrix(
         )
     check_device(first, second, ("k", "l"))
     products = _all_products(first, second, estimator)
-    own_k, diagonal_k = self_terms(k, estimator)
-    own_l, diagonal_l = (own_k, diagonal_k) if l is k else self_terms(l, estimator)
+    own_k, margins_k = self_terms(k, estimator)
+    own_l, margins_l = (own_k, margins_k) if l is k else self_terms(l, estimator)
     values = products / (own_k.unsqueeze(-1) * own_l).sqrt()
-    values.masked_fill_(undefined(own_k, diagonal_k).unsqueeze(-1), torch.nan)
-    return values.masked_fill_(undefined(own_l, diagonal_l), torch.nan)
+    values.masked_fill_(undefined(own_k, margins_k).unsqueeze(-1), torch.nan)
+    return values.masked_fill_(undefined(own_l, margins_l), torch.nan)
 
 
 def signatures(k: Tensor, estimator: str) -> Tensor:

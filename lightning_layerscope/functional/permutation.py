@@ -66,7 +66,5 @@ def cka_permutation_pvalue(
             shuffled = moved[index].index_select(0, order).index_select(1, order)
             hits[index] += torch.dot(fixed[index], shuffled.flatten()) >= observed - slack
     p = (hits / (permutations + 1)).reshape(left.shape[:-2])
-    nowhere = undefined(left.self_term(estimator), left.diagonal) | undefined(
-        right.self_term(estimator), right.diagonal
-    )
+    nowhere = undefined(left.self_term(estimator), left.margins) | undefined(right.self_term(estimator), right.margins)
     return p.masked_fill(nowhere, torch.nan)
