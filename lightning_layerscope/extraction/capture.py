@@ -29,7 +29,7 @@ class Capture:
     Example:
         >>> stack = find_layers(model)                                  # doctest: +SKIP
         >>> with Capture(stack, [4, 8]) as capture:                     # doctest: +SKIP
-        ...     capture.select(select_tokens("last_prompt", mask))
+        ...     capture.select(select_tokens("last_prompt", mask), tokens=mask.shape[1])
         ...     model(input_ids=ids, attention_mask=mask)
         ...     vectors = capture.take()                                # (2, B, width)
 

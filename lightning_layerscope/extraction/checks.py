@@ -71,6 +71,11 @@ def check_probes(probes: ProbeSet, target: Target) -> None:
             f"token_choice={probes.token_choice!r} does not describe; use token_choice='last_prompt', or name "
             "the encoder's layers."
         )
+    if target.language_model is not None and _rescales(target.language_model):
+        raise ValueError(
+            f"{type(target.language_model).__name__} rescales its weights when first evaluated, which a run in "
+            "training must not see. Set model.config.rescale_every = 0 (it only guards float16 against overflow)."
+        )
     size = getattr(target.stack.embedding, "num_embeddings", None)
     limit, table = _position_limit(target)
     for task, probe in probes.items():
@@ -88,6 +93,13 @@ def check_probes(probes: ProbeSet, target: Target) -> None:
                     + (f" and {target.virtual_tokens} virtual ones" if target.virtual_tokens else "")
                     + f" exceed the model's {limit} positions ({table}). Build the probe set with a smaller max_length."
                 )
+
+
+def _rescales(model: nn.Module) -> bool:
+    """Whether this is an RWKV that would divide its weights in the first evaluation."""
+    every = getattr(text_config(model), "rescale_every", 0)
+    pending = any(getattr(module, "layers_are_rescaled", True) is False for module in model.modules())
+    return pending and isinstance(every, int) and every > 0
 
 
 def _position_limit(target: Target) -> tuple[int | None, str]:

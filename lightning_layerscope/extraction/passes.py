@@ -84,11 +84,27 @@ class Passes:
         states = self._sharing.run(prefix, self._send(ids), self._send(full.long()), selection)
         if self._sharing.verified:
             return states
-        # Whether a cache is exact cannot be read off a model of unknown make: one prompt, the most padded one, tells.
-        alone = Batch(batch.rows[-1:], batch.ids[-1:], batch.prefix).unshared()
-        if self._sharing.verify(states[:, -1:], self._plain(alone)):
-            return states
-        return self._plain(batch.unshared())
+        return states if self._verify(batch, states) else self._plain(batch.unshared())
+
+    def _verify(self, batch: Batch, states: Tensor) -> bool:
+        """Whether a cache is exact cannot be read off a model of unknown make: one prompt tells, the most padded one.
+
+        It goes through whole, and again with its last token changed, which no state of the prefix may notice.
+        """
+        prompt = list(batch.prefix + batch.ids[-1])
+        other = [*prompt[:-1], prompt[0] if prompt[0] != prompt[-1] else (prompt[-1] + 1) % self._ids]
+        mask = torch.ones(3, len(prompt), dtype=torch.bool)
+        selection = select_tokens(self.token_choice, mask)
+        end = torch.tensor(len(batch.prefix) - 1)
+        if selection.index is not None:
+            selection = Selection(index=torch.stack([selection.index[0], end, end]))
+        elif selection.weights is not None:
+            at_end = torch.nn.functional.one_hot(end, len(prompt)).float()
+            selection = Selection(weights=torch.stack([selection.weights[0], at_end, at_end]))
+        self.capture.select(selection.to(self.target.device), tokens=len(prompt))
+        self.target.run(self._send(torch.tensor([prompt, prompt, other])), self._send(mask.long()))
+        plain, before, after = self.capture.take().unbind(1)
+        return self._sharing.verify(states[:, -1], plain, before, after)
 
     def _plain(self, batch: Batch) -> Tensor:
         ids, mask = self._pad(batch)
@@ -109,6 +125,10 @@ class Passes:
             ids[row, : len(prompt)] = torch.tensor(prompt)
         mask = torch.arange(width) < torch.tensor([len(prompt) for prompt in batch.ids])[:, None]
         return ids, mask
+
+    @property
+    def _ids(self) -> int:
+        return int(getattr(self.target.stack.embedding, "num_embeddings", 1))
 
     @property
     def _padding(self) -> int:

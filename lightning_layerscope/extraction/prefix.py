@@ -77,19 +77,26 @@ class PrefixSharing:
         self.target.run(ids, mask, past_key_values=prefix.cache, use_cache=True)
         return self.capture.take()
 
-    def verify(self, shared: Tensor, plain: Tensor) -> bool:
-        """Compare states ``(layers, 1, width)`` of one prompt, and remember the outcome for the model."""
-        shared, plain = shared.float(), plain.float()
-        deviation = float(((shared - plain).norm(dim=-1) / plain.norm(dim=-1).clamp_min(1e-30)).max())
+    def verify(self, shared: Tensor, plain: Tensor, before: Tensor, after: Tensor) -> bool:
+        """Compare states ``(layers, width)``, and remember the outcome for the model.
+
+        Args:
+            shared: Of a prompt behind the cached prefix.
+            plain: Of the same prompt without a cache.
+            before: At the prefix's last token.
+            after: The same when a later token is another one: equal where attention is causal.
+        """
         tolerance = _TOLERANCE_HALF if self._half else _TOLERANCE.get(self._dtype, _TOLERANCE_HALF)
-        # Not finite on both sides is no matter of sharing: the collector reports it.
-        good = deviation <= tolerance or not bool(plain.isfinite().all())
+        deviation, foresight = _deviation(shared, plain), _deviation(after, before)
+        # States that are not finite are no matter of sharing: the collector reports them.
+        finite = bool(plain.isfinite().all() and before.isfinite().all())
+        causal = foresight <= tolerance / 50 or not finite
+        good = causal and (deviation <= tolerance or not finite)
         self._verdicts[self._key] = good
-        if not good:
+        if causal and not good:
             warnings.warn(
-                f"{type(self.target.language_model).__name__} gives other hidden states when a shared beginning "
-                "comes from the "
-                f"cache (relative deviation {deviation:.1e}); prompts go through whole. share_prefix=False "
+                f"{type(self.target.language_model).__name__} gives other hidden states when a shared beginning comes "
+                f"from the cache (relative deviation {deviation:.1e}); prompts go through whole. share_prefix=False "
                 "avoids the attempt.",
                 RuntimeWarning,
                 stacklevel=2,
@@ -131,6 +138,12 @@ class PrefixSharing:
     @property
     def _half(self) -> bool:
         return torch.is_autocast_enabled(self.target.device.type) or self._dtype in (torch.bfloat16, torch.float16)
+
+
+def _deviation(states: Tensor, expected: Tensor) -> float:
+    """The largest relative deviation over layers of ``(layers, width)``."""
+    states, expected = states.float(), expected.float()
+    return float(((states - expected).norm(dim=-1) / expected.norm(dim=-1).clamp_min(1e-30)).max())
 
 
 def _prompt_learning(call: nn.Module) -> bool:
