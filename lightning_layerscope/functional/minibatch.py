@@ -102,11 +102,7 @@ def minibatch_cka(x: Tensor, y: Tensor, batch_size: int = 256) -> Tensor:
         starts.pop()
     ends = [*starts[1:], n]
     # Every batch counts by its number of pairs; with equal batches that is the plain average.
-    total = sum(
-        (
-            minibatch_terms(x[..., i:j, :], y[..., i:j, :]) * (j - i) * (j - i - 3)
-            for i, j in zip(starts, ends, strict=True)
-        ),
-        torch.zeros(3, dtype=torch.float64, device=x.device),
-    )
+    total = torch.zeros(*x.shape[:-2], 3, dtype=torch.float64, device=x.device)
+    for i, j in zip(starts, ends, strict=True):
+        total += minibatch_terms(x[..., i:j, :], y[..., i:j, :]) * ((j - i) * (j - i - 3))
     return cka_from_minibatch_terms(total)

@@ -59,14 +59,7 @@ class StreamingSums:
     @classmethod
     def zeros(cls, width_x: int, width_y: int, device: torch.device | str = "cpu") -> StreamingSums:
         """The sums of no example."""
-        wide = {
-            "x": (width_x,),
-            "px": (width_x,),
-            "qx": (width_x,),
-            "y": (width_y,),
-            "py": (width_y,),
-            "qy": (width_y,),
-        }
+        wide = dict.fromkeys(("x", "px", "qx"), (width_x,)) | dict.fromkeys(("y", "py", "qy"), (width_y,))
         square = {"xx": (width_x, width_x), "yy": (width_y, width_y), "xy": (width_x, width_y)}
         shapes: dict[str, tuple[int, ...]] = {**wide, **square}
         return cls(*(torch.zeros(shapes.get(n, ()), dtype=torch.float64, device=device) for n in cls.names()))
@@ -127,9 +120,8 @@ class StreamingSums:
         for name in self.names():
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine.shape != theirs.shape:
-                raise ValueError(
-                    f"cannot merge sums of other widths: `{name}` {tuple(mine.shape)}, {tuple(theirs.shape)}."
-                )
+                shapes = f"{tuple(mine.shape)} and {tuple(theirs.shape)}"
+                raise ValueError(f"sums of different widths cannot be merged: `{name}` has shapes {shapes}.")
             mine.add_(theirs.to(mine.device))
         return self
 
@@ -177,10 +169,10 @@ def reshift(sums: StreamingSums, delta_x: Tensor, delta_y: Tensor) -> StreamingS
         + 4 * dx @ s.xy @ dy
         - 2 * (e * along_x + c * along_y)
         + n * c * e,
-        px=s.px - dx * s.p - 2 * s.xx @ dx + 2 * dx * along_x + c * (s.x - n * dx),
-        qx=s.qx - dx * s.q - 2 * s.xy @ dy + 2 * dx * along_y + e * (s.x - n * dx),
-        py=s.py - dy * s.p - 2 * dx @ s.xy + 2 * dy * along_x + c * (s.y - n * dy),
-        qy=s.qy - dy * s.q - 2 * s.yy @ dy + 2 * dy * along_y + e * (s.y - n * dy),
+        px=s.px - dx * s.p - 2 * (s.xx @ dx) + 2 * dx * along_x + c * (s.x - n * dx),
+        qx=s.qx - dx * s.q - 2 * (s.xy @ dy) + 2 * dx * along_y + e * (s.x - n * dx),
+        py=s.py - dy * s.p - 2 * (dx @ s.xy) + 2 * dy * along_x + c * (s.y - n * dy),
+        qy=s.qy - dy * s.q - 2 * (s.yy @ dy) + 2 * dy * along_y + e * (s.y - n * dy),
     )
 
 
@@ -224,10 +216,10 @@ def streaming_cka(sums: StreamingSums, estimator: str = "debiased") -> Tensor:
     c = reshift(sums, sums.x / sums.count, sums.y / sums.count)
 
     def term(product: Tensor, lengths: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        value = torch.linalg.vecdot(product.flatten(), product.flatten())
-        if estimator == "biased":
-            return value
-        return value - lengths * n / (n - 2) + left * right / ((n - 1) * (n - 2))
+        value: Tensor = torch.linalg.vecdot(product.flatten(), product.flatten())
+        if estimator == "debiased":
+            value = value - lengths * n / (n - 2) + left * right / ((n - 1) * (n - 2))
+        return value
 
     cross, own_x, own_y = term(c.xy, c.pq, c.p, c.q), term(c.xx, c.pp, c.p, c.p), term(c.yy, c.qq, c.q, c.q)
     defined = (c.p > ROUNDING * sums.p) & (c.q > ROUNDING * sums.q) & (own_x > 1e-9 * c.pp) & (own_y > 1e-9 * c.qq)
