@@ -78,7 +78,8 @@ def _distances(x: Tensor, kind: Distance) -> Tensor:
     lengths = x.norm(dim=-1, keepdim=True)
     if kind == "cosine":
         directions = x / lengths.masked_fill(lengths == 0, torch.nan)
-        return 1 - directions @ directions.mT
+        cosines: Tensor = directions @ directions.mT
+        return 1 - cosines
     if not bool((lengths > 0).any()):
         return torch.full((x.shape[0], x.shape[0]), torch.nan, dtype=x.dtype, device=x.device)
     return squared_distances(gram_of(x))

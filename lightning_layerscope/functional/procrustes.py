@@ -83,4 +83,5 @@ def _similarity(x: Tensor, y: Tensor) -> Tensor:
         if values.numel() == 0:
             return nan_like(side)
         factors.append(vectors * (values / values.sum()).sqrt())
-    return torch.linalg.svdvals(factors[0].mT @ factors[1]).sum()
+    stretches: Tensor = torch.linalg.svdvals(factors[0].mT @ factors[1])
+    return stretches.sum()

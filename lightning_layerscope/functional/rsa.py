@@ -70,7 +70,8 @@ def average_ranks(values: Tensor) -> Tensor:
         return torch.full_like(values, torch.nan)
     _, inverse, counts = torch.unique(values, return_inverse=True, return_counts=True)
     last = counts.cumsum(0).to(values.dtype)
-    return (last - (counts.to(values.dtype) - 1) / 2)[inverse]
+    ranks: Tensor = last - (counts.to(values.dtype) - 1) / 2
+    return ranks[inverse]
 
 
 def _dissimilarities(x: Tensor, kind: Dissimilarity) -> Tensor:
@@ -80,11 +81,13 @@ def _dissimilarities(x: Tensor, kind: Dissimilarity) -> Tensor:
     lengths = within.norm(dim=-1, keepdim=True)
     lengths = lengths.masked_fill(lengths <= ROUNDING * x.norm(dim=-1, keepdim=True), torch.nan)
     directions = within / lengths
-    return 1 - directions @ directions.mT
+    cosines: Tensor = directions @ directions.mT
+    return 1 - cosines
 
 
 def _pearson(a: Tensor, b: Tensor) -> Tensor:
     sides = [side - side.mean() for side in (a, b)]
     if any(bool(moved.norm() <= ROUNDING * side.norm()) for moved, side in zip(sides, (a, b), strict=True)):
         return nan_like(a)
-    return (sides[0] @ sides[1]) / (sides[0].norm() * sides[1].norm())
+    correlation: Tensor = (sides[0] @ sides[1]) / (sides[0].norm() * sides[1].norm())
+    return correlation

@@ -52,7 +52,8 @@ def svcca(x: Tensor, y: Tensor, variance: float = 0.99) -> Tensor:
             if values.numel() == 0:
                 return nan_like(side)
             bases.append(vectors[:, : components_needed(values, variance)])
-        return torch.linalg.svdvals(bases[0].mT @ bases[1]).mean()
+        correlations: Tensor = torch.linalg.svdvals(bases[0].mT @ bases[1])
+        return correlations.mean()
 
     return over_cells(cell, x, y)
 

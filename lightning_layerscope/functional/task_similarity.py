@@ -62,7 +62,8 @@ def task_mean_cosine(means: Tensor) -> Tensor:
     scale = raw.norm(dim=-1, keepdim=True).amax(dim=-2, keepdim=True)
     lengths = lengths.masked_fill(lengths <= ROUNDING * scale, torch.nan)
     directions = shifts / lengths
-    return directions @ directions.mT
+    cosines: Tensor = directions @ directions.mT
+    return cosines
 
 
 @torch.no_grad()
@@ -113,7 +114,7 @@ def _overlap(states: list[Tensor], estimator: str) -> Tensor:
     sizes = [x.shape[0] for x in states]
     products = states[0].new_zeros(len(states), len(states))
     for s, x in enumerate(states):
-        for offset, block in enumerate((x @ torch.cat(states[s:]).mT).split(sizes[s:], dim=-1)):
+        for offset, block in enumerate(torch.split(x @ torch.cat(states[s:]).mT, sizes[s:], dim=-1)):
             t = s + offset
             # |X_s X_t^T|_F^2 = tr(X_s^T X_s X_t^T X_t)
             products[s, t] = products[t, s] = block.square().sum() / ((sizes[s] - 1) * (sizes[t] - 1))
