@@ -8,12 +8,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-#: From this dimension on, a symmetric product pays to be split; below, the smaller products run too slowly.
-SPLIT_FROM = 2048
-#: Blocks of this dimension are not split further.
-LEAF = 256
+#: On the CPU, symmetric products are split into halves down to this dimension, then into bands of the next one: half
+#: the operations, and such tall blocks run no slower. Elsewhere large single products are faster.
+HALVES, BAND = 256, 64
 #: Entries converted to float64 at a time, so that they stay in the cache (CPU) or small beside the inputs (elsewhere).
-CPU_BLOCK, DEVICE_BLOCK = 2**17, 2**24
+CPU_BLOCK, DEVICE_BLOCK = 2**16, 2**24
 
 
 @contextmanager
@@ -33,25 +32,41 @@ def exact_products(device: torch.device) -> Iterator[None]:
             torch.set_float32_matmul_precision(before)
 
 
-def symmetric_product(x: Tensor, out: Tensor) -> Tensor:
-    """Write ``x @ x.T`` of ``(m, d)`` into ``out (m, m)``, exactly symmetric; large ones at half the operations."""
-    if x.shape[0] < SPLIT_FROM:
+def symmetric_product(x: Tensor, out: Tensor, mirror: bool = True) -> Tensor:
+    """Write ``x @ x.T`` of ``(m, d)`` into ``out (m, m)``; on the CPU at half the operations and exactly symmetric.
+
+    Without ``mirror`` what is above the diagonal bands of ``out`` may be left undefined.
+    """
+    if x.device.type != "cpu":
         return torch.mm(x, x.mT, out=out)
-    _lower_product(x, out)
+    size = x.shape[0]
+    if size > HALVES:
+        half = -(-size // (2 * HALVES)) * HALVES
+        symmetric_product(x[:half], out[:half, :half], mirror)
+        symmetric_product(x[half:], out[half:, half:], mirror)
+        torch.mm(x[half:], x[:half].mT, out=out[half:, :half])
+        if mirror:
+            out[:half, half:].copy_(out[half:, :half].mT)
+        return out
+    for start in range(0, size, BAND):
+        stop = min(start + BAND, size)
+        torch.mm(x[start:stop], x[:stop].mT, out=out[start:stop, :stop])
+        if mirror and start:
+            out[:start, start:stop].copy_(out[start:stop, :start].mT)
     return out
 
 
-def _lower_product(x: Tensor, out: Tensor) -> None:
-    size = x.shape[0]
-    if size <= LEAF:
-        torch.mm(x, x.mT, out=out)
-        return
-    # Halves rounded up to a multiple of the leaf keep all blocks aligned.
-    half = -(-size // (2 * LEAF)) * LEAF
-    _lower_product(x[:half], out[:half, :half])
-    _lower_product(x[half:], out[half:, half:])
-    torch.mm(x[half:], x[:half].mT, out=out[half:, :half])
-    out[:half, half:].copy_(out[half:, :half].mT)
+def symmetric_norm(x: Tensor, buffer: Tensor) -> Tensor:
+    """``||x @ x.T||_F^2`` of ``(m, d)`` in float64, from the lower triangle; ``buffer (m, m)`` is overwritten."""
+    symmetric_product(x, buffer, mirror=False)
+    total = torch.zeros((), dtype=torch.float64, device=x.device)
+    height = BAND if x.device.type == "cpu" else x.shape[0]
+    for start in range(0, x.shape[0], height):
+        band = buffer[start : start + height]
+        for block, weight in ((band[:, :start], 2.0), (band[:, start : start + height], 1.0)):
+            part = block.double()
+            total += weight * torch.linalg.vecdot(part, part).sum()
+    return total
 
 
 def blocks(shape: torch.Size, device: torch.device) -> Iterator[tuple[slice, slice]]:

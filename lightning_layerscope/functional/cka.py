@@ -12,7 +12,7 @@ from lightning_layerscope.functional._checks import (
     check_pair,
     minimum_examples,
 )
-from lightning_layerscope.functional._products import exact_products, inner_products
+from lightning_layerscope.functional._products import exact_products, inner_products, symmetric_norm
 from lightning_layerscope.functional.gram import center, gram_of, product_dtype
 from lightning_layerscope.functional.gram_statistics import (
     GramStatistics,
@@ -201,10 +201,16 @@ def _in_feature_space(x: Tensor, y: Tensor, estimator: str) -> Tensor:
     x, y = x.to(dtype), y.to(dtype)
     a, b = _margins_of_states(x), _margins_of_states(y)
     with exact_products(x.device):
-        products = [torch.mm(p.mT, q).unsqueeze(0) for p, q in ((x, y), (x, x), (y, y))]
+        buffer = torch.empty(x.shape[1], y.shape[1], dtype=dtype, device=x.device)
+        cross = inner_products(*2 * (torch.mm(x.mT, y, out=buffer).unsqueeze(0),))[0]
+        square = buffer if x.shape[1] == y.shape[1] else None
+        own_x, own_y = (
+            symmetric_norm(side.mT, side.new_empty(side.shape[1], side.shape[1]) if square is None else square)
+            for side in (x, y)
+        )
     cross, own_x, own_y = (
-        combine(inner_products(product, product)[0], p, q, estimator)
-        for product, p, q in zip(products, (a, a, b), (b, a, b), strict=True)
+        combine(product, left, right, estimator)
+        for product, left, right in ((cross, a, b), (own_x, a, a), (own_y, b, b))
     )
     return _ratio(cross, own_x, own_y, a, b)
 
