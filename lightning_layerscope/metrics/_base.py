@@ -47,6 +47,9 @@ class SteadyMetric(Metric):
                 dtype = torch.int64 if name in ("ids", "labels") else torch.float32
                 setattr(self, name, [torch.empty(0, dtype=dtype, device=self.device)])
         super().sync(*args, **kwargs)
+        if self._is_synced:
+            # A rank that has seen nothing new would return its kept value and leave the others waiting for it.
+            self.compute_with_cache = False
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
         """Add the examples of another metric of the same class (or its ``metric_state``)."""
