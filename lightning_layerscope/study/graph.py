@@ -163,7 +163,7 @@ class _Builder:
 
 
 def _task_cap(plan: StudyPlan, tasks: TaskCollection, task: str) -> int:
-    """How many training examples a task gives: clusters are filled evenly, small tasks leave their part to the others."""
+    """How many training examples a task gives: clusters are filled evenly, small tasks leave room to others."""
     cluster = tasks[task].cluster
     sizes = {
         name: len(tasks[name].splits.get(plan.tasks.train_split, ()))

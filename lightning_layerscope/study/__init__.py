@@ -1,0 +1,1 @@
+"""The whole paper as one command: plan, train, measure, compare, report."""
