@@ -164,7 +164,7 @@ def undefined_reasons(
 def _side_reasons(side: Tensor | GramStatistics, name: str, estimator: str) -> list[str]:
     own, margins = self_terms(side, estimator)
     reasons = []
-    for term, total, gone in zip(own, margins.diagonal.sum(dim=-1), undefined(own, margins), strict=True):
+    for term, total, gone in zip(own, margins.diagonal.sum(dim=-1), undefined(own, margins.diagonal), strict=True):
         if not gone:
             reasons.append("")
         elif not torch.isfinite(term) or not torch.isfinite(total):
@@ -191,7 +191,7 @@ def _matching(k: Tensor | GramStatistics, l: Tensor | GramStatistics, estimator:
 
 def _ratio(cross: Tensor, own_x: Tensor, own_y: Tensor, a: Margins, b: Margins) -> Tensor:
     value = cross / (own_x.sqrt() * own_y.sqrt())
-    return value.masked_fill(undefined(own_x, a) | undefined(own_y, b), torch.nan)
+    return value.masked_fill(undefined(own_x, a.diagonal) | undefined(own_y, b.diagonal), torch.nan)
 
 
 def _in_feature_space(x: Tensor, y: Tensor, estimator: str) -> Tensor:

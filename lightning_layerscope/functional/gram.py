@@ -104,11 +104,15 @@ def u_center(k: Tensor) -> Tensor:
         (True, True)
     """
     check_gram(k)
-    n = k.shape[-1]
-    diagonal = k.diagonal(dim1=-2, dim2=-1).double()
-    offset = diagonal / (n - 2) - diagonal.sum(dim=-1, keepdim=True) / (2 * (n - 1) * (n - 2))
-    offset = offset.to(k.dtype)
+    offset = u_offset(k).to(k.dtype)
     centred = k + offset.unsqueeze(-1)
     centred += offset.unsqueeze(-2)
     centred.diagonal(dim1=-2, dim2=-1).zero_()
     return centred
+
+
+def u_offset(k: Tensor) -> Tensor:
+    """What U-centring adds to every entry, once for its row and once for its column: ``(..., n)`` float64."""
+    n = k.shape[-1]
+    diagonal = k.diagonal(dim1=-2, dim2=-1).double()
+    return diagonal / (n - 2) - diagonal.sum(dim=-1, keepdim=True) / (2 * (n - 1) * (n - 2))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_layerscope.functional._checks import check_gram
-from lightning_layerscope.functional._products import blocks, inner_products
+from lightning_layerscope.functional._products import blocks
 
 #: A debiased self-similarity below this share of the biased one is rounding: no pattern between distinct examples.
 NOTHING = 1e-9
@@ -93,19 +93,22 @@ def prepare_gram(k: Tensor | GramStatistics) -> GramStatistics:
     k = k.detach()
     n = k.shape[-1]
     flat = k.reshape(-1, n, n)
-    margins = margins_of(flat)
-    self_rows, weighted = torch.empty_like(margins.diagonal), torch.empty_like(margins.diagonal)
+    margins, self_rows = _own(flat)
+    weighted = torch.empty_like(self_rows)
     for cell, row in blocks(flat.shape, k.device):
-        part = flat[cell, row].double()
-        self_rows[cell, row] = torch.linalg.vecdot(part, part)
-        weighted[cell, row] = (part @ margins.off_diagonal[cell].unsqueeze(-1)).squeeze(-1)
+        weighted[cell, row] = (flat[cell, row].double() @ margins.off_diagonal[cell].unsqueeze(-1)).squeeze(-1)
     return GramStatistics(k, *(t.reshape(k.shape[:-1]) for t in (*margins, self_rows, weighted)))
 
 
-def margins_of(k: Tensor) -> Margins:
-    """Diagonal and off-diagonal row sums of ``(cells, n, n)``."""
+def _own(k: Tensor) -> tuple[Margins, Tensor]:
+    """Margins and row sums of squares of ``(cells, n, n)`` in one pass in float64."""
     diagonal = k.diagonal(dim1=-2, dim2=-1).double()
-    return Margins(diagonal, k.sum(dim=-1, dtype=torch.float64) - diagonal)
+    row_sums, self_rows = torch.empty_like(diagonal), torch.empty_like(diagonal)
+    for cell, row in blocks(k.shape, k.device):
+        part = k[cell, row].double()
+        row_sums[cell, row] = part.sum(dim=-1)
+        self_rows[cell, row] = torch.linalg.vecdot(part, part)
+    return Margins(diagonal, row_sums - diagonal), self_rows
 
 
 def combine(product: Tensor, x: Margins, y: Margins, estimator: str) -> Tensor:
@@ -130,13 +133,13 @@ def self_terms(k: Tensor | GramStatistics, estimator: str) -> tuple[Tensor, Marg
     if isinstance(k, GramStatistics):
         return k.self_term(estimator).reshape(-1), Margins(*(part.reshape(-1, n) for part in k.margins))
     flat = k.reshape(-1, n, n)
-    margins = margins_of(flat)
-    return combine(inner_products(flat, flat), margins, margins, estimator), margins
+    margins, self_rows = _own(flat)
+    return combine(self_rows.sum(dim=-1), margins, margins, estimator), margins
 
 
-def undefined(self_term: Tensor, margins: Margins) -> Tensor:
+def undefined(self_term: Tensor, diagonal: Tensor) -> Tensor:
     """Where a self-similarity is zero up to rounding or not a number; there CKA does not exist."""
-    return ~(self_term > NOTHING * margins.diagonal.square().sum(dim=-1)) | ~torch.isfinite(self_term)
+    return ~(self_term > NOTHING * diagonal.square().sum(dim=-1)) | ~torch.isfinite(self_term)
 
 
 def matrix(k: Tensor | GramStatistics) -> Tensor:

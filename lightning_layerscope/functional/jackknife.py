@@ -84,7 +84,7 @@ def cka_estimate(
     spread = (replicates - replicates.mean(dim=-1, keepdim=True)).square().sum(dim=-1)
     stderr = (spread * (n - 1) / n).sqrt()
 
-    nowhere = undefined(own[0], a) | undefined(own[1], b)
+    nowhere = undefined(own[0], left.diagonal) | undefined(own[1], right.diagonal)
     value, stderr = value.masked_fill(nowhere, torch.nan), stderr.masked_fill(nowhere, torch.nan)
     half = NormalDist().inv_cdf(0.5 + confidence / 2) * stderr
     return Estimate(value, stderr, value - half, value + half)

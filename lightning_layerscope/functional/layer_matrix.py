@@ -12,11 +12,11 @@ from lightning_layerscope.functional._checks import (
     minimum_examples,
 )
 from lightning_layerscope.functional._products import exact_products
-from lightning_layerscope.functional.gram import u_center
-from lightning_layerscope.functional.gram_statistics import GramStatistics, matrix, self_terms, undefined
+from lightning_layerscope.functional.gram import u_offset
+from lightning_layerscope.functional.gram_statistics import GramStatistics, matrix, undefined
 
-#: Entries of a vectorised Gram matrix per product: float32 sums this long are exact enough, longer ones go to float64.
-CHUNK = 2**16
+#: Entries per layer and product: float32 adds up this many, float64 the rest; both layers' chunks stay in the cache.
+CHUNK = 2**15
 
 
 @torch.no_grad()
@@ -43,7 +43,7 @@ def cka_layer_matrix(
     Raises:
         ValueError: Wrong shapes, different numbers of examples, or fewer than 4 (debiased) or 2 (biased) examples.
 
-    Peak memory beside the input: two chunks of 2^16 entries per layer.
+    Peak memory beside the input: 2^15 entries per layer (or one row, if longer).
 
     Example:
         >>> from lightning_layerscope.functional import centered_gram
@@ -64,25 +64,44 @@ def cka_layer_matrix(
             f"`k` and `l` must hold the same examples, got {first.shape[-1]} and {second.shape[-1]} of them."
         )
     check_device(first, second, ("k", "l"))
-    products = _all_products(first, second, estimator)
-    own_k, margins_k = self_terms(k, estimator)
-    own_l, margins_l = (own_k, margins_k) if l is k else self_terms(l, estimator)
-    values = products / (own_k.unsqueeze(-1) * own_l).sqrt()
-    values.masked_fill_(undefined(own_k, margins_k).unsqueeze(-1), torch.nan)
-    return values.masked_fill_(undefined(own_l, margins_l), torch.nan)
+    products, own_k, own_l = _all_products(first, second, estimator)
+    values = products / (own_k.sqrt().unsqueeze(-1) * own_l.sqrt())
+    values.masked_fill_(undefined(own_k, _lengths(first)).unsqueeze(-1), torch.nan)
+    return values.masked_fill_(undefined(own_l, _lengths(second)), torch.nan)
 
 
-def signatures(k: Tensor, estimator: str) -> Tensor:
-    """The matrices whose cosine is CKA."""
-    return u_center(k) if estimator == "debiased" else k
+def _lengths(k: Tensor) -> Tensor:
+    return k.diagonal(dim1=-2, dim2=-1).double()
 
 
-def _all_products(k: Tensor, l: Tensor, estimator: str) -> Tensor:  # noqa: E741
-    dtype = torch.promote_types(k.dtype, l.dtype)
-    total = torch.zeros(k.shape[0], l.shape[0], dtype=torch.float64, device=k.device)
-    left = signatures(k, estimator).flatten(1).to(dtype)
-    right = left if l is k else signatures(l, estimator).flatten(1).to(dtype)
+def _all_products(k: Tensor, other: Tensor, estimator: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Products of all pairs and of every layer with itself, from chunks of rows that are U-centred on the way."""
+    n = k.shape[-1]
+    dtype = torch.promote_types(k.dtype, other.dtype)
+    rows = max(1, min(n, CHUNK // n))
+    sides = [k] if other is k else [k, other]
+    offsets = [u_offset(side).to(dtype) if estimator == "debiased" else None for side in sides]
+    buffers = [torch.empty(side.shape[0], rows, n, dtype=dtype, device=k.device) for side in sides]
+    total = torch.zeros(k.shape[0], other.shape[0], dtype=torch.float64, device=k.device)
+    own = [torch.zeros(side.shape[0], dtype=torch.float64, device=k.device) for side in sides]
     with exact_products(k.device):
-        for start in range(0, left.shape[1], CHUNK):
-            total += left[:, start : start + CHUNK] @ right[:, start : start + CHUNK].mT
-    return total
+        for start in range(0, n, rows):
+            parts = []
+            for side, offset, buffer in zip(sides, offsets, buffers, strict=True):
+                part = buffer[:, : min(rows, n - start)]
+                source = side[:, start : start + rows]
+                if offset is None:
+                    part.copy_(source)
+                else:
+                    torch.add(source, offset[:, start : start + rows, None], out=part).add_(offset.unsqueeze(1))
+                    part.diagonal(offset=start, dim1=-2, dim2=-1).zero_()
+                parts.append(part.flatten(1))
+            total += parts[0] @ parts[-1].mT
+            if other is not k:
+                for sums, part in zip(own, parts, strict=True):
+                    exact = part.double()
+                    sums += torch.linalg.vecdot(exact, exact)
+    if other is k:
+        # The same rounding above and below the fraction bar: a layer is exactly as similar to itself as it can be.
+        return total, total.diagonal(), total.diagonal()
+    return total, own[0], own[1]

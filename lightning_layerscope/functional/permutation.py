@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from lightning_layerscope.functional._checks import check_estimator, minimum_examples
+from lightning_layerscope.functional.gram import u_center
 from lightning_layerscope.functional.gram_statistics import GramStatistics, matrix, prepare_gram, undefined
 from lightning_layerscope.functional.jackknife import check_prepared
-from lightning_layerscope.functional.layer_matrix import signatures
 
 
 @torch.no_grad()
@@ -54,8 +54,8 @@ def cka_permutation_pvalue(
     right = left if l is k else prepare_gram(l)
     check_prepared(left, right, minimum=minimum_examples(estimator))
     n = left.examples
-    fixed = signatures(matrix(left).reshape(-1, n, n), estimator).flatten(1)
-    moved = signatures(matrix(right).reshape(-1, n, n), estimator)
+    fixed = _signatures(matrix(left).reshape(-1, n, n), estimator).flatten(1)
+    moved = _signatures(matrix(right).reshape(-1, n, n), estimator)
     orders = torch.stack([torch.randperm(n, generator=generator) for _ in range(permutations)]).to(fixed.device)
     hits = torch.ones(fixed.shape[0], dtype=torch.float64, device=fixed.device)
     for index in range(fixed.shape[0]):
@@ -66,5 +66,12 @@ def cka_permutation_pvalue(
             shuffled = moved[index].index_select(0, order).index_select(1, order)
             hits[index] += torch.dot(fixed[index], shuffled.flatten()) >= observed - slack
     p = (hits / (permutations + 1)).reshape(left.shape[:-2])
-    nowhere = undefined(left.self_term(estimator), left.margins) | undefined(right.self_term(estimator), right.margins)
+    nowhere = undefined(left.self_term(estimator), left.diagonal) | undefined(
+        right.self_term(estimator), right.diagonal
+    )
     return p.masked_fill(nowhere, torch.nan)
+
+
+def _signatures(k: Tensor, estimator: str) -> Tensor:
+    """The matrices whose cosine is CKA."""
+    return u_center(k) if estimator == "debiased" else k
