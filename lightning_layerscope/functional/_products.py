@@ -33,7 +33,7 @@ def exact_products(device: torch.device) -> Iterator[None]:
 
 
 def symmetric_product(x: Tensor, out: Tensor, mirror: bool = True) -> Tensor:
-    """Write ``x @ x.T`` of ``(m, d)`` into ``out (m, m)``; on the CPU at half the operations and exactly symmetric.
+    """Write ``x @ x.T`` of ``(m, d)`` into ``out (m, m)``; on the CPU at half the operations.
 
     Without ``mirror`` what is above the diagonal bands of ``out`` may be left undefined.
     """

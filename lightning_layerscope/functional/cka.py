@@ -145,7 +145,8 @@ def undefined_reasons(
     Returns:
         One string per cell, leading axes flattened: ``""`` where the value is defined, else e.g.
         ``"zero variance in k"`` (all examples are equal) or ``"non-positive self-similarity in l"`` (all examples are
-        equally far from one another up to rounding, so that there is no pattern to compare).
+        equally far from one another up to rounding, or one example outweighs all others by more than rounding
+        leaves, so that there is no pattern to compare).
 
     Raises:
         ValueError: Shapes that do not match, or too few examples.
@@ -172,7 +173,7 @@ def _side_reasons(side: Tensor | GramStatistics, name: str, estimator: str) -> l
         elif total <= 0:
             reasons.append(f"zero variance in {name}")
         else:
-            reasons.append(f"non-positive self-similarity in {name}")
+            reasons.append(f"non-positive self-similarity in {name}")  # up to rounding, see NOTHING
     return reasons
 
 

@@ -22,8 +22,8 @@ def centered_gram(x: Tensor) -> Tensor:
         x: ``(..., examples, width)`` hidden states in any floating dtype.
 
     Returns:
-        ``(..., examples, examples)`` in float32 (float64 for float64 input), symmetric, rows summing to zero up to
-        rounding. Exactly zero where all examples are equal.
+        ``(..., examples, examples)`` in float32 (float64 for float64 input), symmetric and rows summing to
+        zero up to rounding. Exactly zero where all examples are equal.
 
     Raises:
         ValueError: Fewer than 2 examples, a non-floating dtype, or non-finite values (the rows are named).
