@@ -1,8 +1,8 @@
 """How exact a value has to be, and why. Loaded by the conftest files as the fixture ``tolerances``."""
 
-# The measures compute in float64 (unit roundoff 1e-16). Their worst step takes square roots of eigenvalues of a Gram matrix:
-# an eigenvalue error of 1e-16 of the largest becomes 1e-8 in a singular value, times tens of small ones. 1e-6 leaves a
-# factor of ten and is what the project promises.
+# The measures compute in float64 (unit roundoff 1e-16). Their worst step takes square roots of eigenvalues of a Gram
+# matrix: an eigenvalue error of 1e-16 of the largest becomes 1e-8 in a singular value, times tens of small ones. 1e-6
+# leaves a factor of ten and is what the project promises.
 EXACT = 1e-6
 
 # Independent implementations that iterate to their own tolerance (scikit-learn's CCA by power iterations).
