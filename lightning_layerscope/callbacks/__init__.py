@@ -1,0 +1,26 @@
+"""Attach the monitor to a run: Lightning in both namespaces, transformers' Trainer and TRL.
+
+Loaded on first use: the one callback does not import the other's trainer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_layerscope.callbacks.lightning import LayerSimilarityMonitor
+    from lightning_layerscope.callbacks.transformers import TransformersLayerSimilarityMonitor
+
+__all__ = ["LayerSimilarityMonitor", "TransformersLayerSimilarityMonitor"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "LayerSimilarityMonitor":
+        from lightning_layerscope.callbacks.lightning import LayerSimilarityMonitor
+
+        return LayerSimilarityMonitor
+    if name == "TransformersLayerSimilarityMonitor":
+        from lightning_layerscope.callbacks.transformers import TransformersLayerSimilarityMonitor
+
+        return TransformersLayerSimilarityMonitor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

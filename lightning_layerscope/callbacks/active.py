@@ -1,0 +1,160 @@
+"""Active mode: the monitor's own forward passes over the probes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from lightning_layerscope.callbacks.adapters import adapters_off
+from lightning_layerscope.callbacks.moment import Moment
+from lightning_layerscope.callbacks.ranks import Ranks
+from lightning_layerscope.callbacks.settings import Settings
+from lightning_layerscope.callbacks.sharing import Share, compare_share, merge_shares, share_out, with_digests
+from lightning_layerscope.extraction import HiddenStates, extract_hidden_states
+from lightning_layerscope.measurements import Measurement, take_measurement
+from lightning_layerscope.probes import ProbeSet
+from lightning_layerscope.references import ReferenceBank
+from lightning_layerscope.references.bank import Stored
+from lightning_layerscope.references.packing import PackedGrams
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One rank's part: its hidden states (one process) or what it made of them (several), and its new reference."""
+
+    states: HiddenStates | None = None
+    share: Share | None = None
+    bank: ReferenceBank | None = None
+
+
+class ActiveSource:
+    """Extracts hidden states of the probes; with several ranks each has a part of the tasks.
+
+    Args:
+        settings: Of the monitor.
+        probes: All of them.
+        ranks: Of the run.
+    """
+
+    def __init__(self, settings: Settings, probes: ProbeSet, ranks: Ranks) -> None:
+        self.settings, self.probes, self.ranks = settings, probes, ranks
+        self.tasks = share_out(probes, ranks.world)[ranks.rank] if ranks.world > 1 else list(probes)
+        self._own = probes.select(self.tasks) if self.tasks else None
+        self._bank: ReferenceBank | None = None  # of all tasks where it is known, else of this rank's
+
+    def adopt(self, bank: ReferenceBank) -> None:
+        """Compare with this reference from now on."""
+        self._bank = bank
+
+    def collect(self, moment: Moment) -> _Part:
+        """Extract this rank's tasks and, with several ranks, compare them."""
+        if sharded(moment.model):
+            raise RuntimeError(
+                "the model's parameters are sharded over processes, where a forward pass of one task per process would "
+                'hang; use mode="passive", which reads the states of your own validation'
+            )
+        if self._own is None:
+            return _Part()
+        new = None
+        if self._bank is None and self.settings.reference_kind == "base":
+            with adapters_off(moment.model):
+                new = self._keep(self._extract(moment), "base", moment.step)
+        states = self._extract(moment)
+        if self._bank is None and new is None:
+            new = self._keep(states, "initial", moment.step)
+        if self.ranks.world == 1:
+            return _Part(states=states, bank=new)
+        if new is not None:
+            self._bank = new
+        assert self._bank is not None
+        share = compare_share(states, self._bank.select(self.tasks), step=moment.step, **self._options)
+        return _Part(share=share, bank=new)
+
+    def conclude(self, parts: list[_Part], moment: Moment) -> tuple[ReferenceBank, Measurement]:
+        """Put the parts together; a new reference is adopted."""
+        if self.ranks.world == 1:
+            part = parts[0]
+            if part.bank is not None:
+                self._bank = part.bank
+            assert self._bank is not None
+            assert part.states is not None
+            # Tasks that the reference has beside the probes (a bank of a larger study) do not matter.
+            bank = self._bank.select(self.tasks) if set(self._bank) > set(self.tasks) else self._bank
+            return self._bank, take_measurement(part.states, bank, step=moment.step, **self._options)
+        if (new := [part.bank for part in parts if part.bank is not None]) and self.ranks.leads:
+            self._bank = join_banks(new, list(self.probes))
+        assert self._bank is not None
+        shares = [part.share for part in parts if part.share is not None]
+        return self._bank, merge_shares(shares, list(self.probes), reference_digest=self._bank.digest)
+
+    def describe(self) -> dict[str, Any]:
+        """What is measured on."""
+        probes = self.probes
+        return {
+            "tasks": list(probes),
+            "clusters": probes.clusters,
+            "examples": {task: len(probe) for task, probe in probes.items()},
+            "num_tokens": probes.num_tokens,
+            "examples_digest": probes.examples_digest,
+            "tokens_digest": probes.tokens_digest,
+            "token_choice": str(probes.token_choice),
+            "tokenizer": probes.tokenizer_name,
+            "template": probes.template,
+            "split": probes.split,
+            "seed": probes.seed,
+        }
+
+    def preview(self) -> str:
+        """What one measurement takes, in words."""
+        probes = self.probes
+        text = f"{len(probes)} tasks, {probes.num_examples:,} prompts, {probes.num_tokens:,} tokens"
+        return text + (f", shared by {self.ranks.world} processes" if self.ranks.world > 1 else "")
+
+    def _extract(self, moment: Moment) -> HiddenStates:
+        assert self._own is not None
+        with moment.autocast():
+            states = extract_hidden_states(moment.model, self._own, **self.settings.extraction)
+        return with_digests(states, self.probes)
+
+    def _keep(self, states: HiddenStates, name: str, step: int) -> ReferenceBank:
+        if name == "initial" and step > 0:
+            name = f"step {step}"  # a baseline from within the run never goes by the name of its beginning
+        return ReferenceBank.from_states(states, name=name, robust=self.settings.measure == "cka")
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {"measure": self.settings.measure, "estimator": self.settings.estimator}
+
+
+def join_banks(banks: list[ReferenceBank], tasks: list[str]) -> ReferenceBank:
+    """The reference that one process would have made, from those of several, each of some tasks."""
+    stored: dict[str, Stored] = {}
+    robust: dict[str, PackedGrams] = {}
+    clusters: dict[str, str] = {}
+    ids: dict[str, tuple[str, ...]] = {}
+    for bank in banks:
+        own, own_robust = bank.parts()
+        stored |= own
+        robust |= own_robust
+        clusters |= bank.clusters
+        ids |= bank.example_ids
+    order = [task for task in tasks if task in stored]
+    identity = replace(
+        banks[0].identity,
+        clusters={task: clusters[task] for task in order},
+        example_ids={task: ids[task] for task in order},
+    )
+    return ReferenceBank(
+        banks[0].kind,
+        identity,
+        {task: stored[task] for task in order},
+        {task: robust[task] for task in order if task in robust},
+    )
+
+
+def sharded(model: nn.Module) -> bool:
+    """Whether parameters are spread over processes (FSDP 1 and 2, tensor parallel, DeepSpeed stage 3)."""
+    wrapped = any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules())
+    return wrapped or any(hasattr(p, "device_mesh") or hasattr(p, "ds_id") for p in model.parameters())

@@ -1,0 +1,307 @@
+"""The monitor itself, whatever trainer it hangs on: when, how often, and what of a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_layerscope.callbacks.active import ActiveSource
+from lightning_layerscope.callbacks.budget import Budget
+from lightning_layerscope.callbacks.failures import Failures
+from lightning_layerscope.callbacks.moment import Moment, Source
+from lightning_layerscope.callbacks.ranks import Ranks, attempt
+from lightning_layerscope.callbacks.results import Results
+from lightning_layerscope.callbacks.settings import Settings
+from lightning_layerscope.callbacks.start import Plan, begin
+from lightning_layerscope.measurements import RunRecord
+from lightning_layerscope.probes import ProbeSet
+from lightning_layerscope.references import ReferenceBank
+
+_STEPS_FOR_ESTIMATE = 20  # the first steps of a run are slower than the rest
+
+
+class Monitor:
+    """Measures a run at its cadence, within its budget, and never ends it.
+
+    A trainer's callback calls :meth:`start`, :meth:`after_step`, :meth:`after_validation`, :meth:`end` and
+    :meth:`crash` on every rank, at the same steps. Nothing of what goes wrong inside leaves these, but
+    ``KeyboardInterrupt`` and its like: a failure is warned about once, counted, and the run goes on.
+
+    Args:
+        settings: What was asked for.
+        clock: Seconds; for tests.
+
+    Attributes:
+        results: Record, folder and loggers; meaningful on rank 0.
+        failures: What failed, and how often.
+        bank: The reference, on rank 0; None without one.
+        skipped: Due measurements that were left out for the budget.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] | None = None) -> None:
+        self.settings = settings
+        self.budget = Budget(settings.max_overhead) if clock is None else Budget(settings.max_overhead, clock)
+        self.failures = Failures(settings.name, verbose=settings.verbose)
+        self.results = Results(self.failures, report=settings.report)
+        self.bank: ReferenceBank | None = None
+        self.skipped = 0
+        self._ranks: Ranks | None = None
+        self._source: Source | None = None
+        self._state: dict[str, Any] = {}
+        self._running = False
+        self._seen = self._first_step = 0
+        self._forced_checked = False
+
+    @property
+    def record(self) -> RunRecord:
+        """The measurements so far."""
+        return self.results.record
+
+    # What trainers call.
+
+    def start(
+        self,
+        moment: Moment,
+        *,
+        probes: ProbeSet | None,
+        folder: Path | None,
+        sinks: Callable[[], Sequence[Any]],
+        source: Callable[[Ranks], Source] | None = None,
+    ) -> None:
+        """Find or take the baseline, print what a measurement costs, and take the first one.
+
+        Args:
+            moment: Before the first step of this process.
+            probes: What to measure on; None in passive mode.
+            folder: Where results go, None for nowhere; another run's folder is left alone.
+            sinks: Gives the sinks; called on rank 0.
+            source: Makes the source of hidden states; default active.
+        """
+        earlier = None if self.bank is None else (self.record, self.bank)
+        self._ranks = ranks = Ranks(self.settings.ranks)
+        self._source, self.bank = None, None
+        self._running, self._forced_checked = True, False
+        self._seen = self._first_step = moment.step
+        self.failures.counts.clear()
+        if not ranks.takes_part:
+            return
+        with self.failures.contained():
+            if source is not None:
+                self._source = source(ranks)
+            else:
+                assert probes is not None
+                self._source = ActiveSource(self.settings, probes, ranks)
+            plan = ranks.agree(lambda: self._plan(moment.step, folder, probes, earlier))
+            if plan.bank is not None:
+                self.bank = plan.bank
+                self._source.adopt(plan.bank)
+            if ranks.leads and plan.kind != "off":
+                self._configure(plan)
+                self.results.open(probes, sinks)
+            if plan.kind == "measure":
+                self._measure(moment, forced=True)
+            if ranks.leads and plan.kind == "measure" and self.record.measurements:
+                self.failures.say(
+                    f"the first measurement took {self.budget.cost:.1f} s and the last one will take about as long: "
+                    f"{2 * self.budget.cost:.1f} s in all that the run always pays. "
+                    f"Results: {self.results.folder or 'in memory'}"
+                )
+
+    def after_step(self, moment: Moment) -> None:
+        """Call after every batch, optimiser step or not."""
+        if not self._measures:
+            return
+        since, self._seen = self._seen, moment.step
+        with self.failures.contained():
+            attempt(lambda: self._check_forced(moment))
+            if self.settings.mode == "active" and self.settings.cadence.due(moment.step, since):
+                self._measure_if_wanted(moment)
+
+    def after_validation(self, moment: Moment) -> None:
+        """Call at the end of every complete validation inside training."""
+        if self._measures and (self.settings.mode == "passive" or self.settings.cadence.on_validation_end):
+            with self.failures.contained():
+                self._measure_if_wanted(moment)
+
+    def end(self, moment: Moment) -> None:
+        """Take the last measurement and finish; call when training ends as it should."""
+        ranks = self._ranks
+        if ranks is None or not self._running:
+            return
+        if self._measures and self.settings.mode == "active":
+            with self.failures.contained():
+                if ranks.agree(lambda: self.bank is not None and self._is_new(moment.step)):
+                    self._measure(moment, forced=True)
+        self._finish("finished")
+        attempt(ranks.close)
+
+    def crash(self) -> None:
+        """Finish from the last measurement; call when an exception or an interruption ends the run. No collectives."""
+        if self._running:
+            self._finish("exception")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must survive a restart: primitives alone. The measurements and the reference are in files."""
+        if self.bank is None:
+            return dict(self._state)  # nothing measured (yet): what an earlier process knew stays known
+        return {
+            "version": 1,
+            "run_id": self.record.run_id,
+            "folder": "" if self.results.folder is None else str(self.results.folder.absolute()),
+            "reference_digest": self.bank.digest,
+            "tokens_digest": str(self.record.config.get("tokens_digest", "")),
+            "elapsed": self.budget.elapsed,
+            "forced": self.budget.forced,
+            "chosen": self.budget.chosen,
+            "cost": self.budget.cost,
+            "skipped": self.skipped,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what a checkpoint kept; used by the next :meth:`start`.
+
+        Also called in a running fit with the state of its beginning (by learning rate finders): that changes nothing.
+        """
+        self._state = dict(state)
+
+    # Inside.
+
+    @property
+    def _measures(self) -> bool:
+        return self._running and self._source is not None and self._ranks is not None and self._ranks.takes_part
+
+    def _plan(
+        self, step: int, folder: Path | None, probes: ProbeSet | None, earlier: tuple[RunRecord, ReferenceBank] | None
+    ) -> Plan:
+        """On rank 0, never raises: how to begin, also where that cannot be found out."""
+        digest = None if probes is None else probes.tokens_digest
+        outcome = attempt(
+            lambda: begin(
+                self.settings, step=step, wanted=folder, state=self._state, tokens_digest=digest, earlier=earlier
+            )
+        )
+        nothing = "Nothing is measured in this run; training goes on."
+        if outcome.value is None:
+            self.failures.add("start", f"{outcome.error}. {nothing}")
+            return Plan("off", reason=outcome.error)
+        plan, record = outcome.value.plan, outcome.value.record
+        self.results.begin(record, outcome.value.folder)
+        before = self._state if self._state.get("run_id") == record.run_id else {}
+        self.skipped = int(before.get("skipped", 0))
+        self.budget.start(**{key: float(before.get(key, 0)) for key in ("elapsed", "forced", "chosen", "cost")})
+        if plan.kind == "off":
+            self.failures.add("start", f"{plan.reason} {nothing}")
+        elif plan.reason:
+            self.failures.warn(plan.reason)
+        return plan
+
+    def _configure(self, plan: Plan) -> None:
+        """On rank 0: what the record says of itself, and the preview."""
+        assert self._source is not None
+        settings, limit = self.settings, self.settings.max_overhead
+        passive = settings.mode == "passive"
+        when = "after validations" if passive else f"at the start, {settings.cadence.describe()}, and at the end"
+        self.record.config.update(
+            schema=1,
+            role="training",
+            mode=settings.mode,
+            measure=settings.measure,
+            estimator=settings.estimator,
+            cadence=when,
+            max_overhead=limit,
+            **self._source.describe(),
+        )
+        if plan.reason:
+            self.record.config["beginning"] = plan.reason
+        share = "" if limit is None else f"; those in between within {limit:.3g} of the run's time"
+        self.failures.say(
+            f"{self._source.preview()} per measurement; reference: {settings.reference_kind}; measures {when}{share}."
+        )
+
+    def _measure_if_wanted(self, moment: Moment) -> None:
+        assert self._ranks is not None
+        if self._ranks.agree(lambda: self._wants(moment.step)):
+            self._measure(moment, forced=False)
+
+    def _wants(self, step: int) -> bool:
+        """On rank 0: whether a due measurement is taken."""
+        if self.settings.mode == "passive":  # costs no forward pass; its first one is the baseline
+            return self._is_new(step)
+        if self.bank is None or not self._is_new(step):
+            return False
+        if self.budget.allows():
+            return True
+        self.skipped += 1
+        if self.skipped == 1:
+            self.failures.say(
+                f"left out the measurement of step {step} (it takes {self.budget.cost:.1f} s) to keep within "
+                f"max_overhead={self.settings.max_overhead:g}; due steps are asked again as the run goes on. Fewer "
+                "examples per task or a larger max_overhead measure more often."
+            )
+        return False
+
+    def _is_new(self, step: int) -> bool:
+        return not self.record.measurements or self.record.measurements[-1].step < step
+
+    def _measure(self, moment: Moment, *, forced: bool) -> None:
+        """One measurement, on every rank that takes part: own part, one gather, and the rest on rank 0."""
+        assert self._ranks is not None
+        assert self._source is not None
+        source = self._source
+        with self.budget.measuring(forced=forced):
+            outcomes = self._ranks.gather(attempt(lambda: source.collect(moment)))
+            if not self._ranks.leads:
+                return
+            errors = [f"rank {rank}: {found.error}" for rank, found in enumerate(outcomes) if found.error]
+            if not errors:
+                concluded = attempt(lambda: source.conclude([found.value for found in outcomes], moment))
+                if concluded.value is not None:
+                    self.bank, measurement = concluded.value
+                    measurement.seconds, measurement.overhead = self.budget.running, self.budget.overhead
+                    self.record.config.update(failures=dict(self.failures.counts), left_out=self.skipped)
+                    self.results.keep(measurement, self.bank, moment.host_step)
+                    return
+                errors = [concluded.error]
+            text = "; ".join(errors).removeprefix("rank 0: ") if len(outcomes) == 1 else "; ".join(errors)
+            self.failures.add("measurement", f"at step {moment.step}: {text}. {self._consequence()}")
+
+    def _consequence(self) -> str:
+        if self.bank is None and self.settings.mode == "active":
+            return "Without a baseline nothing is measured in this run; training goes on."
+        return "It is left out and training goes on; further failures are counted without a warning."
+
+    def _finish(self, status: str) -> None:
+        """Nothing is measured here."""
+        self._running = False
+        self._state = self.state_dict()
+        if self._ranks is None or not self._ranks.leads:
+            return
+        self.record.config.update(failures=dict(self.failures.counts), left_out=self.skipped)
+        self.results.finish(status, self.bank)
+        if not self.record.measurements:
+            return
+        budget, failed = self.budget, self.failures.summary()
+        self.failures.say(
+            f"{len(self.record.measurements)} measurements took {budget.spent:.1f} s, {budget.overhead:.1%} of the "
+            f"run's {budget.elapsed:.0f} s ({budget.forced:.1f} s of it the first and the last)"
+            + (f"; {self.skipped} left out for the budget" if self.skipped else "")
+            + (f"; failed: {failed}" if failed else "")
+            + f". {self.record.measurements[-1].transition.describe()}"
+        )
+
+    def _check_forced(self, moment: Moment) -> None:
+        """On rank 0: warn once when the two forced measurements alone will take more than the budget of this run."""
+        steps = moment.step - self._first_step
+        leads = self._ranks is not None and self._ranks.leads
+        if not leads or self._forced_checked or steps < _STEPS_FOR_ESTIMATE or not moment.total_steps:
+            return
+        self._forced_checked = True
+        training = self.budget.elapsed - self.budget.spent
+        expected = training * moment.total_steps / max(moment.step, 1) + 2 * self.budget.cost
+        if self.budget.exceeded_by_forced(expected):
+            self.failures.warn(
+                f"the first and the last measurement take {2 * self.budget.cost:.1f} s, more than "
+                f"max_overhead={self.settings.max_overhead:g} of this run of about {expected:.0f} s. Probe fewer "
+                "examples per task, fewer tasks or lower layers, or raise max_overhead."
+            )

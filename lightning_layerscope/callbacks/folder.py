@@ -1,0 +1,87 @@
+"""Where a run's results lie, and how a resumed run finds them again."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_layerscope.measurements import RunRecord
+from lightning_layerscope.measurements.storage import read_config
+from lightning_layerscope.references import ReferenceBank
+
+REFERENCE, PROBES, REPORT = "reference", "probes.json", "report.html"
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What a checkpoint led back to.
+
+    Attributes:
+        record: The measurements up to the checkpoint's step.
+        bank: The run's reference.
+        folder: Where they were found.
+    """
+
+    record: RunRecord
+    bank: ReferenceBank
+    folder: Path
+
+
+def free_folder(wanted: Path, run_id: str) -> Path:
+    """The wanted folder, or the first of its siblings ``-2``, ``-3``, ... that holds no other run's results."""
+    for number in itertools.count(1):
+        place = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        if not place.exists() or _is_own(place, run_id) or (place.is_dir() and not any(place.iterdir())):
+            return place
+    raise AssertionError("unreachable")
+
+
+def find_resumed(state: dict[str, Any], places: list[Path], step: int) -> Resumed | str:
+    """Look for the record and the reference of a checkpoint's run.
+
+    Args:
+        state: What the checkpoint kept: ``run_id``, ``reference_digest``, ``folder``.
+        places: Folders to look in, in order.
+        step: The checkpoint's step; later measurements were given up and will be taken anew.
+
+    Returns:
+        What was found, or in words why not.
+    """
+    reasons = []
+    for place in dict.fromkeys(places):
+        try:
+            if not _is_own(place, state["run_id"]):
+                reasons.append(f"{place} does not hold this run")
+                continue
+            bank = ReferenceBank.load(place / REFERENCE)
+            if bank.digest != state["reference_digest"]:
+                reasons.append(f"{place / REFERENCE} is not the reference that the checkpoint names")
+                continue
+            record = RunRecord.load(place)
+        except (OSError, ValueError) as error:
+            reasons.append(str(error))
+            continue
+        if dropped := record.rewind(step):
+            _keep_aside(place, dropped[0])
+        return Resumed(record, bank, place)
+    return "; ".join(reasons)
+
+
+def _is_own(place: Path, run_id: str) -> bool:
+    try:
+        found = read_config(place)
+    except ValueError:
+        return False
+    return found is not None and found["run_id"] == run_id
+
+
+def _keep_aside(place: Path, step: int) -> None:
+    """Training goes back behind measurements that are there: keep their rows in a file of their own."""
+    for number in itertools.count(1):
+        kept = place / f"profile-given-up-from-step-{step}-{number}.parquet"
+        if not kept.exists():
+            shutil.copyfile(place / "profile.parquet", kept)
+            return

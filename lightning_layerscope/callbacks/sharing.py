@@ -1,0 +1,142 @@
+"""One measurement by several ranks: each compares its tasks, rank 0 puts the parts together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_layerscope.comparison import compare
+from lightning_layerscope.functional.cka import cka_layer_matrix
+from lightning_layerscope.functional.task_similarity import task_mean_cosine
+from lightning_layerscope.measurements import Measurement
+from lightning_layerscope.profiles import LayerProfile
+from lightning_layerscope.references import ReferenceBank
+from lightning_layerscope.transitions import find_transitions
+
+if TYPE_CHECKING:
+    from lightning_layerscope.extraction import HiddenStates
+    from lightning_layerscope.functional.gram_statistics import GramStatistics
+    from lightning_layerscope.probes import ProbeSet
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one rank measured: rows and small matrices, never the hidden states.
+
+    Attributes:
+        frame: Rows of its tasks.
+        meta: Of its profile.
+        layer_matrices: Per task ``(layers, layers)``.
+        means: Per task ``(layers, width)`` float32, for the similarity of tasks.
+    """
+
+    frame: pd.DataFrame
+    meta: dict[str, Any]
+    layer_matrices: dict[str, NDArray[np.float64]]
+    means: dict[str, Tensor]
+
+
+def share_out(probes: ProbeSet, ranks: int) -> list[list[str]]:
+    """Tasks of each rank, about equal in tokens; the same on every rank.
+
+    A task stays whole: its similarity needs all of its examples. With fewer tasks than ranks some have none.
+    """
+    loads, shares = [0] * ranks, [[] for _ in range(ranks)]  # type: tuple[list[int], list[list[str]]]
+    for task in sorted(probes, key=lambda name: (-probes[name].num_tokens, name)):
+        lightest = loads.index(min(loads))
+        loads[lightest] += probes[task].num_tokens
+        shares[lightest].append(task)
+    order = list(probes)
+    return [sorted(share, key=order.index) for share in shares]
+
+
+def with_digests(states: HiddenStates, probes: ProbeSet) -> HiddenStates:
+    """States of some tasks under the digests of the whole probe set, which its reference carries."""
+    return replace(states, examples_digest=probes.examples_digest, tokens_digest=probes.tokens_digest)
+
+
+def compare_share(states: HiddenStates, bank: ReferenceBank, *, step: int, **options: Any) -> Share:
+    """Compare one rank's tasks with its part of the reference.
+
+    Args:
+        states: Of the rank's tasks.
+        bank: The reference of the same tasks.
+        step: Of training.
+        options: Of :func:`~lightning_layerscope.compare`.
+    """
+    matrices: dict[str, NDArray[np.float64]] = {}
+    estimator = options.get("estimator", "debiased")
+
+    def visit(task: str, grams: GramStatistics) -> None:
+        matrices[task] = cka_layer_matrix(grams, grams, estimator).double().cpu().numpy()
+
+    profile = compare(states, bank, step=step, visit=visit, **options)
+    means = {task: states[task].float().mean(dim=1).cpu() for task in states}
+    return Share(profile.frame, dict(profile.meta), matrices, means)
+
+
+def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_digest: str) -> Measurement:
+    """Put the ranks' parts together: the measurement that one process would have taken.
+
+    Args:
+        shares: Of the ranks that had tasks.
+        tasks: All tasks, in the order of the probe set.
+        reference_digest: Of the whole reference.
+
+    Raises:
+        ValueError: When a task is missing.
+    """
+    matrices = {task: matrix for share in shares for task, matrix in share.layer_matrices.items()}
+    means = {task: mean for share in shares for task, mean in share.means.items()}
+    missing = [task for task in tasks if task not in means]
+    if missing:
+        raise ValueError(f"the ranks together gave no states of the tasks {missing[:5]}")
+    frame = pd.concat([share.frame for share in shares], ignore_index=True)
+    rank = {task: position for position, task in enumerate(tasks)}
+    frame = frame.sort_values("task", key=lambda names: names.map(rank), kind="stable", ignore_index=True)
+    meta = {
+        **shares[0].meta,
+        "tasks": list(tasks),
+        "reference_digest": reference_digest,
+        "warnings": _distinct(share.meta["warnings"] for share in shares),
+        "notes": _distinct(share.meta["notes"] for share in shares),
+    }
+    for key in ("clusters", "examples"):
+        joined: dict[str, Any] = {}
+        for share in shares:
+            joined |= share.meta[key]
+        meta[key] = {task: joined[task] for task in tasks}
+    profile = LayerProfile(frame, meta)
+    transition = find_transitions(profile)
+    stacked = np.stack([matrices[task] for task in tasks])
+    return Measurement(
+        step=profile.steps[0],
+        profile=profile,
+        transition=transition,
+        layer_x_layer=torch.from_numpy(stacked).nanmean(dim=0).numpy(),
+        task_x_task=_task_matrices(means, tasks, profile.layers, transition.start),
+        warnings=list(meta["warnings"]),
+    )
+
+
+def _task_matrices(
+    means: Mapping[str, Tensor], tasks: Sequence[str], layers: Sequence[int], start: int | None
+) -> dict[int, NDArray[np.float64]]:
+    """At the layers that :func:`~lightning_layerscope.take_measurement` chooses by default."""
+    if len(tasks) < 2:
+        return {}
+    middle = layers[len(layers) // 2] if start is None else start
+    chosen = sorted({layers[0], middle, layers[-1]})
+    stacked = torch.stack([means[task] for task in tasks])
+    return {layer: task_mean_cosine(stacked[:, list(layers).index(layer)]).cpu().numpy() for layer in chosen}
+
+
+def _distinct(groups: Any) -> list[str]:
+    return list(dict.fromkeys(text for group in groups for text in group))
