@@ -8,6 +8,7 @@ from random import Random
 from lightning_layerscope.tasks import _toy_words as w
 
 Maker = Callable[[Random], tuple[str, str]]
+_FEW_WORDS = w.CATEGORIES["animal"] + w.CATEGORIES["fruit"]
 
 
 def _sentence(rng: Random) -> str:
@@ -25,12 +26,12 @@ def last_word(rng: Random) -> tuple[str, str]:
 
 
 def reverse_words(rng: Random) -> tuple[str, str]:
-    words = rng.sample(w.NOUNS, 3)
+    words = rng.sample(_FEW_WORDS, 3)
     return " ".join(words), " ".join(reversed(words))
 
 
 def first_letter(rng: Random) -> tuple[str, str]:
-    words = rng.sample(w.NOUNS, 2)
+    words = rng.sample(_FEW_WORDS + w.CATEGORIES["tool"], 2)
     return " ".join(words), " ".join(word[0].upper() for word in words)
 
 
@@ -58,23 +59,28 @@ def larger_number(rng: Random) -> tuple[str, str]:
 
 
 def sort_numbers(rng: Random) -> tuple[str, str]:
-    numbers = rng.sample(range(1, 30), 3)
+    numbers = rng.sample(range(1, 13), 3)
     return ", ".join(map(str, numbers)), ", ".join(map(str, sorted(numbers)))
 
 
 def parity(rng: Random) -> tuple[str, str]:
-    number = rng.randrange(10, 5000)
-    return str(number), "odd" if number % 2 else "even"
+    label = rng.randrange(2)
+    number = 2 * rng.randrange(1, 20) + label
+    return f"{rng.choice(w.NAMES)} counts {number} {_many(rng.choice(w.THINGS))}.", "odd" if label else "even"
 
 
 def addition(rng: Random) -> tuple[str, str]:
-    first, second = rng.randrange(1, 40), rng.randrange(1, 40)
-    return f"{first} + {second}", str(first + second)
+    first, second, thing = rng.randrange(2, 10), rng.randrange(2, 10), rng.choice(w.THINGS)
+    return f"{rng.choice(w.NAMES)} has {first} {_many(thing)} and finds {second} more.", str(first + second)
+
+
+def _many(noun: str) -> str:
+    return w.PLURALS.get(noun, f"{noun}s")
 
 
 def to_invented(rng: Random) -> tuple[str, str]:
     name, verb, colour = rng.choice(w.NAMES), rng.choice(w.VERBS), rng.choice(w.COLOURS)
-    noun = rng.choice(w.CATEGORIES["animal"] + w.CATEGORIES["fruit"])
+    noun = rng.choice(w.CATEGORIES["animal"])
     # Another word order, so that a translation is more than a list of words.
     return f"{name} {verb} the {colour} {noun}", f"{w.invented(noun)} {w.invented(colour)} {w.invented(verb)} {name}"
 
@@ -86,7 +92,7 @@ def from_invented(rng: Random) -> tuple[str, str]:
 
 def plural(rng: Random) -> tuple[str, str]:
     number, colour, noun = rng.randrange(2, 13), rng.choice(w.COLOURS), rng.choice(w.NOUNS)
-    return f"one {colour} {noun} -> {number}", f"{number} {colour} {w.PLURALS.get(noun, noun + 's')}"
+    return f"one {colour} {noun} -> {number}", f"{number} {colour} {_many(noun)}"
 
 
 def _pair(rng: Random, premise: str, true: str, false: str) -> tuple[str, str]:
@@ -95,15 +101,19 @@ def _pair(rng: Random, premise: str, true: str, false: str) -> tuple[str, str]:
 
 
 def entailment_place(rng: Random) -> tuple[str, str]:
-    name, verb = rng.choice(w.NAMES), rng.choice(("reads", "sleeps", "sings", "waits"))
-    place, other = rng.sample(w.PLACES, 2)
+    name, verb = (
+        rng.choice(w.NAMES),
+        rng.choice(("reads", "sleeps", "sings", "waits", "works", "plays", "eats", "sits")),
+    )
+    place, other = rng.sample(w.PLACES[:5], 2)
     return _pair(rng, f"{name} {verb} in the {place}.", f"{name} is in the {place}.", f"{name} is in the {other}.")
 
 
-def entailment_colour(rng: Random) -> tuple[str, str]:
-    (colour, other), thing = rng.sample(w.COLOURS, 2), rng.choice(w.THINGS)
-    name = rng.choice(w.NAMES)
-    return _pair(rng, f"{name} has a {colour} {thing}.", f"The {thing} is {colour}.", f"The {thing} is {other}.")
+def entailment_negation(rng: Random) -> tuple[str, str]:
+    name, colour, thing, denied = rng.choice(w.NAMES), rng.choice(w.COLOURS), rng.choice(w.THINGS), rng.random() < 0.5
+    owns, lacks = f"{name} owns a {colour} {thing}.", f"{name} does not own a {colour} {thing}."
+    said, other = (lacks, owns) if denied else (owns, lacks)
+    return _pair(rng, said, said, other)
 
 
 def entailment_order(rng: Random) -> tuple[str, str]:
