@@ -5,7 +5,7 @@ python benchmarks/extraction.py --rounds 5
 python benchmarks/extraction.py --memory-of NAME  # used by itself: one way in a fresh process
 
 Workload: the state of the last prompt token at all layers, for 64 prompts of 134 to 300 tokens that share 133 tokens
-(the length of Llama-2's system prompt), on a random Llama of width 512, 8 layers, vocabulary 32,000, float32 on the CPU.
+(the length of Llama-2's system prompt), on a random Llama of width 512, 8 layers, vocabulary 32,000, float32, CPU.
 
 Ways:
   paper     batch size 1, output_hidden_states=True, 20 generated tokens on top, one file per example and layer

@@ -12,7 +12,6 @@ from torch import Tensor
 from lightning_layerscope.extraction import extract_hidden_states, find_layers
 from lightning_layerscope.probes import Probe, ProbeSet
 
-
 BASE: dict[str, Any] = {
     "vocab_size": 96,
     "hidden_size": 32,
