@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from lightning_layerscope.callbacks.active import ActiveSource
 from lightning_layerscope.callbacks.budget import Budget
@@ -14,6 +17,7 @@ from lightning_layerscope.callbacks.ranks import Ranks, attempt
 from lightning_layerscope.callbacks.results import Results
 from lightning_layerscope.callbacks.settings import Settings
 from lightning_layerscope.callbacks.start import Plan, begin
+from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
@@ -66,7 +70,7 @@ class Monitor:
         *,
         probes: ProbeSet | None,
         folder: Path | None,
-        sinks: Callable[[], Sequence[Any]],
+        sinks: Callable[[Path | None], Sequence[Any]],
         source: Callable[[Ranks], Source] | None = None,
     ) -> None:
         """Find or take the baseline, print what a measurement costs, and take the first one.
@@ -75,7 +79,7 @@ class Monitor:
             moment: Before the first step of this process.
             probes: What to measure on; None in passive mode.
             folder: Where results go, None for nowhere; another run's folder is left alone.
-            sinks: Gives the sinks; called on rank 0.
+            sinks: Gives the sinks, from the results' folder; called on rank 0.
             source: Makes the source of hidden states; default active.
         """
         earlier = None if self.bank is None else (self.record, self.bank)
@@ -86,7 +90,7 @@ class Monitor:
         self.failures.counts.clear()
         if not ranks.takes_part:
             return
-        with self.failures.contained():
+        with self._contained():
             if source is not None:
                 self._source = source(ranks)
             else:
@@ -113,7 +117,7 @@ class Monitor:
         if not self._measures:
             return
         since, self._seen = self._seen, moment.step
-        with self.failures.contained():
+        with self._contained():
             attempt(lambda: self._check_forced(moment))
             if self.settings.mode == "active" and self.settings.cadence.due(moment.step, since):
                 self._measure_if_wanted(moment)
@@ -121,7 +125,7 @@ class Monitor:
     def after_validation(self, moment: Moment) -> None:
         """Call at the end of every complete validation inside training."""
         if self._measures and (self.settings.mode == "passive" or self.settings.cadence.on_validation_end):
-            with self.failures.contained():
+            with self._contained():
                 self._measure_if_wanted(moment)
 
     def end(self, moment: Moment) -> None:
@@ -130,16 +134,18 @@ class Monitor:
         if ranks is None or not self._running:
             return
         if self._measures and self.settings.mode == "active":
-            with self.failures.contained():
+            with self._contained():
                 if ranks.agree(lambda: self.bank is not None and self._is_new(moment.step)):
                     self._measure(moment, forced=True)
-        self._finish("finished")
+        with self._contained():
+            self._finish("finished")
         attempt(ranks.close)
 
     def crash(self) -> None:
         """Finish from the last measurement; call when an exception or an interruption ends the run. No collectives."""
         if self._running:
-            self._finish("exception")
+            with self._contained():
+                self._finish("exception")
 
     def state_dict(self) -> dict[str, Any]:
         """What must survive a restart: primitives alone. The measurements and the reference are in files."""
@@ -166,6 +172,12 @@ class Monitor:
         self._state = dict(state)
 
     # Inside.
+
+    @contextlib.contextmanager
+    def _contained(self) -> Iterator[None]:
+        """No exception of the block reaches training, and no draw of random numbers (by loggers, by charts)."""
+        with self.failures.contained(), no_trace(nn.Module()):
+            yield
 
     @property
     def _measures(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_layerscope.callbacks.cadence import Cadence
 from lightning_layerscope.callbacks.core import Monitor
+from lightning_layerscope.callbacks.folder import PROBES
 from lightning_layerscope.callbacks.moment import Moment
 from lightning_layerscope.callbacks.settings import Settings, resolve_probes
 from lightning_layerscope.probes import ProbeSet
@@ -86,6 +87,7 @@ class LayerSimilarityMonitor(_Callback):
         mid_run_baseline: What to do when training begins at a later step and the baseline of its beginning is not
             there: ``"refuse"`` to measure, or ``"flag"``: compare with that step, under that name.
         task_keys: Log a key per task and layer, too.
+        upload_prompts: Upload the prompts' texts to W&B; by default they stay in ``output_dir``.
         report: Write ``report.html`` after every measurement.
         name: Of the results' folder and in the checkpoint; two monitors in one trainer need different ones.
         verbose: Print the cost before and after.
@@ -122,6 +124,7 @@ class LayerSimilarityMonitor(_Callback):
         ranks: Literal["share", "zero"] = "share",
         mid_run_baseline: Literal["refuse", "flag"] = "refuse",
         task_keys: bool = False,
+        upload_prompts: bool = False,
         report: bool = True,
         name: str = "layerscope",
         verbose: bool = True,
@@ -147,6 +150,7 @@ class LayerSimilarityMonitor(_Callback):
             output_dir=None if output_dir is None else str(output_dir),
             name=name,
             task_keys=task_keys,
+            upload_prompts=upload_prompts,
             report=report,
             verbose=verbose,
         )
@@ -184,7 +188,7 @@ class LayerSimilarityMonitor(_Callback):
             self._moment(trainer, pl_module),
             probes=self._probes,
             folder=self._folder(trainer),
-            sinks=lambda: self._make_sinks(trainer),
+            sinks=lambda folder: self._make_sinks(trainer, folder),
         )
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -224,12 +228,13 @@ class LayerSimilarityMonitor(_Callback):
                 return found / self.settings.name
         return Path(trainer.default_root_dir) / self.settings.name
 
-    def _make_sinks(self, trainer: Any) -> list[Any]:
+    def _make_sinks(self, trainer: Any, folder: Path | None) -> list[Any]:
         if trainer.fast_dev_run or not trainer.loggers:
             return []
         from lightning_layerscope.sinks import sinks_for
 
-        return list(sinks_for(trainer.loggers, per_task_keys=self.settings.task_keys))
+        prompts = folder / PROBES if folder is not None and self.settings.upload_prompts else False
+        return list(sinks_for(trainer.loggers, per_task_keys=self.settings.task_keys, upload_prompts=prompts))
 
 
 def _fitting(trainer: Any) -> bool:

@@ -35,14 +35,14 @@ class Results:
         self.record, self.folder = record, folder
         self._sinks, self._bank_written = [], False
 
-    def open(self, probes: ProbeSet | None, sinks: Callable[[], Sequence[Any]]) -> None:
+    def open(self, probes: ProbeSet | None, sinks: Callable[[Path | None], Sequence[Any]]) -> None:
         """Keep the probes and start the loggers' sinks."""
         folder = self.folder
         if folder is not None and probes is not None:
             written = attempt(lambda: probes.save(folder / PROBES))
             if written.error:
                 self._not_written(written.error)
-        opened = attempt(sinks)
+        opened = attempt(partial(sinks, folder))
         if opened.error:
             self.failures.add("logging", f"{opened.error}. Results go to files only.")
         for sink in opened.value or []:
@@ -82,6 +82,7 @@ class Results:
         if bank is not None and not self._bank_written:
             if not (folder / REFERENCE).exists():
                 bank.save(folder / REFERENCE, dtype="float32" if bank.kind == "gram" else None)
+            self.record.config["reference_folder"] = str((folder / REFERENCE).absolute())
             self._bank_written = True
         self.record.save(folder)
         if self.report:

@@ -44,6 +44,7 @@ class Settings:
     output_dir: str | None = None
     name: str = "layerscope"
     task_keys: bool = False
+    upload_prompts: bool = False
     report: bool = True
     verbose: bool = True
 

@@ -1,0 +1,170 @@
+"""With a fixed seed a run is bitwise the same with and without the monitor; and the comparison can fail."""
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import LearningRateFinder, StochasticWeightAveraging
+from torch.utils.data import DataLoader
+
+from lightning_layerscope.callbacks import LayerSimilarityMonitor
+
+# Third parties' own: compile and SWA copies on this Python, Lightning's advice on workers and intervals, peft's on Conv1D.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:torch"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*isinstance.treespec"),
+]
+
+
+def lora(tiny, *, freeze_a=False, **config):
+    peft = pytest.importorskip("peft")
+    settings = peft.LoraConfig(r=4, lora_dropout=0.1, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    torch.manual_seed(1)
+    model = peft.get_peft_model(tiny.llama(**config), settings)
+    if freeze_a:
+        for name, parameter in model.named_parameters():
+            if "lora_A" in name:
+                parameter.requires_grad_(False)
+    return model
+
+
+def in_eval(model, part=None):
+    (model if part is None else part(model)).eval()
+    return model
+
+
+def checkpointing(model):
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
+
+
+def compiled_in_place(model):
+    for layer in model.model.layers:
+        layer.compile(backend="eager")
+    return model
+
+
+DYNAMIC = {
+    "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0},
+    "max_position_embeddings": 16,
+}
+BASE = {"reference": "base"}
+# name: model, trainer options, options of the monitor, other options (of the module, the loaders, the probes)
+CONDITIONS = {
+    "fp32": (None, {}, {}, {}),
+    "bf16 mixed": (None, {"precision": "bf16-mixed"}, {}, {}),
+    "bf16 true": (None, {"precision": "bf16-true"}, {}, {}),
+    "accumulation": (None, {"accumulate_grad_batches": 3, "max_steps": 4}, {}, {}),
+    "lora": (lora, {}, {}, {}),
+    "lora, adapters switched": (lora, {}, BASE, {}),
+    "frozen lora-A, switched": (lambda tiny: lora(tiny, freeze_a=True), {}, BASE, {}),
+    "lora, bf16 mixed": (lora, {"precision": "bf16-mixed"}, BASE, {}),
+    "starts in eval": (lambda tiny: in_eval(tiny.llama()), {}, {}, {}),
+    "partly in eval": (lambda tiny: in_eval(tiny.llama(), lambda m: m.model.layers[1]), {}, {}, {}),
+    "gradient checkpointing": (lambda tiny: checkpointing(tiny.llama()), {}, {}, {}),
+    "compile wrapper": (lambda tiny: torch.compile(tiny.llama(), backend="eager"), {}, {}, {}),
+    "compiled in place": (lambda tiny: compiled_in_place(tiny.llama()), {}, {}, {}),
+    "dynamic rope, long probes": (lambda tiny: tiny.llama(**DYNAMIC), {}, {}, {"longest": 30}),
+    "manual, two optimisers": (None, {"max_steps": 12}, {"every_n_steps": 3}, {"manual": True}),
+    "persistent workers": (None, {}, {}, {"workers": 1}),
+    "clipping, deterministic": (None, {"gradient_clip_val": 0.1, "deterministic": True}, {}, {}),
+    "validation": (None, {"val_check_interval": 0.25, "num_sanity_val_steps": 2}, {"on_validation_end": True}, {}),
+    "overfit batches": (None, {"overfit_batches": 2}, {}, {}),
+    "max time": (None, {"max_time": {"minutes": 5}}, {}, {}),
+    "fast dev run": (None, {"fast_dev_run": 3, "max_steps": -1}, {}, {}),
+    "learning rate finder": (
+        None,
+        {"callbacks": [lambda: LearningRateFinder(num_training_steps=8, mode="linear")]},
+        {},
+        {},
+    ),
+    "weight averaging": (
+        None,
+        {
+            "callbacks": [lambda: StochasticWeightAveraging(swa_lrs=1e-2, swa_epoch_start=1)],
+            "max_epochs": 3,
+            "max_steps": -1,
+        },
+        {},
+        {},
+    ),
+}
+
+
+def fit(tiny, tmp_path, condition, extra=()):
+    make, trainer, _, options = condition
+    tiny.seed()
+    module = tiny.module(pl, None if make is None else make(tiny), manual=options.get("manual", False))
+    others = [create() for create in trainer.get("callbacks", [])]
+    settings = {"max_steps": tiny.steps, "num_sanity_val_steps": 0, "accelerator": "cpu", **tiny.quiet, **trainer}
+    settings |= {"callbacks": [*others, *extra], "default_root_dir": str(tmp_path), "log_every_n_steps": 1}
+    workers = options.get("workers", 0)
+    rows = tiny.rows()
+    train = DataLoader(rows, batch_size=4, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+    validation = [DataLoader(rows[:8], batch_size=4)] if "val_check_interval" in trainer else []
+    pl.Trainer(**settings).fit(module, train, *validation)
+    return tiny.fingerprint(module)
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_training_is_bitwise_the_same(tiny, tmp_path, name):
+    condition = CONDITIONS[name]
+    plain = fit(tiny, tmp_path, condition)
+    options = {"every_n_steps": 2, "max_overhead": None, "report": False, "verbose": False, **condition[2]}
+    probes = tiny.probes(tasks=3, examples=6, longest=condition[3].get("longest", 9))
+    monitor = LayerSimilarityMonitor(probes, output_dir=str(tmp_path / "out"), **options)
+    watched = fit(tiny, tmp_path, condition, [monitor])
+    assert tiny.differences(plain, watched) == []
+    assert len(monitor.monitor.record) >= 2, "the monitor measured nothing, so the comparison says nothing"
+    assert not monitor.monitor.failures.counts
+
+
+class Saboteur(pl.Callback):
+    """Does one thing after the second batch that a careless monitor would do."""
+
+    def __init__(self, act):
+        self.act = act
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if batch_idx == 1:
+            with torch.no_grad():
+                self.act(pl_module.model)
+
+
+def ids(length=9):
+    return torch.arange(3, 3 + length).expand(2, -1)
+
+
+def switch_adapters(model):
+    with model.disable_adapter():
+        model(input_ids=ids())
+
+
+def eval_and_train(model):
+    model.eval()
+    model(input_ids=ids())
+    model.train()
+
+
+# What the guard prevents -> the condition under which it must show.
+SABOTAGE = {
+    "dropout draws from the generator": ("fp32", lambda model: model(input_ids=ids())),
+    "a loader draws its seed": ("fp32", lambda model: next(iter(DataLoader(ids())))),
+    "eval, then train, of a model in eval": ("starts in eval", eval_and_train),
+    "eval, then train, of a model partly in eval": ("partly in eval", eval_and_train),
+    "rope is stretched": ("dynamic rope, long probes", lambda model: model.eval()(input_ids=ids(30)) and model.train()),
+    "adapters leave requires_grad behind": ("frozen lora-A, switched", switch_adapters),
+    "a parameter moves by one bit": ("fp32", lambda model: model.lm_head.weight.view(-1)[:1].mul_(1 + 2**-20)),
+    "a buffer changes": ("fp32", lambda model: model.model.rotary_emb.inv_freq.mul_(1.0001)),
+}
+
+
+@pytest.mark.parametrize("name", SABOTAGE)
+def test_the_comparison_can_fail(tiny, tmp_path, name):
+    condition, act = SABOTAGE[name]
+    plain = fit(tiny, tmp_path, CONDITIONS[condition])
+    harmed = fit(tiny, tmp_path, CONDITIONS[condition], [Saboteur(act)])
+    assert tiny.differences(plain, harmed)
