@@ -1,0 +1,154 @@
+"""Examples -> token ids and labels: the prompt as the probes see it, then the answer, which alone is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_layerscope.probes.prompts import build_prompts, encode
+from lightning_layerscope.tasks import Example, PromptTemplate
+
+IGNORED = -100
+"""The label of tokens that are not learned: prompt and padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExample:
+    """One training example in tokens.
+
+    Attributes:
+        task: its task.
+        id: of the example.
+        prompt: token ids of the prompt; the last one is what the probes' ``last_prompt`` reads.
+        answer: token ids of the answer, its end token included.
+        cut_prompt: whether the input lost words on its left to fit.
+        cut_answer: whether the answer lost its end to fit.
+    """
+
+    task: str
+    id: str
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+    cut_prompt: bool = False
+    cut_answer: bool = False
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.answer)
+
+
+def encode_examples(
+    task: str,
+    examples: Sequence[Example],
+    tokenizer: Any,
+    *,
+    template: PromptTemplate | None = None,
+    max_length: int = 512,
+) -> list[EncodedExample]:
+    """Render and tokenise the examples of one task.
+
+    Prompt and answer are tokenised apart, so that the prompt's tokens are those of a probe. Where both together are too
+    long, the answer keeps up to half of the budget and the prompt loses words from the left of its input, as in
+    `ProbeSet.from_tasks`.
+
+    Args:
+        task: name of the task.
+        examples: with their outputs.
+        tokenizer: of transformers.
+        template: how an example becomes a prompt; default `PromptTemplate()`.
+        max_length: tokens of prompt and answer together.
+
+    Raises:
+        ValueError: for a task without examples, examples without an output, an instruction that alone is too long, or
+            a tokenizer without an end token (outside chat templates, which write their own).
+    """
+    template = template or PromptTemplate()
+    if not examples:
+        raise ValueError(f"task {task!r} has no examples to train on or to evaluate")
+    if max_length < 8:
+        raise ValueError(f"max_length must leave room for a prompt and an answer: expected 8 or more, got {max_length}")
+    silent = [example.id for example in examples if not example.output.strip()]
+    if silent:
+        raise ValueError(
+            f"task {task!r}: {len(silent)} of {len(examples)} examples have no output, e.g. {silent[:3]}: "
+            "there is nothing to learn from them; leave them out, or name the column with columns={'output': ...}"
+        )
+    prompts = [template.render(example, tokenizer) for example in examples]
+    prompt_ids = encode(prompts, tokenizer, chat=template.chat)
+    if not template.chat:
+        prompt_ids = [_without_end(ids, tokenizer) for ids in prompt_ids]
+    answer_ids = _answers(examples, prompts, tokenizer, template)
+    encoded = []
+    for example, prompt, answer in zip(examples, prompt_ids, answer_ids, strict=True):
+        if not prompt:
+            raise ValueError(f"the prompt of {example.id!r} is empty: there is nothing that its answer could follow")
+        cut_answer = cut_prompt = False
+        if len(prompt) + len(answer) > max_length:
+            keep = max(max_length // 2, max_length - len(prompt))
+            cut_answer, answer = len(answer) > keep, answer[:keep]
+            cut_prompt = len(prompt) + len(answer) > max_length
+            if cut_prompt:
+                try:
+                    _, [prompt], _ = build_prompts([example], template, tokenizer, max_length - len(answer))
+                except ValueError as error:
+                    raise ValueError(
+                        f"task {task!r}: {error} (of the {max_length} tokens of a training example, {len(answer)} are "
+                        "the answer's)"
+                    ) from error
+                prompt = prompt if template.chat else _without_end(prompt, tokenizer)
+        encoded.append(EncodedExample(task, example.id, tuple(prompt), answer, cut_prompt, cut_answer))
+    return encoded
+
+
+def collate(rows: Sequence[EncodedExample], padding: int) -> dict[str, Tensor]:
+    """Pad on the right: ``input_ids``, ``attention_mask`` and ``labels``, each ``(rows, tokens)``."""
+    width = max(map(len, rows))
+    input_ids = torch.full((len(rows), width), padding, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    labels = torch.full((len(rows), width), IGNORED, dtype=torch.long)
+    for row, example in enumerate(rows):
+        input_ids[row, : len(example)] = torch.tensor(example.prompt + example.answer)
+        mask[row, : len(example)] = 1
+        labels[row, len(example.prompt) : len(example)] = torch.tensor(example.answer)
+    return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
+
+
+def padding_id(tokenizer: Any) -> int:
+    """A token to pad with: masked out everywhere, so any will do."""
+    for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if candidate is not None:
+            return int(candidate)
+    return 0
+
+
+def _answers(
+    examples: Sequence[Example], prompts: Sequence[str], tokenizer: Any, template: PromptTemplate
+) -> list[tuple[int, ...]]:
+    if not template.chat:
+        end = tokenizer.eos_token_id
+        if end is None:
+            raise ValueError(
+                "the tokenizer has no end token, so a model would never learn to stop; set tokenizer.eos_token"
+            )
+        plain = _encode_plain([example.output for example in examples], tokenizer)
+        return [(*ids, int(end)) for ids in plain]
+    texts = []
+    for example, prompt in zip(examples, prompts, strict=True):
+        whole = template.render(example, tokenizer, with_output=True)
+        # Some chat templates open the answer differently when it is there already (an empty "thinking" part, say).
+        texts.append(whole[len(prompt) :] if whole.startswith(prompt) else example.output + (tokenizer.eos_token or ""))
+    return _encode_plain(texts, tokenizer)
+
+
+def _encode_plain(texts: Sequence[str], tokenizer: Any) -> list[tuple[int, ...]]:
+    """Token ids without any that the tokenizer adds by itself."""
+    return encode(texts, tokenizer, chat=True)
+
+
+def _without_end(ids: tuple[int, ...], tokenizer: Any) -> tuple[int, ...]:
+    """Some tokenizers close every text; the answer must not come after that."""
+    end = tokenizer.eos_token_id
+    return ids[:-1] if len(ids) > 1 and end is not None and ids[-1] == end != ids[0] else ids
