@@ -121,17 +121,27 @@ def talk(*turns):
 
 
 def test_conversations_lose_their_oldest_turns_first(chat):
-    example = talk(("system", "="), ("user", "w1 w2"), ("assistant", "w3"), ("user", "w4 w5 w6 w7"))
+    example = talk(
+        ("system", "="),
+        ("user", "w0"),
+        ("assistant", "w0"),
+        ("user", "w1 w2"),
+        ("assistant", "w3"),
+        ("user", "w4 w5 w6 w7"),
+    )
     template = PromptTemplate(chat=True)
 
     def tokens(limit):
         probe = build(example, chat, template=template, max_length=limit)
         return probe.truncated, chat.convert_ids_to_tokens(list(probe.input_ids[0]))
 
-    whole = words("<s> <system> = </s> <user> w1 w2 </s> <assistant> w3 </s> <user> w4 w5 w6 w7 </s> <assistant>")
+    later = words("<user> w1 w2 </s> <assistant> w3 </s> <user> w4 w5 w6 w7 </s> <assistant>")
+    start = words("<s> <system> = </s>")
+    whole = start + words("<user> w0 </s> <assistant> w0 </s>") + later
     assert tokens(len(whole)) == (0, whole)
+    assert tokens(len(whole) - 1) == tokens(len(start + later)) == (1, start + later)
     last = words("<s> <system> = </s> <user> w4 w5 w6 w7 </s> <assistant>")
-    assert tokens(len(whole) - 1) == tokens(len(last)) == (1, last)
+    assert tokens(len(start + later) - 1) == tokens(len(last)) == (1, last)
     assert tokens(len(last) - 2) == (1, words("<s> <system> = </s> <user> w6 w7 </s> <assistant>"))
     with pytest.raises(ValueError, match="raise max_length"):
         tokens(7)

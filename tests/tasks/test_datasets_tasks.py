@@ -3,6 +3,7 @@ import sys
 import pytest
 
 from lightning_layerscope.tasks import Example, load_datasets, load_tasks
+from lightning_layerscope.tasks.choice import rank
 
 datasets = pytest.importorskip("datasets", reason="needs the datasets library")
 
@@ -82,6 +83,8 @@ def test_limit_is_a_seeded_choice_that_grows():
     assert all(ten[name] != other[name] for name in ten)
     assert all(ten[name] < ids for name, ids in chosen(limit=11).items())
     assert {len(ids) for ids in chosen(limit=1000).values()} == {100}
+    # The very rows that a probe set of ten would choose from all.
+    assert ten == {name: set(sorted(ids, key=lambda i: rank(0, name, i))[:10]) for name, ids in chosen().items()}
 
 
 def test_only_the_wanted_splits(dataset):
