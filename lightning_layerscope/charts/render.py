@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lightning_layerscope.charts import style
@@ -35,16 +37,21 @@ def to_image(figure: Figure, *, dpi: int = style.DPI) -> Image:
     """
     from PIL import Image as Images
 
-    buffer = io.BytesIO()
-    with _quiet():
-        figure.savefig(buffer, format="png", dpi=dpi)
-    buffer.seek(0)
-    with Images.open(buffer) as true_colour:
-        picture = true_colour.convert("RGB")
-    frequent = [colour for _, colour in sorted(picture.getcolors(picture.width * picture.height) or [], reverse=True)]
+    canvas = FigureCanvasAgg(figure)
+    own = figure.get_dpi()
+    try:
+        figure.set_dpi(dpi)
+        with _quiet():
+            canvas.draw()
+        pixels = np.array(canvas.buffer_rgba())[..., :3]
+    finally:
+        figure.set_dpi(own)
+    picture = Images.fromarray(pixels)
+    codes, times = np.unique(pixels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32), return_counts=True)
+    frequent = codes[np.argsort(-times, kind="stable")].tolist()
     kept = list(dict.fromkeys([*_heatmap_colours(figure), *frequent]))[:256]
     palette = Images.new("P", (1, 1))
-    palette.putpalette([part for colour in kept for part in colour])
+    palette.putpalette([part for code in kept for part in (code >> 16, code >> 8 & 255, code & 255)])
     image: Image = picture.quantize(palette=palette, dither=Images.Dither.NONE)
     return image
 
@@ -77,15 +84,16 @@ def to_svg(figure: Figure, *, name: str, label: str) -> str:
     for colour, variable in THEME.items():
         svg = re.sub(rf"([:=] ?\"?){colour}\b", rf"\1var({variable}, {colour})", svg)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    width = float(figure.get_size_inches()[0]) * 96
+    width = float(figure.get_size_inches()[0]) * 110
     opening = f'<svg role="img" aria-label="{_attribute(label)}" style="max-width: {width:.0f}px"'
     return re.sub(r'<svg([^>]*?) width="[^"]*"', rf"{opening}\1", svg, count=1).replace("\n", " ")
 
 
-def _heatmap_colours(figure: Figure) -> list[tuple[int, ...]]:
+def _heatmap_colours(figure: Figure) -> list[int]:
+    """The colours of all heatmaps as 24-bit numbers; none where there are too many to keep them all."""
     maps = {image.get_cmap().name: image.get_cmap() for axes in figure.axes for image in axes.images}
     colours = [row for each in maps.values() for row in each(range(each.N), bytes=True)[:, :3].tolist()]
-    return [tuple(colour) for colour in colours] if len(colours) <= 192 else []
+    return [red << 16 | green << 8 | blue for red, green, blue in colours] if len(colours) <= 192 else []
 
 
 def _attribute(text: str) -> str:

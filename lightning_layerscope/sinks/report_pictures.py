@@ -1,0 +1,156 @@
+"""The report's pictures: SVG in the page's colours, and the values behind the cells for tooltips."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib import colormaps
+
+from lightning_layerscope import charts
+from lightning_layerscope.charts.heatmaps import SIMILARITY_COLOURS
+from lightning_layerscope.charts.words import Floats, group, limits, measure_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lightning_layerscope.measurements import Measurement, RunRecord
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One drawing of a figure that may have several.
+
+    Attributes:
+        name: on its tab.
+        svg: safe to put into the page as it is.
+        cells: for tooltips: where the cells lie in the picture, and what they hold; ``None`` for curves.
+    """
+
+    name: str
+    svg: str
+    cells: dict[str, Any] | None = None
+
+
+def chosen(record: RunRecord) -> list[tuple[str, Measurement]]:
+    """First, middle and last measurement with their names, each once."""
+    found = record.measurements
+    names = {0: "first", len(found) // 2: "middle", len(found) - 1: "last"}
+    if len(found) < 3:
+        names = {0: "first", len(found) - 1: "last"} if len(found) == 2 else {0: "last"}
+    return [(name, found[position]) for position, name in sorted(names.items())]
+
+
+def curves(record: RunRecord) -> list[Picture]:
+    """The layer curve with first, middle and last measurement."""
+    shown = chosen(record)
+    last = record.measurements[-1]
+    names = [name for name, _ in shown]
+    figure = charts.layer_curve(
+        record.profile, steps=[each.step for _, each in shown], names=names, transition=last.transition
+    )
+    label = f"Mean over tasks per layer at step {last.step}. {last.transition.describe()}"
+    return [Picture("", charts.to_svg(figure, name="curve", label=label))]
+
+
+def layer_x_task(record: RunRecord) -> list[Picture]:
+    """Layer x task for first, middle and last measurement, and the last once more in the range of its own values."""
+    last = record.measurements[-1]
+    values = last.profile.matrix()
+    defined = values[np.isfinite(values)]
+    views: list[tuple[str, Measurement, tuple[float, float] | None]] = [
+        (f"{name}, step {each.step:,}", each, None) for name, each in chosen(record)
+    ]
+    low, high = limits(last.profile.measure, values)
+    if defined.size and 0 < np.ptp(defined) < 0.6 * (high - low):
+        views.append(("last, own colour range", last, (float(defined.min()), float(defined.max()))))
+    found = []
+    for position, (name, each, scale) in enumerate(views):
+        figure = charts.heatmap_layer_x_task(each.profile, transition=each.transition, scale=scale)
+        label = (
+            f"{measure_name(each.profile.measure)} per task and layer at step {each.step}; the table holds the values"
+        )
+        svg = charts.to_svg(figure, name=f"layer-task-{position}", label=label)
+        order = list(group(each.profile.tasks, each.profile.clusters).order)
+        data = {column: each.profile.matrix(column=column)[order] for column in ("value", "low", "high")}
+        rows = [each.profile.tasks[place] for place in order]
+        found.append(Picture(name, svg, _cells(figure, rows, _numbered(each.profile.layers), **data)))
+    return found
+
+
+def layer_x_step(record: RunRecord) -> list[Picture]:
+    """Mean over tasks per layer and measurement."""
+    profile = record.profile
+    figure = charts.heatmap_layer_x_step(profile)
+    values = np.stack([profile.mean_curve(step=step)["value"].to_numpy() for step in profile.steps], axis=1)
+    label = "Mean over tasks per layer, measurement after measurement"
+    columns = [f"step {step:,}" for step in profile.steps]
+    cells = _cells(figure, _numbered(profile.layers)[::-1], columns, value=values[::-1])
+    return [Picture("", charts.to_svg(figure, name="layer-step", label=label), cells)]
+
+
+def layer_x_layer(record: RunRecord) -> list[Picture]:
+    """Layer x layer of the last measurement that has it; none where no measurement does."""
+    for each in reversed(record.measurements):
+        if each.layer_x_layer is not None:
+            layers = each.profile.layers
+            figure = charts.heatmap_layer_x_layer(
+                each.layer_x_layer, layers, step=each.step, tasks=len(each.profile.tasks)
+            )
+            label = f"Similarity between all layers of the model at step {each.step}"
+            names = _numbered(layers)
+            cells = _cells(figure, names[::-1], names, value=np.asarray(each.layer_x_layer)[::-1])
+            return [Picture("", charts.to_svg(figure, name="layer-layer", label=label), cells)]
+    return []
+
+
+def task_x_task(record: RunRecord) -> list[Picture]:
+    """Task x task of the last measurement, one picture per chosen layer."""
+    last = record.measurements[-1]
+    profile = last.profile
+    order = list(group(profile.tasks, profile.clusters).order)
+    tasks = [profile.tasks[place] for place in order]
+    found = []
+    for layer, matrix in sorted(last.task_x_task.items()):
+        figure = charts.heatmap_task_x_task(matrix, profile.tasks, profile.clusters, layer, step=last.step)
+        label = f"Cosine between the tasks' mean states at layer {layer}, step {last.step}"
+        cells = _cells(figure, tasks, tasks, value=np.asarray(matrix)[np.ix_(order, order)])
+        found.append(Picture(f"layer {layer}", charts.to_svg(figure, name=f"task-task-{layer}", label=label), cells))
+    return found
+
+
+def ribbon(measurement: Measurement) -> list[dict[str, Any]]:
+    """One entry per layer: number, colour of its mean, the mean in words, and which part of the cut it belongs to."""
+    profile, cut = measurement.profile, measurement.transition
+    mean = profile.mean_curve()["value"].to_numpy(dtype=np.float64)
+    low, high = limits(profile.measure, mean)
+    colours = colormaps[SIMILARITY_COLOURS]
+    entries = []
+    for layer, value in zip(profile.layers, mean, strict=True):
+        part = next((name for name in ("shared", "transition", "refinement") if layer in getattr(cut, name)), "")
+        red, green, blue = (round(255 * share) for share in colours((value - low) / (high - low))[:3])
+        known = math.isfinite(value)
+        colour = f"rgb({red}, {green}, {blue})" if known else "var(--undefined)"
+        entries.append(
+            {"layer": layer, "colour": colour, "value": f"{value:.3f}" if known else "undefined", "part": part}
+        )
+    return entries
+
+
+def _cells(figure: Figure, rows: Sequence[str], columns: Sequence[str], **values: Floats) -> dict[str, Any]:
+    """Values by row from the top, and the box of the cells in shares of the picture's width and height."""
+    place = figure.axes[0].get_position()
+    box = [round(number, 5) for number in (place.x0, 1 - place.y1, place.width, place.height)]
+    plain = {name: [[_short(value) for value in row] for row in matrix.tolist()] for name, matrix in values.items()}
+    return {"box": box, "rows": list(rows), "columns": list(columns), **plain}
+
+
+def _short(value: float) -> float | None:
+    return round(value, 4) if math.isfinite(value) else None
+
+
+def _numbered(layers: Sequence[int]) -> list[str]:
+    return [f"layer {layer}" for layer in layers]

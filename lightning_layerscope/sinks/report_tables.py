@@ -1,0 +1,109 @@
+"""The report's tables: one line per task, all values of the last measurement, and the configuration."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lightning_layerscope.charts.words import group, limits
+
+if TYPE_CHECKING:
+    from lightning_layerscope.measurements import RunRecord
+
+PARTS = ("shared", "transition", "refinement")
+
+
+def task_table(record: RunRecord) -> dict[str, Any]:
+    """Per task: mean over layers, lowest value and its layer, mean over each part of the cut, change since the start.
+
+    Returns:
+        ``columns`` (names) and ``rows``: per cell ``text``, ``sort`` (a number or text) and, for the mean, ``share`` of
+        the measure's range for a bar.
+    """
+    last, first = record.measurements[-1], record.measurements[0]
+    profile = last.profile
+    values = profile.matrix()
+    change = values - first.profile.matrix() if len(record) > 1 else None
+    low, high = limits(profile.measure, values)
+    parts = [part for part in PARTS if getattr(last.transition, part)] if last.transition.found else []
+    where = {part: [profile.layers.index(layer) for layer in getattr(last.transition, part)] for part in parts}
+    columns = ["task", "cluster", "mean over layers", "lowest", "at layer", *(f"{part} layers" for part in parts)]
+    columns += [f"change since step {first.step:,}"] if change is not None else []
+    rows = []
+    for position in group(profile.tasks, profile.clusters).order:
+        task, line = profile.tasks[position], values[position]
+        mean = _mean(line)
+        cells: list[dict[str, Any]] = [_text(task), _text(profile.clusters[task])]
+        cells.append(
+            {**_number(mean), "share": float(np.clip((mean - low) / (high - low), 0, 1)) if mean == mean else 0}
+        )
+        defined = bool(np.isfinite(line).any())
+        cells.append(_number(float(np.nanmin(line)) if defined else np.nan))
+        least = profile.layers[int(np.nanargmin(line))] if defined else None
+        cells.append({"text": "" if least is None else str(least), "sort": -1 if least is None else least})
+        cells += [_number(_mean(line[where[part]])) for part in parts]
+        if change is not None:
+            cells.append(_number(_mean(change[position]), sign="+"))
+        rows.append(cells)
+    return {"columns": columns, "rows": rows}
+
+
+def value_table(record: RunRecord) -> dict[str, Any]:
+    """All values of the last measurement: one line per task, one column per layer; undefined ones with their reason."""
+    profile = record.measurements[-1].profile
+    known = profile.rows()
+    reasons = dict(zip(zip(known["task"], known["layer"], strict=True), known["reason"], strict=True))
+    values = profile.matrix()
+    rows = []
+    for position in group(profile.tasks, profile.clusters).order:
+        task = profile.tasks[position]
+        cells = [
+            {"text": f"{value:.3f}", "why": ""}
+            if np.isfinite(value)
+            else {"text": "", "why": reasons.get((task, layer), "")}
+            for layer, value in zip(profile.layers, values[position], strict=True)
+        ]
+        rows.append({"task": task, "cells": cells})
+    return {"layers": profile.layers, "rows": rows}
+
+
+def configuration(record: RunRecord) -> tuple[list[tuple[str, str]], str]:
+    """Short settings as pairs, and everything as JSON."""
+    meta = record.measurements[-1].profile.meta
+    left_out = ("tasks", "clusters", "warnings", "notes")
+    values: dict[str, Any] = {key: value for key, value in meta.items() if key not in left_out}
+    values.update({key: value for key, value in record.config.items() if key not in left_out})
+    values["run id"] = record.run_id
+    whole = {"config": record.config, "profile": meta, "rewound": record.rewound}
+    short = [(key.replace("_", " "), _plain(value)) for key, value in values.items() if _plain(value)]
+    return short, json.dumps(whole, indent=1, ensure_ascii=False, default=str)
+
+
+def _plain(value: Any) -> str:
+    """A setting in one line; what is longer stands in the JSON below."""
+    if value is None or value == "" or value == [] or value == {}:
+        return ""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {part}" for key, part in value.items() if not isinstance(part, dict | list))
+    if isinstance(value, list | tuple):
+        numbers = all(isinstance(part, int) for part in value)
+        if numbers and len(value) > 2 and list(value) == list(range(value[0], value[-1] + 1)):
+            return f"{value[0]} to {value[-1]}"
+        return ", ".join(str(part) for part in value)
+    return str(value)
+
+
+def _mean(values: Any) -> float:
+    defined = values[np.isfinite(values)]
+    return float(defined.mean()) if defined.size else float("nan")
+
+
+def _number(value: float, sign: str = "") -> dict[str, Any]:
+    known = bool(np.isfinite(value))
+    return {"text": f"{value:{sign}.3f}" if known else "undefined", "sort": round(value, 6) if known else -1e9}
+
+
+def _text(value: str) -> dict[str, Any]:
+    return {"text": value, "sort": value}

@@ -1,0 +1,118 @@
+"""From measurements to flat rows of numbers: what every logger can take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lightning_layerscope.sinks.keys import ALL, BOUNDARIES, DEPTH, LAYER, OVERHEAD, ROOT, SECONDS, STEP, KeyPlan, slug
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lightning_layerscope.measurements import Measurement
+    from lightning_layerscope.profiles import LayerProfile
+    from lightning_layerscope.transitions import Transition
+
+MOST_ROWS = 10_000
+TABLE_COLUMNS = ("step", "layer", "task", "cluster", "measure", "value", "low", "high")
+
+
+def measurement_row(measurement: Measurement, plan: KeyPlan) -> dict[str, float]:
+    """The scalars of one measurement. Undefined values have no entry: a chart shows a gap, the files their reason."""
+    profile, name = measurement.profile, f"{ROOT}/{slug(plan.measure)}"
+    mean = profile.mean_curve(plan.measure, measurement.step)
+    row: dict[str, float] = {STEP: measurement.step}
+    for layer, value in zip(mean["layer"], mean["value"], strict=True):
+        row[f"{name}/layer_{int(layer):02d}"] = float(value)
+    if plan.cluster_means:
+        for cluster, curve in profile.cluster_curves(plan.measure, measurement.step).items():
+            row[f"{name}/cluster/{plan.clusters[cluster]}"] = _mean(curve)
+    row.update(boundaries(measurement.transition))
+    row[SECONDS], row[OVERHEAD] = float(measurement.seconds), float(measurement.overhead)
+    if plan.tasks:
+        matrix = profile.matrix(plan.measure, measurement.step)
+        for task, values in zip(profile.tasks, matrix, strict=True):
+            for layer, value in zip(profile.layers, values, strict=True):
+                row[f"{name}/task/{plan.tasks[task]}/layer_{layer:02d}"] = float(value)
+    return {key: value for key, value in row.items() if math.isfinite(value)}
+
+
+def boundaries(transition: Transition) -> dict[str, float]:
+    """First and last layer of the transition with their intervals; empty where none was found."""
+    if not transition.found or transition.start is None or transition.end is None:
+        return {}
+    starts = (transition.start, *(transition.start_interval or (math.nan, math.nan)))
+    ends = (transition.end, *(transition.end_interval or (math.nan, math.nan)))
+    return {key: value for key, value in zip(BOUNDARIES, (*starts, *ends), strict=True) if math.isfinite(value)}
+
+
+def profile_rows(profile: LayerProfile, step: int, plan: KeyPlan, curve: str) -> Iterator[dict[str, float]]:
+    """One row per layer, for charts with the layer on the x axis: mean over tasks with its interval, and clusters.
+
+    Args:
+        profile: which holds the step.
+        step: the measurement.
+        plan: of the run's keys.
+        curve: ``"init"`` or ``"final"``.
+    """
+    mean = profile.mean_curve(plan.measure, step)
+    groups = profile.cluster_curves(plan.measure, step) if curve in plan.cluster_rows else {}
+    prefix = f"{ROOT}/profile_{curve}"
+    for position, layer in enumerate(profile.layers):
+        row: dict[str, float] = {LAYER: layer, DEPTH: layer / profile.num_layers}
+        for column, source in zip(ALL, ("value", "low", "high"), strict=True):
+            row[f"{prefix}/{column}"] = float(mean[source].iloc[position])
+        for cluster, values in groups.items():
+            row[f"{prefix}/{plan.clusters[cluster]}"] = float(values[position])
+        yield {key: value for key, value in row.items() if math.isfinite(value)}
+
+
+def summary(measurement: Measurement, measurements: int, plan: KeyPlan) -> dict[str, Any]:
+    """What a run comes down to; ``None`` where there is no transition or no defined value."""
+    mean = measurement.profile.mean_curve(plan.measure, measurement.step)["value"].to_numpy(dtype=np.float64)
+    defined = mean[np.isfinite(mean)]
+    found = measurement.transition.found
+    return {
+        f"{ROOT}/transition/start": measurement.transition.start if found else None,
+        f"{ROOT}/transition/end": measurement.transition.end if found else None,
+        f"{ROOT}/final/mean": float(defined.mean()) if defined.size else None,
+        f"{ROOT}/final/min": float(defined.min()) if defined.size else None,
+        f"{ROOT}/measurements": measurements,
+    }
+
+
+def table_rows(profile: LayerProfile, most: int = MOST_ROWS) -> tuple[pd.DataFrame, int]:
+    """The rows for a table of at most ``most``, and how many were left out of it.
+
+    Whole measurements of one measure at a time: of the headline the last, the first, then from new to old; after it the
+    other measures of the last measurement. Where not even one fits, every k-th layer of it.
+    """
+    import pandas as pd
+
+    frame = profile.frame
+    steps = profile.steps
+    order = list(dict.fromkeys([steps[-1], steps[0], *reversed(steps)])) if steps else []
+    wanted = [(step, profile.measure) for step in order]
+    wanted += [(order[0], name) for name in profile.measures if name != profile.measure and order]
+    parts: list[pd.DataFrame] = []
+    room = most
+    for step, measure in wanted:
+        part = frame[(frame["step"] == step) & (frame["measure"] == measure)]
+        if not parts and len(part) > room:
+            stride = -(-len(part) // room)
+            part = part[part["layer"].isin(profile.layers[::-1][::stride])]
+            part = part.head(room)
+        if len(part) <= room:
+            parts.append(part)
+            room -= len(part)
+    kept = pd.concat(parts)[list(TABLE_COLUMNS)].sort_index() if parts else frame[list(TABLE_COLUMNS)]
+    return kept, len(frame) - len(kept)
+
+
+def _mean(values: Any) -> float:
+    defined = values[np.isfinite(values)]
+    return float(defined.mean()) if defined.size else math.nan

@@ -1,0 +1,170 @@
+"""Weights & Biases: scalars, curves over layers, pictures, a table and artifacts."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lightning_layerscope.sinks import wandb_files
+from lightning_layerscope.sinks.keys import LAYER, RESULTS, STEP, KeyPlan, plan_keys
+from lightning_layerscope.sinks.pictures import pictures
+from lightning_layerscope.sinks.rows import measurement_row, profile_rows, summary, table_rows
+
+if TYPE_CHECKING:
+    from lightning_layerscope.measurements import Measurement, RunRecord
+    from lightning_layerscope.profiles import LayerProfile
+
+_log = logging.getLogger(__name__)
+
+MOST_PICTURED = 100
+"""Measurements with pictures per run: W&B advises fewer than 1,000 files, and each has up to seven."""
+
+
+class WandbSink:
+    """Logs a run's measurements to a W&B run.
+
+    Every row carries ``layerscope/step`` and the host's own step, and no row passes ``step=``, so that rows stay in
+    order whatever else logs to the run. Every key is defined by its own name, never by a pattern.
+
+    Logged per measurement: ``layerscope/<measure>/layer_<l>`` (mean over tasks), ``layerscope/<measure>/cluster/<c>``,
+    ``layerscope/transition/start|end`` with ``_low`` and ``_high`` (layers), ``layerscope/seconds``,
+    ``layerscope/overhead`` (share of the run's time), pictures ``layerscope/curve/layers``, ``layerscope/heatmap/*``.
+    At the end: one row per layer ``layerscope/profile_final/*`` (and ``profile_init`` at the start, unless the
+    reference is the run's own start), the table ``layerscope/results``, the profile and the reference as artifacts, and
+    the summary. Prompts are never uploaded unless asked.
+
+    Args:
+        run: a W&B run; rank 1 and higher may pass Lightning's dummy, to which nothing is logged.
+        host_step_key: the key under which the host logs its step.
+        per_task_keys: also log ``layerscope/<measure>/task/<task>/layer_<l>``: tasks x layers keys.
+        upload_prompts: upload the probes, texts included: a file written by ``ProbeSet.save``.
+        reference_folder: a bank written by ``ReferenceBank.save``, to be uploaded at the end.
+
+    Raises:
+        TypeError: if ``run`` is no W&B run, or ``upload_prompts`` is ``True``, which names no file.
+        FileNotFoundError: if ``upload_prompts`` is no file.
+    """
+
+    def __init__(
+        self,
+        run: Any,
+        *,
+        host_step_key: str = "trainer/global_step",
+        per_task_keys: bool = False,
+        upload_prompts: str | Path | Literal[False] = False,
+        reference_folder: str | Path | None = None,
+    ) -> None:
+        if not all(hasattr(run, name) for name in ("log", "define_metric", "config", "summary")):
+            raise TypeError(
+                f"expected a W&B run, got {type(run).__name__}; pass wandb.run or WandbLogger(...).experiment"
+            )
+        if isinstance(upload_prompts, bool) and upload_prompts:
+            raise TypeError(
+                "expected upload_prompts to be the file to upload, got True; pass the path that probes.save wrote"
+            )
+        if upload_prompts is not False and not Path(upload_prompts).is_file():
+            raise FileNotFoundError(f"expected upload_prompts to be a file of ProbeSet.save, got {upload_prompts!r}")
+        self._run = run
+        self._silent = is_dummy(run)
+        self._host_step_key = host_step_key
+        self._per_task_keys = per_task_keys
+        self._prompts = Path(upload_prompts) if upload_prompts else None
+        self._reference = None if reference_folder is None else Path(reference_folder)
+        self._plan: KeyPlan | None = None
+        self._host_step = 0
+        self._finished = False
+
+    def start(self, record: RunRecord) -> None:
+        """Define the axes and write the configuration."""
+        if self._silent:
+            return
+        for key in (STEP, LAYER, self._host_step_key):
+            self._run.define_metric(key)
+        profile = record.measurements[-1].profile if record.measurements else None
+        self._configure(record, profile)
+        if profile is not None:
+            self._define(profile)
+
+    def log(self, measurement: Measurement, record: RunRecord, host_step: int) -> None:
+        """Log one measurement: scalars and pictures in one row, and the first profile where it says something."""
+        if self._silent:
+            return
+        import wandb
+
+        self._host_step = int(host_step)
+        first = self._plan is None
+        plan = self._plan or self._define(measurement.profile)
+        if first:
+            self._configure(record, measurement.profile)
+        row: dict[str, Any] = {**measurement_row(measurement, plan), self._host_step_key: self._host_step}
+        if len(record.measurements) <= MOST_PICTURED:
+            for key, images in pictures(measurement, record.profile).items():
+                row[key] = [wandb.Image(image, caption=caption) for image, caption in images]
+        elif len(record.measurements) == MOST_PICTURED + 1:
+            _log.warning("no more pictures are logged to W&B after %d measurements; numbers are", MOST_PICTURED)
+        self._run.log(row)
+        if first and "init" in plan.curves and len(record.measurements) == 1:
+            self._log_curve(measurement, plan, "init")
+        self._summarise(record, plan)
+
+    def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:
+        """Log the last measurement's curves over layers, the table, the summary and the artifacts, once.
+
+        After an exception the same is logged, from the last measurement there is.
+        """
+        if self._silent or self._finished or not record.measurements:
+            return
+        import wandb
+
+        self._finished = True
+        plan = self._plan or self._define(record.measurements[-1].profile)
+        self._log_curve(record.measurements[-1], plan, "final")
+        profile = record.profile
+        rows, left_out = table_rows(profile)
+        if left_out:
+            _log.info("%d rows are left out of the W&B table; the results artifact holds all", left_out)
+        table = wandb.Table(columns=list(rows.columns), data=wandb_files.plain_rows(rows))
+        self._run.log({RESULTS: table, **self._steps(record.measurements[-1].step)})
+        self._summarise(record, plan)
+        with tempfile.TemporaryDirectory() as folder:
+            artifact = wandb_files.results_artifact(self._run.id, profile, status, Path(folder))
+            self._run.log_artifact(artifact)
+        reference = self._reference or record.config.get("reference_folder")
+        if reference:
+            self._run.log_artifact(wandb_files.reference_artifact(Path(reference), profile.meta))
+        if self._prompts is not None:
+            self._run.log_artifact(wandb_files.prompts_artifact(self._prompts, profile.meta))
+
+    def _configure(self, record: RunRecord, profile: LayerProfile | None) -> None:
+        values = wandb_files.config(record.config, {} if profile is None else profile.meta)
+        self._run.config.update({"layerscope": values}, allow_val_change=True)
+
+    def _define(self, profile: LayerProfile) -> KeyPlan:
+        plan = plan_keys(profile, per_task=self._per_task_keys)
+        if plan.left_out:
+            _log.warning("to keep to W&B's advice on the number of keys, %s have none", "; ".join(plan.left_out))
+        if plan.count() > 500:
+            _log.warning("%d keys are logged to W&B, which advises a few hundred; per_task_keys=False", plan.count())
+        for key in (*plan.scalars(), *plan.media()):
+            self._run.define_metric(key, step_metric=STEP)
+        for key in plan.over_layers():
+            self._run.define_metric(key, step_metric=LAYER)
+        self._plan = plan
+        return plan
+
+    def _log_curve(self, measurement: Measurement, plan: KeyPlan, curve: str) -> None:
+        for row in profile_rows(measurement.profile, measurement.step, plan, curve):
+            self._run.log({**row, **self._steps(measurement.step)})
+
+    def _summarise(self, record: RunRecord, plan: KeyPlan) -> None:
+        self._run.summary.update(summary(record.measurements[-1], len(record.measurements), plan))
+
+    def _steps(self, step: int) -> dict[str, int]:
+        return {STEP: step, self._host_step_key: self._host_step}
+
+
+def is_dummy(run: Any) -> bool:
+    """Whether this is what Lightning's loggers give to rank 1 and higher in place of a run."""
+    return any("DummyExperiment" in base.__name__ for base in type(run).__mro__)

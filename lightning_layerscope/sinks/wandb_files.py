@@ -1,0 +1,118 @@
+"""What goes to W&B besides rows: configuration, the table's cells, and artifacts."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lightning_layerscope.profiles import LayerProfile
+
+SCHEMA = 1
+"""Of the logged keys; raised when their meaning changes."""
+
+_CONFIG = (
+    "role",
+    "num_layers",
+    "tasks",
+    "clusters",
+    "examples_digest",
+    "tokens_digest",
+    "reference",
+    "reference_digest",
+    "measure",
+    "estimator",
+    "cadence",
+)
+"""These and no others are taken from a run's configuration: prompts cannot slip through."""
+
+
+def config(configured: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration to log: the run's own values, the profile's where it has none.
+
+    Args:
+        configured: of the run's record.
+        meta: of the profile; empty before the first measurement.
+    """
+    found: dict[str, Any] = {"schema": SCHEMA, "role": "training"}
+    for key in _CONFIG:
+        value = configured.get(key, meta.get(key))
+        if value is not None:
+            found[key] = dict(value) if isinstance(value, Mapping) else value
+    tasks = meta.get("tasks") or found.get("tasks")
+    if isinstance(tasks, list | tuple):
+        found["tasks"] = [str(task) for task in tasks]
+    if meta.get("clusters"):
+        found["clusters"] = {str(task): str(cluster) for task, cluster in meta["clusters"].items()}
+    return found
+
+
+def plain_rows(frame: pd.DataFrame) -> list[list[Any]]:
+    """Rows of a table as plain values; undefined ones are ``None``."""
+    columns = [[_plain(value) for value in frame[name].tolist()] for name in frame.columns]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def results_artifact(run_id: str, profile: LayerProfile, status: str, folder: Path) -> Any:
+    """All rows of the run as one parquet file.
+
+    Args:
+        run_id: of the W&B run.
+        profile: of the run.
+        status: how the run ended.
+        folder: for the file, until it is uploaded.
+    """
+    import wandb
+
+    meta = profile.meta
+    keys = ("measure", "estimator", "num_layers", "examples_digest", "tokens_digest", "reference", "reference_digest")
+    known = {key: meta.get(key) for key in keys} | {"status": status, "steps": profile.steps, "rows": len(profile)}
+    artifact = wandb.Artifact(_name(f"layerscope-results-{run_id}"), type="layerscope-results", metadata=known)
+    artifact.add_file(str(profile.to_parquet(folder / "profile.parquet")), name="profile.parquet")
+    return artifact
+
+
+def reference_artifact(folder: Path, meta: Mapping[str, Any]) -> Any:
+    """A stored reference bank, named by its digest, so that the same bank is uploaded once.
+
+    Raises:
+        FileNotFoundError: if the folder holds no bank.
+    """
+    import wandb
+
+    files = sorted(file for file in folder.glob("*") if file.suffix in (".safetensors", ".json")) if folder else []
+    if not any(file.suffix == ".safetensors" for file in files):
+        raise FileNotFoundError(
+            f"expected a reference bank (safetensors) in {folder}, got none; write it with bank.save"
+        )
+    digest = str(meta.get("reference_digest") or "")
+    known = {key: meta.get(key) for key in ("reference", "reference_digest", "examples_digest", "tokens_digest")}
+    artifact = wandb.Artifact(
+        _name(f"layerscope-reference-{digest[:16] or 'unknown'}"), type="layerscope-reference", metadata=known
+    )
+    for file in files:
+        artifact.add_file(str(file), name=file.name)
+    return artifact
+
+
+def prompts_artifact(file: Path, meta: Mapping[str, Any]) -> Any:
+    """The probes with their texts: only where the user asked for it."""
+    import wandb
+
+    digest = str(meta.get("examples_digest") or "")[:16] or "unknown"
+    artifact = wandb.Artifact(_name(f"layerscope-probes-{digest}"), type="layerscope-probes")
+    artifact.add_file(str(file), name="probes.json")
+    return artifact
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)
