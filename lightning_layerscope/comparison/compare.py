@@ -19,6 +19,7 @@ from lightning_layerscope.comparison.measures import (
     measure_features,
 )
 from lightning_layerscope.comparison.spectra import Spectra, spectra, warn_in_words
+from lightning_layerscope.functional.gram_statistics import GramStatistics, prepare_gram
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.references import ReferenceBank, as_bank
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     Source = HiddenStates | Mapping[str, Tensor] | ReferenceBank
 
-Visit = Callable[[str, Tensor], None]
+Visit = Callable[[str, GramStatistics], None]
 
 
 def compare(
@@ -48,8 +49,9 @@ def compare(
 
     The profile holds the headline measure with its interval over examples, beside linear CKA its value on robustly
     transformed states (``cka_robust``), and diagnostics of the states (``participation_ratio``,
-    ``top_dimension_share``, ``top_component_share``), with warnings in words in ``profile.meta["warnings"]`` and what
-    could not be checked or given in ``profile.meta["notes"]``. What is undefined is NaN with its reason.
+    ``top_dimension_share``, ``top_component_share``, ``rounding_share``), with warnings in words in
+    ``profile.meta["warnings"]`` and what could not be checked or given in ``profile.meta["notes"]``. What is undefined
+    is NaN with its reason.
 
     Args:
         states: the model measured: hidden states per task ``(layers, examples, width)``, or a bank.
@@ -65,7 +67,7 @@ def compare(
         diagnostics: give diagnostics of ``states``.
         tasks: compare these alone; by default both sides must have the same.
         layers: compare these alone; by default both sides must have the same.
-        visit: called with each task's name and its centred Grams ``(layers, n, n)``, for whoever needs them too.
+        visit: called with each task's name and its prepared centred Grams ``(layers, n, n)``, for whoever needs them.
 
     Raises:
         ValueError: if tasks, examples (row by row), layers, depth or tokenisation do not fit, with the way out; or for
@@ -89,7 +91,9 @@ def compare(
         with_robust = False
         notes.append("cka_robust is not given: a bank was made without robust Grams (from_states(..., robust=True))")
     if diagnostics and current.kind == "gram":
-        notes.append("top_dimension_share is not given: the states measured were kept as Gram matrices")
+        notes.append(
+            "top_dimension_share and rounding_share are not given: the states measured were kept as Gram matrices"
+        )
     counts = {len(current.example_ids[task]) for task in plan.tasks}
     warnings: list[str] = []
     if estimator == "biased" and len(counts) > 1 and estimator_name(measure, estimator):
@@ -101,14 +105,14 @@ def compare(
     found: dict[str, Spectra] = {}
     for task in plan.tasks:
         needs_gram = visit is not None or measure == "cka" or current.kind == "gram"
-        k = _pick(current.gram(task), plan.current) if needs_gram else None
+        k = prepare_gram(_pick(current.gram(task), plan.current)) if needs_gram else None
         rows.add(task, measure, estimator, _headline(task, k, current, reference, plan, measure, estimator, confidence))
         if with_robust:
             own = _pick(current.robust_gram(task), plan.current)
             other = _pick(reference.robust_gram(task), plan.reference).to(own.device)
             rows.add(task, "cka_robust", estimator, measure_cka(own, other, estimator, confidence))
         if diagnostics:
-            found[task] = spectra(current, task, plan.current, k)
+            found[task] = spectra(current, task, plan.current, None if k is None else k.gram)
             for name, values in found[task].items():
                 rows.add_values(task, name, values)
         if visit is not None and k is not None:
@@ -136,7 +140,7 @@ def compare(
 
 def _headline(
     task: str,
-    k: Tensor | None,
+    k: GramStatistics | None,
     current: ReferenceBank,
     reference: ReferenceBank,
     plan: Alignment,
@@ -145,12 +149,12 @@ def _headline(
     confidence: float,
 ) -> Cells:
     if measure == "cka" and k is not None:
-        other = _pick(reference.gram(task), plan.reference).to(k.device)
+        other = _pick(reference.gram(task), plan.reference).to(k.gram.device)
         return measure_cka(k, other, estimator, confidence)
     if current.kind == reference.kind == "features":
         x, y = _pick(current.features(task), plan.current), _pick(reference.features(task), plan.reference)
     else:
-        x = gram_root(_pick(current.gram(task), plan.current) if k is None else k)
+        x = gram_root(_pick(current.gram(task), plan.current) if k is None else k.gram)
         y = gram_root(_pick(reference.gram(task), plan.reference))
     return measure_features(x, y.to(x.device), measure, estimator, confidence)
 

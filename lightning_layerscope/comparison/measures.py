@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_layerscope.functional.cka import Estimate, cka_estimate, undefined_reasons
+from lightning_layerscope.functional.cka import cka_from_grams, undefined_reasons
+from lightning_layerscope.functional.gram_statistics import GramStatistics, prepare_gram
+from lightning_layerscope.functional.jackknife import Estimate, cka_estimate
 from lightning_layerscope.functional.mutual_knn import mutual_knn
 from lightning_layerscope.functional.predictivity import linear_predictivity
 from lightning_layerscope.functional.procrustes import procrustes_distance, procrustes_similarity
@@ -34,6 +37,9 @@ MEASURES = (*GRAM_MEASURES, *FEATURE_MEASURES)
 
 GROUPS = 20
 
+JACKKNIFE_EXAMPLES = 5
+"""The debiased jackknife leaves one of them out, and four must remain."""
+
 
 class Cells(NamedTuple):
     """One task's values over layers: ``(layers,)`` each, and why a value is NaN (``""`` where it is not)."""
@@ -57,10 +63,18 @@ def estimator_name(measure: str, estimator: str) -> str:
     return estimator if measure.removesuffix("_robust") in GRAM_MEASURES else ""
 
 
-def measure_cka(k: Tensor, l: Tensor, estimator: str, confidence: float) -> Cells:  # noqa: E741
-    """CKA of centred Grams ``(layers, n, n)`` with its jackknife interval."""
-    found = cka_estimate(k, l, estimator=estimator, confidence=confidence)
-    reasons = undefined_reasons(k, l, estimator) if torch.isnan(found.value).any() else [""] * len(k)
+def measure_cka(own: Tensor | GramStatistics, other: Tensor, estimator: str, confidence: float) -> Cells:
+    """CKA of centred Grams ``(layers, n, n)`` with its jackknife interval; four examples have no interval."""
+    k, l = prepare_gram(own), prepare_gram(other)  # noqa: E741
+    if k.examples < JACKKNIFE_EXAMPLES:
+        value = cka_from_grams(k, l, estimator)
+        none = torch.full_like(value, torch.nan)
+        found = Estimate(value, none, none, none)
+    else:
+        found = cka_estimate(k, l, estimator=estimator, confidence=confidence)
+    reasons = [""] * k.shape[0]
+    if torch.isnan(found.value).any():
+        reasons = [_SIDES.sub(_name_side, reason) for reason in undefined_reasons(k, l, estimator)]
     return _cells(found, reasons)
 
 
@@ -78,6 +92,13 @@ def gram_root(k: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(k.double())
     root: Tensor = vectors * values.clamp(min=0).sqrt().unsqueeze(-2)
     return root
+
+
+_SIDES = re.compile(r"\b(in|of) ([kl])\b")
+
+
+def _name_side(match: re.Match[str]) -> str:
+    return f"{match[1]} the {'states' if match[2] == 'k' else 'reference'}"
 
 
 def _cells(found: Estimate, reasons: list[str]) -> Cells:

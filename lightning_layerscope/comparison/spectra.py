@@ -7,19 +7,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lightning_layerscope.functional.diagnostics import spectrum_diagnostics
+from lightning_layerscope.functional.diagnostics import RATIO_LIMIT, ROUNDING_LIMIT, SHARE_LIMIT, spectrum_diagnostics
 from lightning_layerscope.references import ReferenceBank
 
-SHARE_LIMIT = 0.2
-"""A dimension or component with a larger share of the variance decides the similarity."""
-
-RATIO_LIMIT = 4.0
-"""With a participation ratio below this, hardly more than that many directions are compared."""
-
 _WORDS = {
-    "participation_ratio": (f"below {RATIO_LIMIT:g}", "hardly more than that many directions are compared"),
-    "top_dimension_share": (f"above {SHARE_LIMIT:g}", "one dimension decides much of the similarity"),
-    "top_component_share": (f"above {SHARE_LIMIT:g}", "one direction decides much of the similarity"),
+    "participation_ratio": (
+        RATIO_LIMIT,
+        "hardly more than that many directions are compared; read cka_robust beside it",
+    ),
+    "top_dimension_share": (SHARE_LIMIT, "one dimension decides much of the similarity; read cka_robust beside it"),
+    "top_component_share": (SHARE_LIMIT, "one direction decides much of the similarity; read cka_robust beside it"),
+    "rounding_share": (ROUNDING_LIMIT, "the stored numbers are too coarse for what they hold; extract in float32"),
 }
 
 Spectra = dict[str, Tensor]
@@ -28,10 +26,11 @@ Spectra = dict[str, Tensor]
 def spectra(bank: ReferenceBank, task: str, layers: tuple[int, ...], gram: Tensor | None) -> Spectra:
     """Per diagnostic its values ``(layers,)`` for one task.
 
-    Where only Grams are kept, the share of the top dimension is not known and is left out.
+    Where only Grams are kept, the shares of the top dimension and of rounding are not known and are left out.
     """
     if bank.kind == "features":
-        found = spectrum_diagnostics(bank.features(task)[list(layers)])
+        states = bank.features(task)
+        found = spectrum_diagnostics(states if layers == tuple(range(len(states))) else states[list(layers)], gram)
         return {name: getattr(found, name).detach().double().cpu() for name in _WORDS}
     k = (bank.gram(task)[list(layers)] if gram is None else gram).double()
     trace = k.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
@@ -54,7 +53,7 @@ def warn_in_words(found: Mapping[str, Spectra], layers: tuple[int, ...], step: i
     for name, (limit, meaning) in _WORDS.items():
         values = {task: held[name] for task, held in found.items() if name in held}
         low = name == "participation_ratio"
-        beyond = {task: (cells < RATIO_LIMIT) if low else (cells > SHARE_LIMIT) for task, cells in values.items()}
+        beyond = {task: (cells < limit) if low else (cells > limit) for task, cells in values.items()}
         tasks = [task for task, flags in beyond.items() if bool(flags.any())]
         if not tasks:
             continue
@@ -63,8 +62,8 @@ def warn_in_words(found: Mapping[str, Spectra], layers: tuple[int, ...], step: i
         position = int(signed[worst].argmin())
         where = [layer for place, layer in enumerate(layers) if any(bool(beyond[task][place]) for task in tasks)]
         lines.append(
-            f"step {step}: {name} {limit} in {len(tasks)} of {len(values)} tasks at {len(where)} layers "
-            f"({where[0]} to {where[-1]}); most in {worst!r} at layer {layers[position]} "
-            f"({float(values[worst][position]):.3g}): {meaning}; read cka_robust beside the headline"
+            f"step {step}: {name} {'below' if low else 'above'} {limit:g} in {len(tasks)} of {len(values)} tasks at "
+            f"{len(where)} layers ({where[0]} to {where[-1]}); most in {worst!r} at layer {layers[position]} "
+            f"({float(values[worst][position]):.3g}): {meaning}"
         )
     return lines

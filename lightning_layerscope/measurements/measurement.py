@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_layerscope.comparison import compare
+from lightning_layerscope.functional.gram_statistics import GramStatistics
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.references import ReferenceBank, as_bank
 from lightning_layerscope.transitions import Transition, find_transitions
@@ -90,7 +91,7 @@ def take_measurement(
     current = as_bank(states)
     matrices: list[Tensor] = []
 
-    def visit(_: str, grams: Tensor) -> None:
+    def visit(_: str, grams: GramStatistics) -> None:
         matrices.append(cka_layer_matrix(grams, grams, estimator).double().cpu())
 
     profile = compare(

@@ -87,14 +87,14 @@ class ReferenceBank(Mapping[str, Tensor]):
         if kind == "features":
             return cls(kind, identity, {task: states[task].detach() for task in states})
         from lightning_layerscope.functional.gram import centered_gram
-        from lightning_layerscope.functional.robust import robust_transform
+        from lightning_layerscope.functional.robust import robust_gram
 
         grams, robust_grams = {}, {}
         for task in states:
             held = states[task].detach()
             grams[task] = pack(centered_gram(held))
             if robust:
-                robust_grams[task] = pack(centered_gram(robust_transform(held)))
+                robust_grams[task] = pack(robust_gram(held))
         return cls(kind, identity, grams, robust_grams)
 
     def __getitem__(self, task: str) -> Tensor:
@@ -176,7 +176,7 @@ class ReferenceBank(Mapping[str, Tensor]):
             return unpack(stored)
         from lightning_layerscope.functional.gram import centered_gram
 
-        return centered_gram(stored)
+        return centered_gram(stored).float()
 
     def robust_gram(self, task: str) -> Tensor:
         """Centred Grams ``(layers, n, n)`` float32 of the robustly transformed states (z-score, centre, row-L2).
@@ -186,10 +186,9 @@ class ReferenceBank(Mapping[str, Tensor]):
         """
         stored = self._find(task)
         if isinstance(stored, Tensor):
-            from lightning_layerscope.functional.gram import centered_gram
-            from lightning_layerscope.functional.robust import robust_transform
+            from lightning_layerscope.functional.robust import robust_gram
 
-            return centered_gram(robust_transform(stored))
+            return robust_gram(stored).float()
         if task not in self._robust:
             raise ValueError("this bank holds no robust Grams; make it with from_states(..., robust=True)")
         return unpack(self._robust[task])
