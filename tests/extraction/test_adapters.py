@@ -1,0 +1,111 @@
+"""PEFT models of every kind: LoRA, DoRA, prompt, p- and prefix tuning, adapters switched and off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import lightning_layerscope as ls
+from lightning_layerscope.probes import Probe, ProbeSet
+
+peft = pytest.importorskip("peft", reason="needs peft")
+
+# peft 0.21 itself reads a property that transformers 5.2x deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+
+CONFIGS: dict[str, Any] = {
+    "lora": lambda: peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False),
+    "dora": lambda: peft.LoraConfig(r=2, target_modules=["q_proj"], use_dora=True, init_lora_weights=False),
+    "prompt": lambda: peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5),
+    "p-tuning": lambda: peft.PromptEncoderConfig(task_type="CAUSAL_LM", num_virtual_tokens=4, encoder_hidden_size=8),
+    "prefix": lambda: peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3),
+}
+
+
+def llama() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=96,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            pad_token_id=0,
+        )
+    )
+
+
+def make_probes(choice: Any = "last_prompt") -> ProbeSet:
+    generator = torch.Generator().manual_seed(1)
+    start = tuple(range(10, 20))
+    rest = [tuple(torch.randint(5, 90, (n,), generator=generator).tolist()) for n in (3, 8, 1, 5)]
+    ids = tuple(start + r for r in rest)
+    return ProbeSet([Probe("a", "x", ("0", "1", "2", "3"), ("p", "q", "r", "s"), ids)], token_choice=choice)
+
+
+def alone(model: Any, ids: tuple[int, ...], pool: Any) -> Tensor:
+    """By plain hooks on one unpadded prompt; virtual positions, if any, stand in front."""
+    kept: list[Tensor] = []
+    layers = model.get_base_model().model.layers
+    hooks = [layer.register_forward_hook(lambda m, args, out: kept.append(out[0])) for layer in layers]
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        model(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long))
+    model.train(training)
+    for hook in hooks:
+        hook.remove()
+    return torch.stack([pool(hidden[-len(ids) :]) for hidden in kept])
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("choice", ["last_prompt", "mean_prompt"])
+def test_states_equal_the_single_prompt(kind: str, choice: str) -> None:
+    model, probes = peft.get_peft_model(llama(), CONFIGS[kind]()), make_probes(choice)
+    model.train()
+    states = ls.extract_hidden_states(model, probes)
+    for row, ids in enumerate(probes["a"].input_ids):
+        expected = alone(model, ids, (lambda h: h[-1]) if choice == "last_prompt" else (lambda h: h.mean(0)))
+        torch.testing.assert_close(states["a"][:, row], expected, atol=1e-5, rtol=1e-5)
+    base = ls.extract_hidden_states(llama(), probes)
+    assert not torch.allclose(states["a"][-1], base["a"][-1], atol=1e-5)  # the adapter does something
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_adapters_off_is_the_base_model_and_leaves_no_trace(kind: str) -> None:
+    model, probes = peft.get_peft_model(llama(), CONFIGS[kind]()), make_probes()
+    model.train()
+    for name, parameter in model.named_parameters():  # as someone who trains only half of the adapter
+        if "lora_A" in name:
+            parameter.requires_grad_(False)
+    before = {name: p.requires_grad for name, p in model.named_parameters()}
+    with ls.no_trace(model), model.disable_adapter():
+        states = ls.extract_hidden_states(model, probes, share_prefix=False)
+    assert torch.equal(states["a"], ls.extract_hidden_states(llama(), probes, share_prefix=False)["a"])
+    assert {name: p.requires_grad for name, p in model.named_parameters()} == before
+    assert all(module.training for module in model.modules())
+    if kind in ("lora", "dora"):  # the counter-test: without the guard peft leaves requires_grad changed
+        with model.disable_adapter():
+            pass
+        assert {name: p.requires_grad for name, p in model.named_parameters()} != before
+
+
+def test_a_switched_adapter_is_the_one_measured() -> None:
+    model, probes = peft.get_peft_model(llama(), CONFIGS["lora"]()), make_probes()
+    first = ls.extract_hidden_states(model, probes)
+    model.add_adapter("other", CONFIGS["lora"]())
+    before = {name: p.requires_grad for name, p in model.named_parameters()}
+    with ls.no_trace(model):
+        model.set_adapter("other")
+        other = ls.extract_hidden_states(model, probes)
+    assert model.active_adapter == "default"
+    assert {name: p.requires_grad for name, p in model.named_parameters()} == before
+    again = ls.extract_hidden_states(model, probes)
+    assert torch.equal(first["a"], again["a"])
+    assert not torch.allclose(first["a"], other["a"], atol=1e-5)
