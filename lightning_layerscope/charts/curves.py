@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from lightning_layerscope.transitions import Transition
 
 _AGES: tuple[dict[str, Any], ...] = (
-    {"color": "#3fa7e0", "linestyle": (0, (1.2, 1.2)), "linewidth": 1.6},
-    {"color": "#0072b2", "linestyle": (0, (5, 1.6)), "linewidth": 1.6},
+    {"color": style.COLOURS[4], "linestyle": (0, (1.2, 1.2)), "linewidth": 1.6},
+    {"color": style.COLOURS[0], "linestyle": (0, (5, 1.6)), "linewidth": 1.6},
     {"color": style.INK, "linestyle": "solid", "linewidth": 2.2},
 )
 """First, previous, current: later is darker and more solid."""

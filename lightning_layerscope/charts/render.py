@@ -26,6 +26,7 @@ THEME = {
     style.PAPER: "--paper",
     style.UNDEFINED: "--undefined",
     style.UNDEFINED_LINES: "--undefined-lines",
+    **{colour: f"--line-{position}" for position, colour in enumerate(style.COLOURS)},
 }
 """These colours become CSS variables in an SVG, with themselves as fallback."""
 
@@ -82,7 +83,9 @@ def to_svg(figure: Figure, *, name: str, label: str) -> str:
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r'(font: [^;"]*?px )[^;"]*', r"\1var(--sans, sans-serif)", svg)
     for colour, variable in THEME.items():
-        svg = re.sub(rf"([:=] ?\"?){colour}\b", rf"\1var({variable}, {colour})", svg)
+        # A presentation attribute takes no variable, a style does.
+        svg = re.sub(rf'(fill|stroke)="{colour}"', rf'style="\1: {colour}"', svg)
+        svg = re.sub(rf": {colour}\b", f": var({variable}, {colour})", svg)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     width = float(figure.get_size_inches()[0]) * 110
     opening = f'<svg role="img" aria-label="{_attribute(label)}" style="max-width: {width:.0f}px"'

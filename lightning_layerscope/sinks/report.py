@@ -85,14 +85,14 @@ def render(record: RunRecord, *, title: str = "") -> str:
 
 
 _EXPLAIN = {
-    "layers": "The mean over all tasks with its interval, and below it the mean of every cluster. Layer l is the output "
-    "of decoder block l before any final norm.",
-    "tasks": "One row per task, grouped by cluster. High values: the model holds at this layer what the reference holds.",
-    "training": "The mean over tasks, one column per measurement: where and when the layers move away from the reference.",
-    "neighbours": "How alike the layers of the current model are, mean over tasks. Blocks on the diagonal are layers that "
-    "do much the same.",
-    "between": "Cosine of the tasks' mean states after the mean over all tasks is removed. Red blocks on the diagonal are "
-    "clusters whose tasks the model holds together.",
+    "layers": "The mean over all tasks with its interval, and below it the mean of every cluster. Layer l is the "
+    "output of decoder block l before any final norm.",
+    "tasks": "One row per task, grouped by cluster. High values: the model holds here what the reference holds.",
+    "training": "The mean over tasks, one column per measurement: where and when the layers move away.",
+    "neighbours": "How alike the layers of the current model are, mean over tasks. Blocks on the diagonal are layers "
+    "that do much the same.",
+    "between": "Cosine of the tasks' mean states after the mean over all tasks is removed. Red blocks on the diagonal "
+    "are clusters whose tasks the model holds together.",
 }
 
 
@@ -130,7 +130,8 @@ def _cards(record: RunRecord) -> list[tuple[str, str, str]]:
         )
         cards.append(("lowest", "everywhere alike" if flat else f"layer {int(least['layer'])}", small))
     if cut.found and cut.start_interval and cut.end_interval:
-        small = f"starts at {_span(cut.start_interval)}, ends at {_span(cut.end_interval)} with {cut.confidence:.0%} confidence"
+        bounds = f"starts at {_span(cut.start_interval)}, ends at {_span(cut.end_interval)}"
+        small = f"{bounds} with {cut.confidence:.0%} confidence"
         cards.append(
             (cut.kind, f"layers {cut.start} to {cut.end}" if cut.start != cut.end else f"layer {cut.start}", small)
         )

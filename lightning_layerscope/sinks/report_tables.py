@@ -29,7 +29,7 @@ def task_table(record: RunRecord) -> dict[str, Any]:
     low, high = limits(profile.measure, values)
     parts = [part for part in PARTS if getattr(last.transition, part)] if last.transition.found else []
     where = {part: [profile.layers.index(layer) for layer in getattr(last.transition, part)] for part in parts}
-    columns = ["task", "cluster", "mean over layers", "lowest", "at layer", *(f"{part} layers" for part in parts)]
+    columns = ["task", "cluster", "mean over layers", "lowest", "at layer", *parts]
     columns += [f"change since step {first.step:,}"] if change is not None else []
     rows = []
     for position in group(profile.tasks, profile.clusters).order:
