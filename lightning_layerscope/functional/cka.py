@@ -12,7 +12,7 @@ from lightning_layerscope.functional._checks import (
     check_pair,
     minimum_examples,
 )
-from lightning_layerscope.functional._products import exact_products, inner_products, symmetric_norm
+from lightning_layerscope.functional._products import exact_products, inner_products, squared_lengths, symmetric_norm
 from lightning_layerscope.functional.gram import center, gram_of, product_dtype
 from lightning_layerscope.functional.gram_statistics import (
     GramStatistics,
@@ -26,6 +26,10 @@ from lightning_layerscope.functional.gram_statistics import (
 from lightning_layerscope.functional.jackknife import Estimate, cka_estimate
 from lightning_layerscope.functional.layer_matrix import cka_layer_matrix
 from lightning_layerscope.functional.permutation import cka_permutation_pvalue
+
+#: Below these shares (one example outweighs all others together) debiasing subtracts so nearly equal numbers that
+#: float32 products are not enough, and the cell is computed again in float64. Gram matrices keep the digits longer.
+CANCELLED_GRAM, CANCELLED_FEATURES = 1e-6, 1e-2
 
 permutation_pvalue = cka_permutation_pvalue
 
@@ -91,10 +95,13 @@ def linear_cka(x: Tensor, y: Tensor, estimator: str = "debiased") -> Tensor:
     cells_x, cells_y = x.detach().reshape(-1, n, width_x), y.detach().reshape(-1, n, width_y)
     # Both ways cost a multiple of n; 1.2 puts the cross-over at n = 1.25 d, where it was measured.
     in_gram_space = 1.2 * n * (width_x + width_y) < width_x**2 + width_y**2 + width_x * width_y
-    if in_gram_space:
-        values = [cka_from_grams(gram_of(a), gram_of(b), estimator) for a, b in zip(cells_x, cells_y, strict=True)]
-    else:
-        values = [_in_feature_space(a, b, estimator) for a, b in zip(cells_x, cells_y, strict=True)]
+    way = _in_gram_space if in_gram_space else _in_feature_space
+    values = []
+    for a, b in zip(cells_x, cells_y, strict=True):
+        value, share = way(a, b, estimator)
+        if estimator == "debiased" and share < (CANCELLED_GRAM if in_gram_space else CANCELLED_FEATURES):
+            value, _ = way(a.double(), b.double(), estimator)
+        values.append(value)
     return torch.stack(values).reshape(x.shape[:-2])
 
 
@@ -195,11 +202,18 @@ def _ratio(cross: Tensor, own_x: Tensor, own_y: Tensor, a: Margins, b: Margins) 
     return value.masked_fill(undefined(own_x, a.diagonal) | undefined(own_y, b.diagonal), torch.nan)
 
 
-def _in_feature_space(x: Tensor, y: Tensor, estimator: str) -> Tensor:
-    """CKA of one cell from width-by-width products: ``<K, L> = ||X^T Y||^2``."""
-    x, y = center(x), center(y)
+def _in_gram_space(x: Tensor, y: Tensor, estimator: str) -> tuple[Tensor, float]:
+    """CKA of one cell from examples-by-examples products, and the smaller :func:`_share` of its sides."""
+    k, other = gram_of(x).unsqueeze(0), gram_of(y).unsqueeze(0)
+    (own_x, a), (own_y, b) = self_terms(k, estimator), self_terms(other, estimator)
+    cross = combine(inner_products(k, other), a, b, estimator)
+    return _ratio(cross, own_x, own_y, a, b)[0], min(_share(own_x, a), _share(own_y, b))
+
+
+def _in_feature_space(x: Tensor, y: Tensor, estimator: str) -> tuple[Tensor, float]:
+    """The same from width-by-width products: ``<K, L> = ||X^T Y||^2``."""
     dtype = torch.promote_types(product_dtype(x), product_dtype(y))
-    x, y = x.to(dtype), y.to(dtype)
+    x, y = center(x.to(dtype)), center(y.to(dtype))
     a, b = _margins_of_states(x), _margins_of_states(y)
     with exact_products(x.device):
         buffer = torch.empty(x.shape[1], y.shape[1], dtype=dtype, device=x.device)
@@ -213,9 +227,14 @@ def _in_feature_space(x: Tensor, y: Tensor, estimator: str) -> Tensor:
         combine(product, left, right, estimator)
         for product, left, right in ((cross, a, b), (own_x, a, a), (own_y, b, b))
     )
-    return _ratio(cross, own_x, own_y, a, b)
+    return _ratio(cross, own_x, own_y, a, b), min(_share(own_x, a), _share(own_y, b))
+
+
+def _share(own: Tensor, margins: Margins) -> float:
+    """What the debiasing leaves of a self-similarity, relative to the part of each example with itself."""
+    return float(own) / max(float(margins.diagonal.square().sum()), torch.finfo(torch.float64).tiny)
 
 
 def _margins_of_states(x: Tensor) -> Margins:
-    lengths = x.square().sum(dim=-1, dtype=torch.float64)
+    lengths = squared_lengths(x)
     return Margins(lengths, -lengths)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lightning_layerscope.functional._checks import check_features
-from lightning_layerscope.functional._products import inner_products
-from lightning_layerscope.functional.gram import center, gram_of
+from lightning_layerscope.functional._products import inner_products, squared_lengths
+from lightning_layerscope.functional.gram import center, gram_of, product_dtype
 
 #: One dimension or component with more than this share of the variance decides most of a CKA value.
 SHARE_LIMIT = 0.2
@@ -17,6 +17,8 @@ SHARE_LIMIT = 0.2
 RATIO_LIMIT = 4.0
 #: Rounding above this share of the variance moves CKA by more than about 1e-3.
 ROUNDING_LIMIT = 1e-3
+#: Up to this many examples all eigenvalues cost less than power iteration for one.
+DIRECT = 512
 #: Mean square of one unit in the last place, relative to the squared value and machine epsilon, over a mantissa that is
 #: log-uniform (0.54), divided by 12 for the variance of rounding within it.
 ROUNDING_VARIANCE = 0.54 / 12
@@ -101,14 +103,12 @@ def spectrum_diagnostics(x: Tensor, gram: Tensor | None = None) -> Diagnostics:
 
 def _dimension_shares(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Share and index of the largest dimension, and the share of rounding, of one cell."""
-    variances = center(x).square().sum(dim=0, dtype=torch.float64)
+    variances = center(x).square_().sum(dim=0).double()
     total = variances.sum()
     top, index = variances.max(dim=0)
     epsilon = torch.finfo(_stored_dtype(x)).eps
-    noise = (
-        x.square().sum(dtype=torch.float64) if x.dtype == torch.float64 else x.float().square().sum(dtype=torch.float64)
-    )
-    return top / total, index, ROUNDING_VARIANCE * epsilon**2 * noise / total
+    raw = squared_lengths(x.to(product_dtype(x))).sum()
+    return top / total, index, ROUNDING_VARIANCE * epsilon**2 * raw / total
 
 
 def _stored_dtype(x: Tensor) -> torch.dtype:
@@ -121,8 +121,11 @@ def _stored_dtype(x: Tensor) -> torch.dtype:
 
 
 def _largest_eigenvalue(k: Tensor, steps: int = 64, tolerance: float = 1e-4) -> Tensor:
-    """Rayleigh quotient after power iteration, from below (equal leading values are no trouble: it is their value)."""
+    """Directly while that is cheap, else by power iteration; its quotient is right where leading values are equal."""
     k = k.double()
+    if k.shape[0] <= DIRECT:
+        values: Tensor = torch.linalg.eigvalsh(k)
+        return values[-1]
     vector = k[:, k.diagonal().argmax()]
     value = torch.zeros((), dtype=torch.float64, device=k.device)
     for _ in range(steps):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_layerscope.functional._checks import check_device, check_estimator, check_features, minimum_examples
-from lightning_layerscope.functional._products import exact_products
+from lightning_layerscope.functional._products import exact_products, squared_lengths
 
 #: Rows per float32 product: float32 adds up this many at most, float64 the rest.
 ROWS = 2048
@@ -102,10 +102,10 @@ class StreamingSums:
     def _add(self, x: Tensor, y: Tensor) -> None:
         # In one dtype per side: float64 where the caller gave float64, float32 otherwise; sums are float64 always.
         common = torch.promote_types(x.dtype, y.dtype)
-        p, q = (side.square().sum(dim=-1, dtype=torch.float64) for side in (x, y))
+        p, q = squared_lengths(x), squared_lengths(y)
         self.count.add_(x.shape[0])
-        self.x.add_(x.sum(dim=0, dtype=torch.float64))
-        self.y.add_(y.sum(dim=0, dtype=torch.float64))
+        self.x.add_(x.sum(dim=0))
+        self.y.add_(y.sum(dim=0))
         self.xx.add_(x.mT @ x)
         self.yy.add_(y.mT @ y)
         self.xy.add_(x.mT.to(common) @ y.to(common))

@@ -130,6 +130,16 @@ def test_states_that_lost_their_digits_say_so(generator: torch.Generator) -> Non
     assert any("rounding" in line for line in spectrum_diagnostics(x.bfloat16().float()).warnings[0])
 
 
+@pytest.mark.parametrize("shape", [(64, 100), (128, 20)])
+@pytest.mark.parametrize("size", [10.0, 1e3, 1e4])
+def test_one_huge_example_costs_no_digits(size: float, shape: tuple[int, int], generator: torch.Generator) -> None:
+    x, y = torch.randn(2, *shape, generator=generator)
+    y += x
+    x[5] *= size
+    expected = linear_cka(x.double(), y.double())
+    assert abs(float(linear_cka(x, y) - expected)) < 1e-5
+
+
 def test_four_examples_are_enough(generator: torch.Generator) -> None:
     x, y = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64)
     for estimator in ESTIMATORS:

@@ -33,6 +33,18 @@ def test_equal_their_definitions(shape: tuple[int, int], generator: torch.Genera
     assert torch.equal(again.top_component_share, found.top_component_share)
 
 
+@pytest.mark.parametrize("gap", [1.0, 1.001, 1.5])
+def test_power_iteration_finds_the_largest_eigenvalue(
+    gap: float, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    basis = torch.linalg.qr(torch.randn(50, 50, generator=generator, dtype=torch.float64)).Q
+    x = basis * torch.tensor([gap] + [1.0] * 3 + [0.9] * 46).sqrt()
+    direct = spectrum_diagnostics(x).top_component_share
+    monkeypatch.setattr("lightning_layerscope.functional.diagnostics.DIRECT", 0)
+    assert float(spectrum_diagnostics(x).top_component_share) == pytest.approx(float(direct), rel=5e-3)
+    assert torch.isnan(spectrum_diagnostics(torch.ones(6, 3)).top_component_share)
+
+
 def test_nothing_to_warn_of(generator: torch.Generator) -> None:
     x = torch.randn(2, 128, 64, generator=generator) + 3
     for dtype in (torch.float32, torch.bfloat16):
