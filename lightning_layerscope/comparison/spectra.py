@@ -31,7 +31,9 @@ def spectra(bank: ReferenceBank, task: str, layers: tuple[int, ...], gram: Tenso
     if bank.kind == "features":
         states = bank.features(task)
         found = spectrum_diagnostics(states if layers == tuple(range(len(states))) else states[list(layers)], gram)
-        return {name: getattr(found, name).detach().double().cpu() for name in _WORDS}
+        held = {name: getattr(found, name).detach().double().cpu() for name in _WORDS}
+        # A share of no variance at all is not a number, not infinity.
+        return {name: values.masked_fill(values.isinf(), torch.nan) for name, values in held.items()}
     k = (bank.gram(task)[list(layers)] if gram is None else gram).double()
     trace = k.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
     top = torch.linalg.eigvalsh(k)[:, -1]

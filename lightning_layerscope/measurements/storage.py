@@ -153,6 +153,8 @@ def _check_free(record: RunRecord, place: Path) -> None:
 
 def _own_start(place: Path, record: RunRecord) -> bool:
     """Whether rows without a config are this very run's first measurement, cut off before it was complete."""
+    if not record.measurements:
+        return False
     try:
         found = LayerProfile.from_parquet(place / PROFILE)
     except ValueError:

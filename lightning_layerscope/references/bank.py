@@ -209,9 +209,13 @@ class ReferenceBank(Mapping[str, Tensor]):
     def select(self, tasks: Iterable[str]) -> ReferenceBank:
         """The same reference with these tasks alone, in this order; the digests stay those of the whole probe set."""
         names = list(tasks)
+        if names == list(self._stored):
+            return self
         stored = {task: self._find(task) for task in names}
         robust = {task: self._robust[task] for task in names if task in self._robust}
-        return ReferenceBank(self.kind, self.identity.select(names), stored, robust)
+        # Derived from this bank's digest, which is kept, rather than by reading all of the content again.
+        digest = hashlib.sha256(json.dumps([self.digest, names]).encode()).hexdigest()
+        return ReferenceBank(self.kind, self.identity.select(names), stored, robust, digest)
 
     def save(self, folder: str | Path, *, dtype: str | None = None, overwrite: bool = False) -> Path:
         """Write the bank to a folder, whole or not at all. See :func:`lightning_layerscope.references.storage.save`."""

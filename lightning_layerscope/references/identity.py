@@ -25,6 +25,7 @@ class Identity:
         examples_digest: of the prompts; ``""`` where unknown.
         tokens_digest: of prompts, tokens and pooling; ``""`` where unknown.
         model_name: ``""`` where unknown.
+        partial: whether these are some of the tasks that the digests cover.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Identity:
     examples_digest: str = ""
     tokens_digest: str = ""
     model_name: str = ""
+    partial: bool = False
 
     def select(self, tasks: Sequence[str]) -> Identity:
         """The same for some tasks alone."""
@@ -42,6 +44,7 @@ class Identity:
             self,
             clusters={task: self.clusters[task] for task in tasks},
             example_ids={task: self.example_ids[task] for task in tasks},
+            partial=self.partial or set(tasks) != set(self.example_ids),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,6 +75,9 @@ def identify(states: Mapping[str, Tensor], name: str = "") -> Identity:
     count = len(getattr(states, "layers", ())) or next(iter(shapes.values()))[0]
     for task, shape in shapes.items():
         if len(shape) != 3 or shape[0] != count:
+            expected = f"({count} layers, examples, width)"
+            raise ValueError(f"expected states of shape {expected} for task {task!r}, got {shape}")
+        if shape[1] < MIN_EXAMPLES:
             raise ValueError(
                 f"expected at least {MIN_EXAMPLES} examples for task {task!r}, got {shape[1]}; "
                 "probe more or leave it out"

@@ -1,0 +1,237 @@
+"""Profiles: tidy rows in, curves, files and differences out."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lightning_layerscope import LayerProfile
+from lightning_layerscope.profiles import COLUMNS
+from lightning_layerscope.profiles.curves import student_quantile
+
+
+def make(values, *, layers=None, step=0, measure="cka", half=0.1, **meta):
+    """A profile of values (tasks, layers): tasks a, b, ... in clusters x (the first two) and y."""
+    values = np.asarray(values, dtype=float)
+    layers = list(layers or range(1, values.shape[1] + 1))
+    rows = []
+    for row, line in enumerate(values):
+        for layer, value in zip(layers, line, strict=True):
+            reason = "zero variance" if np.isnan(value) else ""
+            cell = (step, layer, "abcdefgh"[row], "x" if row < 2 else "y", measure, "debiased")
+            rows.append((*cell, value, value - half, value + half, reason))
+    return LayerProfile(pd.DataFrame(rows, columns=list(COLUMNS)), {"measure": measure, "examples_digest": "e", **meta})
+
+
+VALUES = [[1.0, 0.5, 0.0], [0.8, 0.6, 0.4], [0.6, 0.1, 0.2]]
+
+
+def test_properties_are_read_off_rows_and_meta():
+    profile = make(VALUES, num_layers=4, reference="initial")
+    assert (profile.measure, profile.measures, profile.steps) == ("cka", ["cka"], [0])
+    assert (profile.layers, profile.num_layers, profile.tasks) == ([1, 2, 3], 4, ["a", "b", "c"])
+    assert profile.clusters == {"a": "x", "b": "x", "c": "y"}
+    assert len(profile) == 9
+    assert repr(profile) == "LayerProfile(measure='cka', 3 tasks, 3 of 4 layers, steps=[0], reference='initial')"
+    np.testing.assert_array_equal(profile.matrix(), VALUES)
+    np.testing.assert_allclose(profile.matrix(column="low"), np.asarray(VALUES) - 0.1)
+
+
+def test_the_matrix_does_not_depend_on_the_order_of_rows():
+    profile = make(VALUES)
+    mixed = LayerProfile(profile.frame.sample(frac=1, random_state=0), profile.meta)
+    np.testing.assert_array_equal(mixed.matrix(), VALUES)
+
+
+def test_steps_are_joined_and_taken_apart():
+    joined = LayerProfile.concat([make(VALUES), make(np.asarray(VALUES) / 2, step=10)])
+    assert joined.steps == [0, 10]
+    np.testing.assert_array_equal(joined.matrix(), np.asarray(VALUES) / 2)
+    np.testing.assert_array_equal(joined.matrix(step=0), VALUES)
+    np.testing.assert_array_equal(joined.at_step(0).matrix(), VALUES)
+    assert joined.at_step(10).steps == [10]
+    with pytest.raises(KeyError, match=r"step 5 was not measured; measured were \[0, 10\]"):
+        joined.at_step(5)
+
+
+def test_measures_stand_side_by_side():
+    both = LayerProfile.concat([make(VALUES), make(np.asarray(VALUES) / 4, measure="cka_robust")])
+    assert both.measure == "cka"
+    np.testing.assert_array_equal(both.matrix("cka_robust"), np.asarray(VALUES) / 4)
+    with pytest.raises(KeyError, match=r"no measure 'svcca' in this profile; it has \['cka', 'cka_robust'\]"):
+        both.matrix("svcca")
+
+
+def test_warnings_of_all_steps_are_kept_once():
+    joined = LayerProfile.concat([make(VALUES, warnings=["w", "v"]), make(VALUES, step=1, warnings=["u", "w"])])
+    assert joined.meta["warnings"] == ["w", "v", "u"]
+
+
+def test_profiles_of_other_runs_do_not_join():
+    with pytest.raises(ValueError, match=r"profile 1 with reference_digest='z' .* use `diff`"):
+        LayerProfile.concat([make(VALUES), make(VALUES, step=1, reference_digest="z")])
+    with pytest.raises(ValueError, match="expected each cell once, got 9 repeated"):
+        LayerProfile.concat([make(VALUES), make(VALUES)])
+    with pytest.raises(ValueError, match="at least one profile"):
+        LayerProfile.concat([])
+
+
+def test_mean_curve_has_a_t_interval_over_tasks():
+    curve = make(VALUES).mean_curve(confidence=0.9)
+    np.testing.assert_allclose(curve["value"], np.mean(VALUES, axis=0))
+    # t(0.95, 2) = 2.91999
+    half = 2.91999 * np.std(VALUES, axis=0, ddof=1) / np.sqrt(3)
+    np.testing.assert_allclose(curve["high"] - curve["value"], half, rtol=1e-5)
+    np.testing.assert_allclose(curve["value"] - curve["low"], half, rtol=1e-5)
+    assert curve["tasks"].tolist() == [3, 3, 3]
+    np.testing.assert_allclose(make(VALUES).mean_curve(tasks=["c"])["value"], VALUES[2])
+    with pytest.raises(KeyError, match="no task 'z'"):
+        make(VALUES).mean_curve(tasks=["z"])
+    with pytest.raises(ValueError, match="confidence between 0 and 1"):
+        make(VALUES).mean_curve(confidence=90)
+
+
+def test_the_interval_over_tasks_covers_the_mean_of_other_tasks():
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(300):
+        curve = make(rng.normal(0.5, 0.2, (5, 1))).mean_curve()
+        covered.append(curve["low"][0] <= 0.5 <= curve["high"][0])
+    assert 0.86 < np.mean(covered) < 0.94
+
+
+@pytest.mark.parametrize(
+    ("freedom", "expected"), [(1, 6.3138), (2, 2.9200), (3, 2.3534), (4, 2.1318), (10, 1.8125), (47, 1.6779)]
+)
+def test_student_quantiles(freedom, expected):
+    assert student_quantile(0.95, freedom) == pytest.approx(expected, rel=5e-3)
+
+
+def test_undefined_cells_are_left_out_of_means_and_counted():
+    values = [[1.0, np.nan, np.nan], [0.8, 0.6, np.nan], [0.6, 0.1, np.nan]]
+    profile = make(values)
+    curve = profile.mean_curve()
+    assert curve["tasks"].tolist() == [3, 2, 0]
+    assert curve["value"][1] == pytest.approx(0.35)
+    assert np.isnan(curve["value"][2])
+    clusters = profile.cluster_curves()
+    np.testing.assert_allclose(clusters["x"], [0.9, 0.6, np.nan])
+    np.testing.assert_allclose(clusters["y"], [0.6, 0.1, np.nan])
+
+
+def test_a_profile_survives_parquet(tmp_path):
+    profile = make([[1.0, np.nan]], reference="initial", warnings=["careful"])
+    assert profile.to_parquet(tmp_path / "deep" / "p.parquet") == tmp_path / "deep" / "p.parquet"
+    again = LayerProfile.from_parquet(tmp_path / "deep" / "p.parquet")
+    pd.testing.assert_frame_equal(again.frame, profile.frame)
+    assert again.meta == profile.meta
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["p.parquet"]
+    # Any reader of parquet sees the rows.
+    assert list(pd.read_parquet(tmp_path / "deep" / "p.parquet").columns) == list(COLUMNS)
+
+
+def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch):
+    make(VALUES).to_parquet(tmp_path / "p.parquet")
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(pq, "write_table", fail)
+    with pytest.raises(OSError, match="no space"):
+        make(VALUES, step=3).to_parquet(tmp_path / "p.parquet")
+    assert LayerProfile.from_parquet(tmp_path / "p.parquet").steps == [0]
+    assert [path.name for path in tmp_path.iterdir()] == ["p.parquet"]
+
+
+def test_other_files_are_refused(tmp_path):
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "other.parquet")
+    (tmp_path / "text.parquet").write_text("no")
+    with pytest.raises(ValueError, match="got another parquet file"):
+        LayerProfile.from_parquet(tmp_path / "other.parquet")
+    with pytest.raises(ValueError, match="damaged or other file"):
+        LayerProfile.from_parquet(tmp_path / "text.parquet")
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        LayerProfile.from_parquet(tmp_path / "none.parquet")
+
+
+def test_to_pandas_is_a_copy():
+    profile = make(VALUES)
+    copy = profile.to_pandas()
+    copy["value"] = 7
+    np.testing.assert_array_equal(profile.matrix(), VALUES)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.drop(columns="low"), r"\['low'\] missing"),
+        (lambda frame: frame.assign(colour=1), r"\['colour'\] unknown"),
+        (lambda frame: frame.assign(value=np.inf), "finite values or NaN with a reason"),
+        (lambda frame: frame.assign(value=np.nan), "a reason for every undefined value"),
+        (lambda frame: frame.assign(layer=1), "each cell once, got 6 repeated"),
+        (lambda frame: frame.assign(task=frame["task"] + "?"), r"rows of the tasks in meta, got \['a\?'"),
+    ],
+)
+def test_malformed_rows_are_refused(change, message):
+    profile = make(VALUES)
+    with pytest.raises(ValueError, match=message):
+        LayerProfile(change(profile.frame), profile.meta)
+
+
+def test_difference_is_the_second_minus_the_first():
+    first, second = make(VALUES, half=0.3), make(np.asarray(VALUES) + 0.25, half=0.4)
+    found = first.diff(second)
+    np.testing.assert_allclose(found.matrix(), 0.25)
+    np.testing.assert_allclose(found.matrix("high") - found.matrix(), 0.5)
+    np.testing.assert_allclose(found.matrix() - found.matrix("low"), 0.5)
+    assert not found.by_depth
+    assert found.to_pandas()["layer"].tolist() == [1, 2, 3] * 3
+    assert found.mean_curve()["value"].tolist() == pytest.approx([0.25] * 3)
+    assert "difference in cka is largest at layer" in found.describe()
+
+
+def test_difference_aligns_tasks_by_name():
+    second = make(VALUES[::-1])
+    renamed = second.frame.assign(task=second.frame["task"].map({"a": "c", "b": "b", "c": "a"}))
+    reordered = LayerProfile(renamed, {**second.meta, "tasks": ["c", "b", "a"]})
+    np.testing.assert_allclose(make(VALUES).diff(reordered).matrix(), 0)
+
+
+def test_models_of_other_depth_are_compared_over_relative_depth():
+    deep_layers = np.arange(1, 9)
+    shallow, deep = make([[0.5, 1.0]] * 2, half=0), make([deep_layers / 8] * 2, half=0)
+    for found, sign in ((shallow.diff(deep), 1), (deep.diff(shallow), -1)):
+        assert found.by_depth
+        assert found.frame["depth"].tolist() == [0.5, 1.0] * 2
+        np.testing.assert_allclose(found.matrix(), 0, atol=1e-12)
+        assert found.frame["layer"].tolist() == ([1, 2] * 2 if sign == 1 else [-1] * 4)
+    steeper = make([[0.0, 1.0]] * 2, half=0)
+    np.testing.assert_allclose(steeper.diff(deep).matrix()[0], [0.5, 0.0])
+
+
+def test_depths_that_one_model_was_not_measured_at_are_undefined():
+    late = make([[0.7, 0.8, 0.9]], layers=[6, 7, 8])
+    found = make([[0.5, 1.0]]).diff(late)
+    assert found.frame["reason"].tolist() == ["undefined in the second", ""]
+    assert np.isnan(found.frame["delta"][0])
+
+
+def test_differences_that_mean_nothing_are_refused():
+    profile = make(VALUES)
+    with pytest.raises(
+        ValueError, match=r"profiles of the same examples, got the digests e and f; .*one saved ProbeSet"
+    ):
+        profile.diff(make(VALUES, examples_digest="f"))
+    with pytest.raises(ValueError, match="got the digests e and none"):
+        profile.diff(make(VALUES, examples_digest=""))
+    with pytest.raises(ValueError, match=r"expected the same tasks, got \['c'\]"):
+        profile.diff(make(VALUES[:2]))
+    with pytest.raises(ValueError, match=r"same layers of models of one depth, got \[2\]"):
+        profile.diff(make([row[::2] for row in VALUES], layers=[1, 3]))
+    with pytest.raises(ValueError, match=re.escape("one headline measure, got cka (debiased) and svcca (debiased)")):
+        profile.diff(make(VALUES, measure="svcca"))
+    with pytest.raises(KeyError, match="no rows of 'cka' at step 4"):
+        profile.diff(profile, other_step=4)
