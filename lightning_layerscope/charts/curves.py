@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lightning_layerscope.charts import style
-from lightning_layerscope.charts.words import Floats, axis_limits, clean, context, measure_name, ticks
+from lightning_layerscope.charts.words import Floats, axis_limits, clean, context, measure_name, spread, ticks
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles import LayerProfile
@@ -171,25 +171,23 @@ def _draw_transition(axes: Axes, transition: Transition) -> None:
         (transition.kind, transition.transition),
         ("refinement", transition.refinement),
     )
+    named = [(word, layers) for word, layers in parts if layers]
+    labels = [f"{word} {layers[0]}" + (f"-{layers[-1]}" if len(layers) > 1 else "") for word, layers in named]
     left, right = axes.get_xlim()
     inches = axes.bbox.width / style.DPI / (right - left)
-    for word, layers in parts:
-        if not layers:
-            continue
-        span = str(layers[0]) if len(layers) == 1 else f"{layers[0]}-{layers[-1]}"
-        room = (layers[-1] - layers[0] + 1) * inches
-        text = f"{word} {span}" if style.text_width([f"{word} {span}"], 8, bold=True) < room else f"{word}\n{span}"
+    widths = [(style.text_width([label], 8, bold=True) + 0.12) / inches for label in labels]
+    places = spread([(layers[0] + layers[-1]) / 2 for _, layers in named], widths, left, right)
+    for (word, _), label, place in zip(named, labels, places, strict=True):
         axes.text(
-            (layers[0] + layers[-1]) / 2,
+            place,
             1.035,
-            text,
+            label,
             transform=above,
             ha="center",
             va="bottom",
             fontsize=8,
             fontweight="bold" if word == transition.kind else "normal",
             color=style.INK,
-            linespacing=1.0,
         )
     bounds = ((transition.start_interval, -0.5, 0.035), (transition.end_interval, 0.5, 0.075))
     for interval, shift, height in bounds:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lightning_layerscope.charts import grid, style
-from lightning_layerscope.charts.words import Floats, context, count, group, limits, measure_name, ticks
+from lightning_layerscope.charts.words import Floats, context, count, group, limits, measure_name, spread, ticks
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles import LayerProfile
@@ -130,16 +130,17 @@ def _mark(figure: Figure, transition: Transition, layers: list[int], left: float
         style.write(figure, left, y, f"no {transition.kind} found", fontsize=7.5, color=style.MUTED, style="italic")
         return
     whole, tall = figure.get_size_inches()
-    for part in parts:
+    shown = [part for part in parts if set(getattr(transition, part)) & set(layers)]
+    centres = []
+    for part in shown:
         members = [position for position, layer in enumerate(layers) if layer in getattr(transition, part)]
-        if not members:
-            continue
         first, last = left + cell * members[0] + 0.02, left + cell * (members[-1] + 1) - 0.02
         colour = style.BAND if part == "transition" else style.MUTED
         figure.add_artist(_line(first / whole, last / whole, (y - 0.03) / tall, colour))
-        if style.text_width([part], 7.5) <= last - first + 0.3:
-            where = (first + last) / 2
-            style.write(figure, where, y + 0.02, part, fontsize=7.5, ha="center", color=style.INK)
+        centres.append((first + last) / 2)
+    widths = [style.text_width([part], 7.5) + 0.1 for part in shown]
+    for part, place in zip(shown, spread(centres, widths, left, left + width), strict=True):
+        style.write(figure, place, y + 0.02, part, fontsize=7.5, ha="center", color=style.INK)
 
 
 def _line(x0: float, x1: float, y: float, colour: str) -> Line2D:

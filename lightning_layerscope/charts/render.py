@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -48,13 +48,30 @@ def to_image(figure: Figure, *, dpi: int = style.DPI) -> Image:
     finally:
         figure.set_dpi(own)
     picture = Images.fromarray(pixels)
-    codes, times = np.unique(pixels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32), return_counts=True)
-    frequent = codes[np.argsort(-times, kind="stable")].tolist()
-    kept = list(dict.fromkeys([*_heatmap_colours(figure), *frequent]))[:256]
-    palette = Images.new("P", (1, 1))
-    palette.putpalette([part for code in kept for part in (code >> 16, code >> 8 & 255, code & 255)])
-    image: Image = picture.quantize(palette=palette, dither=Images.Dither.NONE)
+    counted = sorted(picture.getcolors(picture.width * picture.height) or [], reverse=True)
+    codes = np.array([_packed(colour) for _, colour in counted])
+    kept = np.array(list(dict.fromkeys([*_heatmap_colours(figure), *codes.tolist()]))[:256])
+    # A table over all colours is far quicker than sorting a million pixels.
+    table = np.zeros(1 << 24, np.uint8)
+    table[codes] = _nearest(codes, kept)
+    image = Images.fromarray(table[pixels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)])
+    image.putpalette(_split(kept).astype(np.uint8).tobytes())
     return image
+
+
+def _packed(colour: Any) -> int:
+    red, green, blue = colour
+    return int(red) << 16 | int(green) << 8 | int(blue)
+
+
+def _nearest(codes: Any, kept: Any) -> Any:
+    """For every colour the position of the closest kept one; a kept colour stays as it is."""
+    distance = np.square(_split(codes)[:, None] - _split(kept)[None]).sum(axis=2)
+    return distance.argmin(axis=1).astype(np.uint8)
+
+
+def _split(codes: Any) -> Any:
+    return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1).astype(np.int32)
 
 
 def to_png(figure: Figure, *, dpi: int = style.DPI) -> bytes:
@@ -96,7 +113,7 @@ def _heatmap_colours(figure: Figure) -> list[int]:
     """The colours of all heatmaps as 24-bit numbers; none where there are too many to keep them all."""
     maps = {image.get_cmap().name: image.get_cmap() for axes in figure.axes for image in axes.images}
     colours = [row for each in maps.values() for row in each(range(each.N), bytes=True)[:, :3].tolist()]
-    return [red << 16 | green << 8 | blue for red, green, blue in colours] if len(colours) <= 192 else []
+    return [_packed(colour) for colour in colours] if len(colours) <= 192 else []
 
 
 def _attribute(text: str) -> str:
@@ -109,5 +126,5 @@ def _attribute(text: str) -> str:
 def _quiet() -> Iterator[None]:
     """Task names may hold letters that matplotlib's font lacks: they come out as boxes in a PNG, no reason to warn."""
     with warnings.catch_warnings(), matplotlib.rc_context(style.SETTINGS):
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        warnings.filterwarnings("ignore", message=style.MISSING_GLYPH, category=UserWarning)
         yield

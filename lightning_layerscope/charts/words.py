@@ -118,6 +118,27 @@ def ticks(count: int, most: int) -> list[int]:
     return [*found, count - 1] if found[-1] != count - 1 else found
 
 
+def spread(centres: Sequence[float], widths: Sequence[float], low: float, high: float) -> list[float]:
+    """Move words on a line apart until none covers another; they stay within ``low`` and ``high`` where they fit.
+
+    Examples:
+        >>> spread([1.0, 1.5, 8.0], [2.0, 2.0, 2.0], 0.0, 10.0)
+        [1.0, 3.0, 8.0]
+        >>> spread([9.0, 9.5], [2.0, 2.0], 0.0, 10.0)
+        [7.0, 9.0]
+    """
+    found = list(centres)
+    edge = low
+    for position, width in enumerate(widths):
+        found[position] = max(found[position], edge + width / 2)
+        edge = found[position] + width / 2
+    edge = high
+    for position in range(len(found) - 1, -1, -1):
+        found[position] = min(found[position], edge - widths[position] / 2)
+        edge = found[position] - widths[position] / 2
+    return found
+
+
 @dataclass(frozen=True)
 class Grouping:
     """Tasks in the order of their clusters.
