@@ -54,8 +54,16 @@ def test_clean_boundaries_are_found_exactly_and_strong_noise_mostly():
 
 @pytest.mark.parametrize("correlation", [0.0, 0.7, 0.95])
 def test_flat_curves_have_no_transition(correlation):
-    trials = [curves(0 * LAYERS, noise=0.1, seed=seed, correlation=correlation) for seed in range(40)]
+    trials = [curves(0 * LAYERS, noise=0.1, seed=seed, correlation=correlation) for seed in range(240)]
     assert sum(find_transitions(trial, resamples=1).found for trial in trials) == 0
+
+
+def test_a_change_that_hardly_repeats_across_tasks_is_no_transition():
+    found = [find_transitions(curves(RAMP, noise=0.8, seed=seed, tasks=8), resamples=1) for seed in range(60)]
+    doubtful = [f for f in found if "repeats too little across tasks" in f.reason]
+    assert doubtful
+    assert not any(f.found for f in doubtful)
+    assert all(f.shape in ("step", "ramp", "three levels") for f in doubtful)
 
 
 def test_bootstrap_interval_covers_the_planted_boundaries():

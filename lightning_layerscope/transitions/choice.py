@@ -37,6 +37,12 @@ def split_half_errors(values: Floats, candidates: tuple[Shape, ...], *, splits: 
     return np.stack(errors)
 
 
+def no_change_error(values: Floats, *, splits: int, seed: int) -> float:
+    """Mean error of :func:`split_half_errors` for a flat curve, on the same halvings."""
+    flat = Shape("flat", np.zeros((1, 1, values.shape[1])), np.full(1, -1), np.full(1, -1))
+    return float(split_half_errors(values, (flat,), splits=splits, seed=seed).mean())
+
+
 def choose(errors: Floats) -> int:
     """Index of the shape with the least mean error; on a tie the simpler (earlier) one."""
     mean = errors.mean(axis=1)
