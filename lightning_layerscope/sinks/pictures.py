@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from lightning_layerscope import charts
+from lightning_layerscope.charts import to_image
 from lightning_layerscope.sinks.keys import CURVE, HEATMAPS
 
 if TYPE_CHECKING:
@@ -26,8 +29,6 @@ def draw(measurement: Measurement, profile: LayerProfile) -> Iterator[tuple[str,
         measurement: what to show.
         profile: of the run up to this measurement.
     """
-    from lightning_layerscope import charts
-
     now, transition = measurement.profile, measurement.transition
     when = f"step {measurement.step}"
     yield CURVE, charts.layer_curve(profile, transition=transition), f"{when}: {transition.describe()}"
@@ -52,23 +53,31 @@ def pictures(measurement: Measurement, profile: LayerProfile) -> dict[str, list[
     Raises:
         ValueError: if they are larger even at the coarsest resolution (several hundred tasks).
     """
-    import io
-
-    from lightning_layerscope.charts import to_image
-
     figures = list(draw(measurement, profile))
-    for dpi in RESOLUTIONS:
-        found: dict[str, list[tuple[Image, str]]] = {}
-        size = 0
-        for key, figure, caption in figures:
-            image = to_image(figure, dpi=dpi)
-            buffer = io.BytesIO()
-            image.save(buffer, format="PNG")
-            size += buffer.tell()
-            found.setdefault(key, []).append((image, caption))
-        if size <= MOST_BYTES:
-            return found
-    raise ValueError(
-        f"the pictures of {len(measurement.profile.tasks)} tasks take {size} bytes, {MOST_BYTES} are allowed; "
-        "measure fewer tasks, or choose fewer layers for task x task"
-    )
+    # Task x task comes several times: it is made coarser first, the other pictures only where that is not enough.
+    several = {HEATMAPS["task_x_task"]}
+    drawn = [_drawn(figure, RESOLUTIONS[0]) for _, figure, _ in figures]
+    for keys, dpi in [*((several, dpi) for dpi in RESOLUTIONS[1:]), *((set(), dpi) for dpi in RESOLUTIONS[1:])]:
+        if sum(size for _, size in drawn) <= MOST_BYTES:
+            break
+        for position, (key, figure, _) in enumerate(figures):
+            if not keys or key in keys:
+                drawn[position] = _drawn(figure, dpi)
+    size = sum(size for _, size in drawn)
+    if size > MOST_BYTES:
+        raise ValueError(
+            f"the pictures of {len(measurement.profile.tasks)} tasks take {size} bytes, {MOST_BYTES} are allowed; "
+            "measure fewer tasks, or choose fewer layers for task x task"
+        )
+    found: dict[str, list[tuple[Image, str]]] = {}
+    for (key, _, caption), (image, _) in zip(figures, drawn, strict=True):
+        found.setdefault(key, []).append((image, caption))
+    return found
+
+
+def _drawn(figure: Figure, dpi: int) -> tuple[Image, int]:
+    """An image and its size as a PNG file."""
+    image = to_image(figure, dpi=dpi)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return image, buffer.tell()

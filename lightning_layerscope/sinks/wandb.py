@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_layerscope.sinks import wandb_files
 from lightning_layerscope.sinks.keys import LAYER, RESULTS, STEP, KeyPlan, plan_keys
-from lightning_layerscope.sinks.pictures import pictures
 from lightning_layerscope.sinks.rows import measurement_row, profile_rows, summary, table_rows
 
 if TYPE_CHECKING:
@@ -92,6 +91,8 @@ class WandbSink:
         if self._silent:
             return
         import wandb
+
+        from lightning_layerscope.sinks.pictures import pictures
 
         self._host_step = int(host_step)
         first = self._plan is None

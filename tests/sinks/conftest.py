@@ -5,6 +5,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -54,14 +55,14 @@ def make_profile(
 def make_measurement(step, clusters, layers=12, **options):
     profile = make_profile(step, clusters, layers, **options)
     random = np.random.default_rng(step)
-    cosines = np.corrcoef(random.normal(size=(len(clusters), 2 * len(clusters))))
+    cosines = np.atleast_2d(np.corrcoef(random.normal(size=(len(clusters), 2 * len(clusters)))))
     distance = np.abs(np.subtract.outer(np.arange(layers), np.arange(layers)))
     return Measurement(
         step=step,
         profile=profile,
         transition=find_transitions(profile, resamples=50),
         layer_x_layer=np.exp(-distance / layers),
-        task_x_task={layer: cosines for layer in (1, layers // 2, layers)},
+        task_x_task=dict.fromkeys((1, layers // 2, layers), cosines),
         seconds=0.25,
         overhead=0.0125,
         warnings=["layer 3: one dimension holds 97 % of the variance"],
@@ -185,3 +186,10 @@ def offline_run(tmp_path):
     if wandb.run is not None:
         wandb.run.finish()
     wandb.teardown()
+
+
+@pytest.fixture(scope="session")
+def kit():
+    """The functions above: test files cannot import from here."""
+    functions = (names, make_profile, make_measurement, make_record, replay, read_offline)
+    return SimpleNamespace(**{function.__name__: function for function in functions})

@@ -1,0 +1,341 @@
+"""The logging contract, read back from the file that an offline run writes."""
+
+import json
+import logging
+import re
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lightning_layerscope.measurements import RunRecord
+from lightning_layerscope.sinks import Sink, WandbSink
+from lightning_layerscope.sinks.keys import plan_keys, slugs
+from lightning_layerscope.sinks.pictures import MOST_BYTES, pictures
+from lightning_layerscope.sinks.rows import measurement_row, profile_rows, table_rows
+from lightning_layerscope.transitions import find_transitions
+
+CONTRACT = {
+    "layerscope/curve/layers": "layerscope/step",
+    "layerscope/heatmap/layer_x_task": "layerscope/step",
+    "layerscope/heatmap/layer_x_layer": "layerscope/step",
+    "layerscope/heatmap/layer_x_step": "layerscope/step",
+    "layerscope/heatmap/task_x_task": "layerscope/step",
+    "layerscope/results": "layerscope/step",
+    "layerscope/seconds": "layerscope/step",
+    "layerscope/overhead": "layerscope/step",
+    "layerscope/transition/start": "layerscope/step",
+    "layerscope/transition/start_low": "layerscope/step",
+    "layerscope/transition/start_high": "layerscope/step",
+    "layerscope/transition/end": "layerscope/step",
+    "layerscope/transition/end_low": "layerscope/step",
+    "layerscope/transition/end_high": "layerscope/step",
+    "layerscope/depth": "layerscope/layer",
+    "layerscope/profile_final/all": "layerscope/layer",
+    "layerscope/profile_final/all_low": "layerscope/layer",
+    "layerscope/profile_final/all_high": "layerscope/layer",
+    "layerscope/step": "",
+    "layerscope/layer": "",
+}
+IMAGES = [key for key in CONTRACT if key.startswith(("layerscope/curve", "layerscope/heatmap"))]
+
+
+def contract(layers, clusters, curves=("final",)):
+    keys = dict(CONTRACT)
+    keys |= {f"layerscope/cka/layer_{layer:02d}": "layerscope/step" for layer in range(1, layers + 1)}
+    keys |= {f"layerscope/cka/cluster/cluster_{number}": "layerscope/step" for number in range(clusters)}
+    for curve in curves:
+        keys |= {f"layerscope/profile_{curve}/cluster_{number}": "layerscope/layer" for number in range(clusters)}
+        keys |= {f"layerscope/profile_{curve}/{name}": "layerscope/layer" for name in ("all", "all_low", "all_high")}
+    return keys
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, kit):
+    """A run of three measurements with 48 tasks, 16 clusters and 32 layers."""
+    import wandb
+
+    record = kit.make_record(tasks=48, clusters=16, layers=32, config={"secret_prompts": ["Translate: the red fox"]})
+    folder = tmp_path_factory.mktemp("wandb")
+    reference = folder / "reference"
+    reference.mkdir()
+    (reference / "reference.safetensors").write_bytes(b"bank")
+    (reference / "manifest.json").write_text("{}")
+    (reference / "probes.txt").write_text("Translate: the red fox")
+    run = wandb.init(mode="offline", dir=folder, project="layerscope-test", reinit="finish_previous")
+    sink = WandbSink(run, reference_folder=reference)
+    assert isinstance(sink, Sink)
+    kit.replay(sink, record, host_step=lambda step: step + 1)
+    run.finish()
+    wandb.teardown()
+    return record, kit.read_offline(folder)
+
+
+def test_every_key_is_defined_by_name_on_its_axis(whole):
+    _, run = whole
+    expected = contract(32, 16) | {"trainer/global_step": ""}
+    assert run.metrics == expected
+    assert run.globs == []
+    assert len(expected) <= 2 * 32 + 100
+    parts = "_type|width|height|format|count|filenames|captions|ncols|nrows"
+    logged = {re.sub(rf"/({parts})$", "", key) for row in run.history for key in row}
+    assert {key for key in logged if key in expected} == set(expected)
+    assert run.exited
+
+
+def test_rows_hold_the_measurements(whole):
+    record, run = whole
+    rows = [row for row in run.history if "layerscope/seconds" in row]
+    assert [row["layerscope/step"] for row in rows] == [0, 20, 40]
+    for row, measurement in zip(rows, record.measurements, strict=True):
+        matrix = measurement.profile.matrix()
+        for layer in range(1, 33):
+            assert row[f"layerscope/cka/layer_{layer:02d}"] == pytest.approx(
+                np.nanmean(matrix[:, layer - 1]), abs=1e-12
+            )
+        for number in range(16):
+            member = [measurement.profile.clusters[task] == f"cluster {number}" for task in measurement.profile.tasks]
+            expected = np.nanmean(np.nanmean(matrix[member], axis=0))
+            assert row[f"layerscope/cka/cluster/cluster_{number}"] == pytest.approx(expected, abs=1e-12)
+        found = measurement.transition
+        if found.found:
+            assert row["layerscope/transition/start"] == found.start
+            assert [row["layerscope/transition/end_low"], row["layerscope/transition/end_high"]] == list(
+                found.end_interval
+            )
+        else:
+            assert "layerscope/transition/start" not in row
+        assert (row["layerscope/seconds"], row["layerscope/overhead"]) == (0.25, 0.0125)
+    assert record.measurements[-1].transition.found
+    assert not record.measurements[0].transition.found
+
+
+def test_every_row_carries_both_steps_and_none_is_lost(whole):
+    _, run = whole
+    assert [row["_step"] for row in run.history] == list(range(3 + 32 + 1))
+    for row in run.history:
+        assert row["trainer/global_step"] == row["layerscope/step"] + 1
+
+
+def test_pictures_have_constant_keys_captions_and_fit_the_budget(whole):
+    _, run = whole
+    rows = [row for row in run.history if "layerscope/seconds" in row]
+    for row in rows:
+        files = []
+        for key in IMAGES:
+            captions = row[f"{key}/captions"]
+            assert all(f"step {row['layerscope/step']}" in caption for caption in captions)
+            files += [run.files / name for name in row[f"{key}/filenames"]]
+        assert len(files) == 7
+        assert [f"layer {layer}" in caption for layer, caption in zip((1, 16, 32), captions, strict=True)] == [True] * 3
+        assert sum(file.stat().st_size for file in files) <= 300_000
+    assert max(run.sizes) <= 20_000
+    assert len(list((run.files / "media" / "images").rglob("*.png"))) == 3 * 7
+
+
+def test_curves_over_layers_are_one_row_per_layer_at_the_end(whole):
+    record, run = whole
+    rows = [row for row in run.history if "layerscope/layer" in row]
+    assert [row["layerscope/layer"] for row in rows] == list(range(1, 33))
+    mean = record.measurements[-1].profile.mean_curve()
+    for row, (_, expected) in zip(rows, mean.iterrows(), strict=True):
+        assert row["layerscope/depth"] == pytest.approx(row["layerscope/layer"] / 32)
+        for column, source in (("all", "value"), ("all_low", "low"), ("all_high", "high")):
+            assert row[f"layerscope/profile_final/{column}"] == pytest.approx(expected[source], abs=1e-12)
+        assert "layerscope/profile_final/cluster_15" in row
+    assert not any("profile_init" in key for row in run.history for key in row), "1 everywhere against the own start"
+
+
+def test_table_holds_the_rows_with_none_for_undefined(whole):
+    record, run = whole
+    (path,) = run.files.rglob("*.table.json")
+    table = json.loads(path.read_text())
+    assert table["columns"] == ["step", "layer", "task", "cluster", "measure", "value", "low", "high"]
+    assert len(table["data"]) == len(record.profile) == 3 * 48 * 32 <= 10_000
+    undefined = [row for row in table["data"] if row[5] is None]
+    assert [row[:4] for row in undefined] == [[step, 1, "task_47", "cluster 15"] for step in (0, 20, 40)]
+    assert undefined[0][6:] == [None, None]
+
+
+def test_artifacts_summary_and_configuration(whole):
+    record, run = whole
+    artifacts = {artifact.name: artifact for artifact in run.artifacts}
+    (results,) = [artifact for name, artifact in artifacts.items() if re.fullmatch(r"layerscope-results-\w+", name)]
+    assert results.type == "layerscope-results"
+    assert [entry.path for entry in results.manifest.contents] == ["profile.parquet"]
+    reference = artifacts["layerscope-reference-" + "5e" * 8]
+    assert reference.type == "layerscope-reference"
+    assert sorted(entry.path for entry in reference.manifest.contents) == ["manifest.json", "reference.safetensors"]
+    last = record.measurements[-1]
+    mean = last.profile.mean_curve()["value"]
+    assert run.summary["layerscope/transition/start"] == last.transition.start
+    assert run.summary["layerscope/transition/end"] == last.transition.end
+    assert run.summary["layerscope/final/mean"] == pytest.approx(mean.mean())
+    assert run.summary["layerscope/final/min"] == pytest.approx(mean.min())
+    assert run.summary["layerscope/measurements"] == 3
+    assert set(run.config["layerscope"]) == {
+        *("schema", "role", "num_layers", "tasks", "clusters", "examples_digest", "tokens_digest", "reference"),
+        *("reference_digest", "measure", "estimator", "cadence"),
+    }
+    assert run.config["layerscope"]["clusters"] == record.profile.clusters
+    assert run.config["layerscope"]["reference_digest"] == "5e" * 32
+
+
+def test_prompts_stay_here(whole):
+    _, run = whole
+    assert b"task_47" in run.raw, "the search below would find nothing"
+    texts = [run.raw, *(file.read_bytes() for file in run.files.rglob("*") if file.is_file())]
+    assert not any(b"red fox" in text for text in texts)
+
+
+def test_prompts_are_uploaded_where_asked(offline_run, tmp_path, kit):
+    run, read = offline_run()
+    probes = tmp_path / "probes.json"
+    probes.write_text('{"texts": ["Translate: the red fox"]}')
+    kit.replay(WandbSink(run, upload_prompts=probes), kit.make_record((0,), tasks=4, clusters=2, layers=4))
+    (artifact,) = [artifact for artifact in read().artifacts if artifact.type == "layerscope-probes"]
+    assert [entry.path for entry in artifact.manifest.contents] == ["probes.json"]
+    with pytest.raises(FileNotFoundError, match="upload_prompts"):
+        WandbSink(run, upload_prompts=tmp_path / "none.json")
+    with pytest.raises(TypeError, match=r"pass the path that probes\.save wrote"):
+        WandbSink(run, upload_prompts=True)
+
+
+def test_against_a_bank_the_first_curve_is_logged_and_an_exception_loses_nothing(offline_run, kit):
+    """Also: another host's key, and keys per task."""
+    run, read = offline_run()
+    record = kit.make_record(tasks=6, clusters=2, layers=4, reference="base")
+    sink = WandbSink(run, host_step_key="train/global_step", per_task_keys=True)
+    kit.replay(sink, record, status="exception")
+    sink.finish(record, "exception")
+    found = read()
+    per_task = {f"layerscope/cka/task/task_{task:02d}/layer_{layer:02d}" for task in range(6) for layer in range(1, 5)}
+    expected = set(contract(4, 2, ("init", "final"))) | per_task | {"train/global_step"}
+    assert set(found.metrics) == expected
+    undefined = {"layerscope/cka/task/task_05/layer_01"}
+    assert per_task - undefined == per_task & {key for row in found.history for key in row}
+    for curve, measurement in (("init", record.measurements[0]), ("final", record.measurements[-1])):
+        rows = [row for row in found.history if f"layerscope/profile_{curve}/all" in row]
+        assert [row["layerscope/layer"] for row in rows] == [1, 2, 3, 4], "once, also when finished twice"
+        values = [row[f"layerscope/profile_{curve}/all"] for row in rows]
+        np.testing.assert_allclose(values, measurement.profile.mean_curve()["value"], atol=1e-12)
+        assert {row["layerscope/step"] for row in rows} == {measurement.step}
+    (artifact,) = [artifact for artifact in found.artifacts if artifact.type == "layerscope-results"]
+    assert json.loads(artifact.metadata)["status"] == "exception"
+    assert all("train/global_step" in row for row in found.history)
+
+
+def test_without_a_transition_none_is_logged_and_the_summary_says_so(offline_run, kit):
+    run, read = offline_run()
+    record = kit.make_record((0,), tasks=4, clusters=2, layers=4)
+    kit.replay(WandbSink(run), record)
+    found = read()
+    assert found.column("layerscope/transition/start") == []
+    assert found.summary["layerscope/transition/start"] is None
+
+
+def test_many_clusters_do_without_keys_rather_than_break_the_budget(caplog, kit):
+    own = {f"task {number}": f"own cluster {number}" for number in range(62)}
+    profile = kit.make_profile(0, own, layers=4, reference="bank")
+    plan = plan_keys(profile)
+    keys = [*plan.scalars(), *plan.media(), *plan.over_layers()]
+    assert plan.count() == len(set(keys)) + 3 <= 150
+    assert plan.left_out == ("62 clusters in profile_init", "62 clusters in profile_final")
+    assert "layerscope/profile_final/all" in keys
+    few = plan_keys(kit.make_profile(0, kit.names(48, 16), layers=32))
+    assert few.left_out == ()
+    deep = plan_keys(kit.make_profile(0, kit.names(8, 4), layers=80))
+    assert deep.count() <= 2 * 80 + 100
+    assert deep.left_out == ()
+
+    class Run:
+        config: dict = {}  # noqa: RUF012
+        summary: dict = {}  # noqa: RUF012
+
+        def define_metric(self, *args, **kwargs):
+            pass
+
+        log = define_metric
+
+    with caplog.at_level(logging.WARNING):
+        WandbSink(Run()).start(RunRecord({}, [kit.make_measurement(0, own, 4, reference="bank")]))
+    assert "62 clusters in profile_final" in caplog.text
+
+
+def test_slugs_are_plain_unique_and_the_same_in_every_run():
+    messy = ["a b", "a-b", "all", "情感", "sst2", "", "a/b"]
+    found = slugs(messy, taken=("all", "all_low", "all_high"))
+    assert all(re.fullmatch(r"[A-Za-z0-9_]+", slug) for slug in found.values())
+    assert len(set(found.values())) == len(messy)
+    assert found["sst2"] == "sst2"
+    assert found["all"] != "all"
+    assert slugs(messy[::-1], taken=("all", "all_low", "all_high")) == found
+
+
+def test_undefined_values_have_no_entry(kit):
+    clusters = kit.names(2, 2)
+    profile = kit.make_profile(0, clusters, layers=4)
+    frame = profile.to_pandas()
+    hidden = (frame["layer"] == 2) | (frame["cluster"] == "cluster 1")
+    frame.loc[hidden, ["value", "low", "high"]] = np.nan
+    frame.loc[hidden, "reason"] = "zero variance"
+    empty = type(profile)(frame, profile.meta)
+    plan = plan_keys(empty)
+    measurement = kit.make_measurement(0, clusters, 4)
+    measurement.profile, measurement.transition = empty, find_transitions(empty)
+    row = measurement_row(measurement, plan)
+    assert "layerscope/cka/layer_02" not in row
+    assert "layerscope/cka/layer_03" in row
+    assert "layerscope/cka/cluster/cluster_1" not in row
+    rows = list(profile_rows(empty, 0, plan, "final"))
+    assert ["layerscope/profile_final/all" in row for row in rows] == [True, False, True, True]
+    assert all(np.isfinite(list(row.values())).all() for row in rows)
+
+
+def test_a_large_table_keeps_whole_measurements_and_says_how_much_it_left_out(kit):
+    record = kit.make_record(tuple(range(0, 200, 20)), tasks=48, clusters=16, layers=32, measures=("cka", "svcca"))
+    rows, left_out = table_rows(record.profile)
+    assert len(rows) + left_out == len(record.profile) == 10 * 2 * 48 * 32
+    assert len(rows) <= 10_000
+    assert set(Counter(zip(rows["step"], rows["measure"], strict=True)).values()) == {48 * 32}
+    assert {(180, "cka"), (0, "cka"), (160, "cka")} <= set(zip(rows["step"], rows["measure"], strict=True))
+    huge = kit.make_profile(0, kit.names(300, 4), layers=48)
+    rows, left_out = table_rows(huge)
+    assert len(rows) + left_out == 300 * 48
+    assert set(rows["layer"]) == set(range(2, 49, 2)), "every second layer, the last among them"
+    assert isinstance(rows, pd.DataFrame)
+
+
+@pytest.mark.parametrize("tasks", [48, 62])
+def test_pictures_are_made_coarser_before_they_break_the_budget(tasks, kit):
+    measurement = kit.make_measurement(20, kit.names(tasks, 12), 32, share=0.5)
+    found = pictures(measurement, measurement.profile)
+    assert len(found["layerscope/heatmap/task_x_task"]) == 3
+
+    def size(image):
+        import io
+
+        buffer = io.BytesIO()
+        image.save(buffer, format="PNG")
+        return buffer.tell()
+
+    assert sum(size(image) for images in found.values() for image, _ in images) <= MOST_BYTES
+
+
+def test_a_run_must_be_one_and_its_failure_is_not_hidden(kit):
+    with pytest.raises(TypeError, match="expected a W&B run, got str"):
+        WandbSink("run")
+
+    class Broken:
+        summary, config = {}, {}
+
+        def define_metric(self, *args, **kwargs):
+            pass
+
+        def log(self, row):
+            raise ConnectionError("disk full")
+
+    record = kit.make_record((0,), tasks=2, clusters=1, layers=2)
+    with pytest.raises(ConnectionError, match="disk full"):
+        WandbSink(Broken()).log(record.measurements[0], record, 0)
