@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lightning_layerscope.training.datamodule import InstructionDataModule
     from lightning_layerscope.training.encoding import EncodedExample, encode_examples
     from lightning_layerscope.training.evaluation import TaskScore, evaluate_tasks, score_tasks
+    from lightning_layerscope.training.loading import load_model
     from lightning_layerscope.training.models import small_llama
     from lightning_layerscope.training.module import InstructionModule
     from lightning_layerscope.training.pretraining import pretrain, raw_texts
@@ -26,6 +27,7 @@ _HOMES = {
     "add_lora": "adapters",
     "encode_examples": "encoding",
     "evaluate_tasks": "evaluation",
+    "load_model": "loading",
     "pretrain": "pretraining",
     "raw_texts": "pretraining",
     "score_tasks": "evaluation",
@@ -41,6 +43,7 @@ __all__ = [
     "add_lora",
     "encode_examples",
     "evaluate_tasks",
+    "load_model",
     "pretrain",
     "raw_texts",
     "score_tasks",

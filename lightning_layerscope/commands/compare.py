@@ -1,0 +1,57 @@
+"""``layerscope compare``: hidden states against a reference."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lightning_layerscope.commands.common import add_command, curve_table, fail_if_taken, load_states
+
+_EXAMPLES = """\
+  layerscope compare tuned.states base.bank
+  layerscope compare tuned.states base.bank --out profile.parquet --measure svcca
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = add_command(commands, "compare", run, "compare hidden states with a reference, layer by layer", _EXAMPLES)
+    parser.add_argument("states", type=Path, metavar="STATES", help="folder of hidden states (or a reference)")
+    parser.add_argument("reference", type=Path, metavar="REFERENCE", help="folder of a reference (or hidden states)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the profile here, as parquet")
+    parser.add_argument("--measure", default="cka", help="cka (default), rbf_cka, svcca, rsa, mutual_knn, ...")
+    parser.add_argument("--estimator", default="debiased", choices=["debiased", "biased"], help="biased is the paper's")
+    parser.add_argument("--confidence", type=float, default=0.9, help="of the intervals (default 0.9)")
+    parser.add_argument("--step", type=int, default=0, help="training step to record in the rows (default 0)")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compare, print, store."""
+    from lightning_layerscope.comparison import compare
+    from lightning_layerscope.transitions import find_transitions
+
+    if options.out is not None:
+        fail_if_taken(options.out, options.overwrite)
+    profile = compare(
+        load_states(options.states),
+        load_states(options.reference),
+        measure=options.measure,
+        estimator=options.estimator,
+        confidence=options.confidence,
+        step=options.step,
+    )
+    if not profile.meta["reference"]:
+        profile.meta["reference"] = options.reference.name
+    curve = profile.mean_curve(confidence=options.confidence)
+    print(
+        f"{profile.measure} ({profile.meta['estimator']}) with {profile.meta['reference']}, mean over "
+        f"{len(profile.tasks)} tasks with its {options.confidence:.0%} interval over tasks, and per cluster"
+    )
+    print(curve_table(curve, profile.cluster_curves()))
+    print(find_transitions(profile, confidence=options.confidence).describe())
+    for note in (*profile.meta["warnings"], *profile.meta["notes"]):
+        print(f"note: {note}")
+    if options.out is not None:
+        print(f"profile: {profile.to_parquet(options.out)}")
