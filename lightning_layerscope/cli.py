@@ -1,10 +1,9 @@
-"""The command line: ``layerscope demo | extract | compare | diff | transitions | report | study``."""
+"""The command line: ``layerscope demo | extract | compare | diff | transitions | report``."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -12,7 +11,6 @@ from collections.abc import Sequence
 from lightning_layerscope import __version__
 
 _COMMANDS = ("demo", "extract", "compare", "diff", "transitions", "report")
-_OTHER = ("lightning_layerscope.study.command",)
 _DEBUG = "LAYERSCOPE_DEBUG"
 
 _EPILOG = """\
@@ -44,8 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"lightning-layerscope {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
-    for module in (*(f"lightning_layerscope.commands.{name}" for name in _COMMANDS), *_OTHER):
-        importlib.import_module(module).add_parser(commands)
+    for name in _COMMANDS:
+        importlib.import_module(f"lightning_layerscope.commands.{name}").add_parser(commands)
     return parser
 
 
@@ -69,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output (head, less) has seen enough; Python would complain once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except (ImportError, KeyError, OSError, ValueError) as error:
         if os.environ.get(_DEBUG):
             raise
         # KeyError puts its message into quotes.
