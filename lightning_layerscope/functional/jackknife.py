@@ -64,13 +64,43 @@ def cka_estimate(
         >>> bool(estimate.low < estimate.value < estimate.high)
         True
     """
-    check_estimator(estimator)
     if not 0 < confidence < 1:
         raise ValueError(f"`confidence` must be between 0 and 1, e.g. 0.9, got {confidence}.")
+    value, replicates = cka_replicates(k, l, estimator=estimator)
+    n = replicates.shape[-1]
+    spread = (replicates - replicates.mean(dim=-1, keepdim=True)).square().sum(dim=-1)
+    stderr = (spread * (n - 1) / n).sqrt().masked_fill(torch.isnan(value), torch.nan)
+    half = NormalDist().inv_cdf(0.5 + confidence / 2) * stderr
+    return Estimate(value, stderr, value - half, value + half)
+
+
+@torch.no_grad()
+def cka_replicates(
+    k: Tensor | GramStatistics,
+    l: Tensor | GramStatistics,  # noqa: E741
+    *,
+    estimator: str = "debiased",
+) -> tuple[Tensor, Tensor]:
+    """Linear CKA, and its value without each of the examples.
+
+    For intervals of whatever is made of several values on the same examples (a mean over layers, the difference of two
+    models): make it of the replicates too, and apply the jackknife to the result. See :func:`cka_estimate`.
+
+    Args:
+        k: ``(..., examples, examples)`` centred Gram matrices, or prepared ones.
+        l: The other side, of the same shape.
+        estimator: ``"debiased"`` or ``"biased"``.
+
+    Returns:
+        The value ``(...)``, NaN where undefined, and the replicates ``(..., examples)``, float64.
+
+    Raises:
+        ValueError: Shapes that do not match, fewer than 5 (debiased) or 3 (biased) examples, an unknown estimator.
+    """
+    check_estimator(estimator)
     left = prepare_gram(k)
     right = left if l is k else prepare_gram(l)
     check_prepared(left, right, minimum=5 if estimator == "debiased" else 3)
-    n = left.examples
     rows, left_t, right_s = _cross_rows(left, right)
     a, b = left.margins, right.margins
     cross = combine(rows.sum(dim=-1), a, b, estimator)
@@ -81,13 +111,9 @@ def cka_estimate(
     without_x = _without_one(left.self_rows, a, a, left.weighted_rows, left.weighted_rows, estimator)
     without_y = _without_one(right.self_rows, b, b, right.weighted_rows, right.weighted_rows, estimator)
     replicates = without / (without_x * without_y).sqrt()
-    spread = (replicates - replicates.mean(dim=-1, keepdim=True)).square().sum(dim=-1)
-    stderr = (spread * (n - 1) / n).sqrt()
 
     nowhere = undefined(own[0], left.diagonal) | undefined(own[1], right.diagonal)
-    value, stderr = value.masked_fill(nowhere, torch.nan), stderr.masked_fill(nowhere, torch.nan)
-    half = NormalDist().inv_cdf(0.5 + confidence / 2) * stderr
-    return Estimate(value, stderr, value - half, value + half)
+    return value.masked_fill(nowhere, torch.nan), replicates
 
 
 def check_prepared(left: GramStatistics, right: GramStatistics, minimum: int) -> None:

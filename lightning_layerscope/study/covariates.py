@@ -16,8 +16,8 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 def flesch_reading_ease(text: str) -> float:
     """Readability of English text: 100 is very easy, below 30 very hard; NaN without a word.
 
-    206.835 - 1.015 words/sentences - 84.6 syllables/words (Flesch 1948, J. Applied Psychology 32). Syllables are groups of vowels without a final silent e, an approximation; other languages than English get a number, too, but
-    it means little.
+    206.835 - 1.015 words/sentences - 84.6 syllables/words (Flesch 1948, J. Applied Psychology 32). Syllables are groups
+    of vowels without a final silent e, an approximation; for other languages than English the number means little.
 
     Example:
         >>> round(flesch_reading_ease("The cat sat on the mat."), 1)
