@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -100,43 +101,66 @@ class WandbSink:
         if first:
             self._configure(record, measurement.profile)
         row: dict[str, Any] = {**measurement_row(measurement, plan), self._host_step_key: self._host_step}
+        failure: Exception | None = None
         if len(record.measurements) <= MOST_PICTURED:
-            for key, images in pictures(measurement, record.profile).items():
-                row[key] = [wandb.Image(image, caption=caption) for image, caption in images]
+            try:
+                for key, images in pictures(measurement, record.profile).items():
+                    row[key] = [wandb.Image(image, caption=caption) for image, caption in images]
+            except Exception as error:  # the numbers are logged all the same
+                failure = error
         elif len(record.measurements) == MOST_PICTURED + 1:
             _log.warning("no more pictures are logged to W&B after %d measurements; numbers are", MOST_PICTURED)
         self._run.log(row)
         if first and "init" in plan.curves and len(record.measurements) == 1:
             self._log_curve(measurement, plan, "init")
         self._summarise(record, plan)
+        if failure is not None:
+            raise failure
 
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:
         """Log the last measurement's curves over layers, the table, the summary and the artifacts, once.
 
-        After an exception the same is logged, from the last measurement there is.
+        After an exception the same is logged, from the last measurement there is. A part that fails does not keep the
+        others from being logged: the first failure is raised at the end.
         """
         if self._silent or self._finished or not record.measurements:
             return
+        self._finished = True
+        last, profile = record.measurements[-1], record.profile
+        plan = self._plan or self._define(last.profile)
+        reference, prompts = self._reference or record.config.get("reference_folder"), self._prompts
+        parts: list[Callable[[], Any]] = [
+            lambda: self._log_curve(last, plan, "final"),
+            lambda: self._summarise(record, plan),
+            lambda: self._log_table(profile),
+            lambda: self._log_results(profile, status),
+        ]
+        if reference:
+            folder = Path(reference)
+            parts.append(lambda: self._run.log_artifact(wandb_files.reference_artifact(folder, profile.meta)))
+        if prompts is not None:
+            parts.append(lambda: self._run.log_artifact(wandb_files.prompts_artifact(prompts, profile.meta)))
+        failures: list[Exception] = []
+        for part in parts:
+            try:
+                part()
+            except Exception as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _log_table(self, profile: LayerProfile) -> None:
         import wandb
 
-        self._finished = True
-        plan = self._plan or self._define(record.measurements[-1].profile)
-        self._log_curve(record.measurements[-1], plan, "final")
-        profile = record.profile
         rows, left_out = table_rows(profile)
         if left_out:
             _log.info("%d rows are left out of the W&B table; the results artifact holds all", left_out)
         table = wandb.Table(columns=list(rows.columns), data=wandb_files.plain_rows(rows))
-        self._run.log({RESULTS: table, **self._steps(record.measurements[-1].step)})
-        self._summarise(record, plan)
+        self._run.log({RESULTS: table, **self._steps(profile.steps[-1])})
+
+    def _log_results(self, profile: LayerProfile, status: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            artifact = wandb_files.results_artifact(self._run.id, profile, status, Path(folder))
-            self._run.log_artifact(artifact)
-        reference = self._reference or record.config.get("reference_folder")
-        if reference:
-            self._run.log_artifact(wandb_files.reference_artifact(Path(reference), profile.meta))
-        if self._prompts is not None:
-            self._run.log_artifact(wandb_files.prompts_artifact(self._prompts, profile.meta))
+            self._run.log_artifact(wandb_files.results_artifact(self._run.id, profile, status, Path(folder)))
 
     def _configure(self, record: RunRecord, profile: LayerProfile | None) -> None:
         values = wandb_files.config(record.config, {} if profile is None else profile.meta)

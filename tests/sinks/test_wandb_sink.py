@@ -339,3 +339,54 @@ def test_a_run_must_be_one_and_its_failure_is_not_hidden(kit):
     record = kit.make_record((0,), tasks=2, clusters=1, layers=2)
     with pytest.raises(ConnectionError, match="disk full"):
         WandbSink(Broken()).log(record.measurements[0], record, 0)
+
+
+def test_a_part_that_fails_at_the_end_does_not_take_the_others_with_it(offline_run, kit, tmp_path):
+    run, read = offline_run()
+    sink = WandbSink(run, reference_folder=tmp_path / "never written")
+    sink._log_table = lambda profile: (_ for _ in ()).throw(ConnectionError("no table today"))
+    with pytest.raises(ConnectionError, match="no table today"):
+        kit.replay(sink, kit.make_record((0,), tasks=4, clusters=2, layers=4))
+    found = read()
+    assert len(found.column("layerscope/profile_final/all")) == 4
+    assert [artifact.type for artifact in found.artifacts] == ["layerscope-results"]
+    assert found.summary["layerscope/measurements"] == 1
+
+
+def test_a_reference_folder_without_a_bank_is_named(offline_run, kit, tmp_path):
+    run, _ = offline_run()
+    sink = WandbSink(run, reference_folder=tmp_path / "never written")
+    with pytest.raises(FileNotFoundError, match=r"expected a reference bank .* in .*never written"):
+        kit.replay(sink, kit.make_record((0,), tasks=4, clusters=2, layers=4))
+
+
+def test_pictures_that_fail_do_not_take_the_numbers_with_them(offline_run, kit):
+    run, read = offline_run()
+    record = kit.make_record((0,), tasks=4, clusters=2, layers=4)
+    record.measurements[0].layer_x_layer = np.eye(3)
+    with pytest.raises(ValueError, match=r"expected a matrix of shape \(4, 4\)"):
+        kit.replay(WandbSink(run), record)
+    assert read().column("layerscope/cka/layer_02") == [1.0]
+
+
+def test_after_a_hundred_measurements_only_numbers_are_logged(kit, caplog):
+    rows = []
+
+    class Run:
+        summary, config = {}, {}
+
+        def define_metric(self, *args, **kwargs):
+            pass
+
+        def log(self, row):
+            rows.append(row)
+
+    record = kit.make_record(tuple(range(100)), tasks=1, clusters=1, layers=2)
+    sink = WandbSink(Run())
+    for step in (100, 101):
+        record.add(kit.make_measurement(step, kit.names(1, 1), 2))
+        with caplog.at_level(logging.WARNING):
+            sink.log(record.measurements[-1], record, step)
+    assert [row["layerscope/step"] for row in rows] == [100, 101]
+    assert not any("heatmap" in key for row in rows for key in row)
+    assert caplog.text.count("no more pictures are logged to W&B after 100 measurements") == 1
