@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,21 +31,34 @@ class StudyGraph:
     trained: tuple[str, ...]
     held_out: tuple[str, ...]
 
-    def upstream(self, names: list[str]) -> list[Stage]:
-        """The named stages and all they need, in running order.
+    def resolve(self, names: Sequence[str]) -> list[str]:
+        """Stage names from what a person types: a stage, a kind (``control``), or a control of every seed.
 
         Raises:
             ValueError: If there is no such stage; the message shows the kinds there are.
         """
-        unknown = [name for name in names if name not in self.stages]
-        if unknown:
-            kinds = sorted({stage.kind for stage in self.stages.values()})
-            raise ValueError(
-                f"no stage {unknown[0]!r} in this study; stages are named <kind> or "
-                f"<kind>:<task>, with the kinds {kinds}"
-            )
+        found: dict[str, None] = {}
+        for name in names:
+            matches = [
+                known
+                for known, stage in self.stages.items()
+                if name in (known, stage.kind) or (stage.kind == "control" and name == known.rpartition("@")[0])
+            ]
+            if not matches:
+                near = difflib.get_close_matches(name, self.stages, n=1)
+                kinds = sorted({stage.kind for stage in self.stages.values()})
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(
+                    f"no stage {name!r} in this study{hint} Stages are named <kind> or <kind>:<task>, with the kinds "
+                    f"{', '.join(kinds)}"
+                )
+            found.update(dict.fromkeys(matches))
+        return list(found)
+
+    def upstream(self, names: Sequence[str]) -> list[Stage]:
+        """The named stages (see :meth:`resolve`) and all they need, in running order."""
         wanted: set[str] = set()
-        pending = [self.stages[name] for name in names]
+        pending = [self.stages[name] for name in self.resolve(names)]
         while pending:
             stage = pending.pop()
             if stage.name not in wanted:
@@ -95,14 +109,24 @@ class _Builder:
     def build(self) -> None:
         plan = self.plan
         data = {name: self._add(f"data:{name}", self._data_settings(name)) for name in self.tasks}
-        recipe = plan.training.model_dump(mode="json", exclude={"control_seeds", "control_budget"}) | {
+        recipe = plan.training.model_dump(
+            mode="json", exclude={"control_seeds", "control_budget", "max_examples_per_cluster"}
+        ) | {
             "base": self.models["base"],
+            "dtype": plan.dtype,
+            "estimator": plan.estimator,
             "threads": plan.threads,
         }
         tuned_role, tuned_needs = "tuned", tuple[Stage, ...]()
         if plan.trains:
             self._add("multitask", recipe, tuple(data[name] for name in self.trained), trains=True)
             tuned_role, tuned_needs = "multitask", (self.stages["multitask"],)
+        analysis = {
+            "estimator": plan.estimator,
+            "measures": list(plan.measures),
+            "confidence": plan.confidence,
+            "revision": ANALYSIS_REVISION,
+        }
         comparisons = []
         for name in self.tasks:
             inputs = [
@@ -112,16 +136,15 @@ class _Builder:
             for seed in plan.training.control_seeds if plan.trains else []:
                 control = self._control(name, seed, recipe, data[name])
                 inputs.append(self._states(f"control@{seed}", name, (data[name], control)))
-            comparisons.append(
-                self._add(
-                    f"compare:{name}", {"estimator": plan.estimator, "revision": ANALYSIS_REVISION}, tuple(inputs)
-                )
-            )
-        self._add(
-            "results",
-            {"map_layers": plan.map_layers, "trained": list(self.trained), "clusters": self.tasks.clusters},
-            tuple(comparisons),
-        )
+            comparisons.append(self._add(f"compare:{name}", analysis, tuple(inputs)))
+        settings = {
+            "map_layers": plan.map_layers,
+            "trained": list(self.trained),
+            "clusters": self.tasks.clusters,
+            "confidence": plan.confidence,
+            "revision": ANALYSIS_REVISION,
+        }
+        self._add("results", settings, tuple(comparisons))
 
     def _add(
         self, name: str, settings: Mapping[str, Any], needs: tuple[Stage, ...] = (), *, trains: bool = False

@@ -10,6 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from lightning_layerscope.study.yaml_lines import read_yaml, validate
 
 Positive = Annotated[int, Field(gt=0)]
+Measure = Literal[
+    "cka",
+    "rbf_cka",
+    "svcca",
+    "procrustes_similarity",
+    "procrustes_distance",
+    "rsa",
+    "mutual_knn",
+    "linear_predictivity",
+]
 
 
 class Settings(BaseModel):
@@ -70,6 +80,28 @@ class Training(Settings):
     """Controls see their task's examples as often as the multi-task model does, or take as many optimiser steps."""
     monitor_every_n_steps: Positive | None = None
     """Measurements during a training; empty: only the first and the last."""
+    monitor_examples: Annotated[int, Field(ge=5)] = 64
+    """Prompts of each task that are measured during a training; afterwards it is all of them."""
+    accelerator: str = "auto"
+    """As in Lightning's ``Trainer``, like the next two."""
+    devices: int | str = 1
+    strategy: str = "auto"
+
+    @field_validator("strategy")
+    @classmethod
+    def _stays_in_this_program(cls, strategy: str) -> str:
+        if strategy != "auto" and not strategy.endswith(("_spawn", "_fork", "_notebook")):
+            raise ValueError(
+                "strategies that start the program once more would wait for this program's stage; "
+                "use 'auto' on one device, 'ddp_spawn' or 'ddp_fork' on several"
+            )
+        return strategy
+
+    @model_validator(mode="after")
+    def _several_devices(self) -> Training:
+        if str(self.devices) != "1" and self.strategy == "auto":
+            raise ValueError("several devices need a strategy: 'ddp_spawn' or 'ddp_fork'")
+        return self
 
     @field_validator("control_seeds")
     @classmethod
@@ -82,10 +114,11 @@ class Training(Settings):
 class Probes(Settings):
     """The fixed prompts of each task."""
 
-    examples_per_task: Annotated[int, Field(gt=3, le=10_000)] | Literal["all"] = 512
+    examples_per_task: Annotated[int, Field(ge=5, le=10_000)] | Literal["all"] = 512
     max_length: Positive = 1024
     token_choice: str = "last_prompt"
-    min_examples: Annotated[int, Field(ge=4)] = 32
+    min_examples: Annotated[int, Field(ge=5)] = 32
+    """Tasks with fewer test rows are refused, unless fewer are asked for."""
     seed: int = 0
 
 
@@ -138,6 +171,10 @@ class StudyPlan(Settings):
     probes: Probes = Probes()
     estimator: Literal["debiased", "biased"] = "debiased"
     """The paper used ``biased``, which is inflated where examples are fewer than dimensions."""
+    measures: list[Measure] = ["cka"]
+    """``cka`` leads; others stand beside it in the profiles."""
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Of all intervals."""
     map_layers: list[int] = []
     """Layers whose tasks are drawn in a plane (figure 4); empty: first, a third, middle, two thirds, last."""
     executor: Literal["local", "ray"] = "local"
@@ -145,6 +182,11 @@ class StudyPlan(Settings):
     threads: Positive | None = None
     """Torch's threads per stage; the same number gives the same result to the bit."""
     max_tokens_per_batch: Positive = 8192
+    """Of one forward pass over probes or held-out rows."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    """Of the base model's weights in memory; ``auto``: as they are stored."""
+    bank_dtype: Literal["float16", "float32"] = "float16"
+    """Of stored Gram matrices: ``float16`` is half the size, at an error in CKA of about 1e-6."""
     wandb: Wandb | None = None
 
     @field_validator("tasks", mode="before")
@@ -156,6 +198,13 @@ class StudyPlan(Settings):
     @classmethod
     def _text_alone(cls, value: Any) -> Any:
         return {"text": value} if isinstance(value, str) else value
+
+    @field_validator("measures")
+    @classmethod
+    def _cka_leads(cls, measures: list[Measure]) -> list[Measure]:
+        if not measures or measures[0] != "cka" or len(set(measures)) < len(measures):
+            raise ValueError("expected distinct measures with cka first")
+        return measures
 
     @model_validator(mode="after")
     def _nothing_to_train(self) -> StudyPlan:

@@ -64,6 +64,10 @@ class Stage:
         )
 
 
+class StageBusyError(RuntimeError):
+    """Another runner is at the stage."""
+
+
 class Store:
     """The folder of a study.
 
@@ -94,15 +98,31 @@ class Store:
         """Whether the result is there."""
         return (self.folder(stage) / RECORD).is_file()
 
+    def busy(self, stage: Stage) -> bool:
+        """Whether another runner is at the stage now."""
+        lock = self._lock(stage)
+        try:
+            with lock.acquire(timeout=0):
+                return False
+        except _filelock().Timeout:
+            return True
+
     @contextmanager
-    def produce(self, stage: Stage) -> Iterator[Path | None]:
+    def produce(self, stage: Stage, *, wait: bool = True) -> Iterator[Path | None]:
         """Make a stage's result: yields an empty folder to fill, or None where another runner finished it meanwhile.
 
         The folder gets its place when the block ends well, and is removed when it does not. A second runner of the same
         stage waits for the first; the lock of a killed runner is released by the operating system.
+
+        Raises:
+            StageBusyError: If another runner is at it and `wait` is false.
         """
-        filelock = require("filelock", extra="study")
-        with filelock.FileLock(str(self.locks / f"{_folder_name(stage)}.lock")):
+        lock = self._lock(stage)
+        try:
+            lock.acquire(timeout=-1 if wait else 0)
+        except _filelock().Timeout:
+            raise StageBusyError(f"another runner is at stage {stage.name!r}") from None
+        try:
             if self.done(stage):
                 yield None
                 return
@@ -114,6 +134,15 @@ class Store:
                 record = {"name": stage.name, "fingerprint": stage.fingerprint, "settings": dict(stage.settings)}
                 record["needs"] = {need.name: need.fingerprint for need in stage.needs}
                 (work / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+        finally:
+            lock.release()
+
+    def _lock(self, stage: Stage) -> Any:
+        return _filelock().FileLock(str(self.locks / f"{_folder_name(stage)}.lock"))
+
+
+def _filelock() -> Any:
+    return require("filelock", extra="study")
 
 
 def _folder_name(stage: Stage) -> str:

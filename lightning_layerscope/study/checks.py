@@ -1,0 +1,117 @@
+"""What can be known to fail is told before anything is trained."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lightning_layerscope.study.plan import StudyPlan
+from lightning_layerscope.study.runner import StudyRunner
+from lightning_layerscope.study.stage_data import make_probes
+from lightning_layerscope.tasks import TaskCollection
+
+
+class StudyError(ValueError):
+    """A study that cannot run; the message lists all reasons."""
+
+
+def check_study(plan: StudyPlan, runner: StudyRunner, *, needed_bytes: int = 0) -> None:
+    """Check tasks, template, models and disk.
+
+    Args:
+        plan: The plan.
+        runner: Has tasks, tokenizer and base model.
+        needed_bytes: How much the study will write.
+
+    Raises:
+        StudyError: If something would fail later; all reasons are listed.
+    """
+    problems = [*_tasks(plan, runner.tasks), *_template(plan, runner.tokenizer)]
+    if not problems:
+        problems += _probes(plan, runner)
+    problems += _models(plan, runner)
+    problems += _disk(plan, needed_bytes)
+    if problems:
+        raise StudyError("the study cannot run:\n" + "\n".join(f"- {problem}" for problem in problems))
+
+
+def _tasks(plan: StudyPlan, tasks: TaskCollection) -> list[str]:
+    problems = []
+    train, test = plan.tasks.train_split, plan.tasks.test_split
+    wanted = plan.probes.examples_per_task
+    least = plan.probes.min_examples if wanted == "all" else min(plan.probes.min_examples, wanted)
+    for name, task in tasks.items():
+        rows = task.splits.get(test, ())
+        if len(rows) < least:
+            problems.append(
+                f"task {name!r} has {len(rows)} rows in the split {test!r}, and {least} are needed; name another split "
+                "(tasks.test_split), lower probes.min_examples, or leave the task out (tasks.select)"
+            )
+        if not plan.trains:
+            continue
+        known = task.splits.get(train, ())
+        if not known:
+            problems.append(f"task {name!r} has no rows in the split {train!r} to train its control on")
+        for split, examples in ((train, known), (test, rows)):
+            silent = [example.id for example in examples if not example.output.strip()]
+            if silent:
+                problems.append(
+                    f"task {name!r} has {len(silent)} rows without an output in the split {split!r}, e.g. "
+                    f"{silent[0]!r}; there is no answer to learn or to score"
+                )
+    return problems
+
+
+def _template(plan: StudyPlan, tokenizer: Any) -> list[str]:
+    problems = []
+    if plan.template.chat and not getattr(tokenizer, "chat_template", None):
+        problems.append(
+            f"the plan asks for a chat template (template.chat), and the tokenizer of {plan.model} has none; "
+            "set template.chat to false, or save the tokenizer with a chat_template"
+        )
+    if plan.trains and not plan.template.chat and tokenizer.eos_token_id is None:
+        problems.append(f"the tokenizer of {plan.model} has no end token: a model could never learn to stop")
+    return problems
+
+
+def _probes(plan: StudyPlan, runner: StudyRunner) -> list[str]:
+    """Do prompts fit their budget and the model's vocabulary? Found out on the real rows."""
+    try:
+        probes = make_probes(runner.tasks, plan, runner.tokenizer)
+        probes.check_model(runner.room.base())
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
+def _models(plan: StudyPlan, runner: StudyRunner) -> list[str]:
+    if plan.tuned is not None:
+        try:
+            with runner.room.tuned(plan.tuned) as tuned:
+                layers = tuned.config.num_hidden_layers
+            base = runner.room.base().config.num_hidden_layers
+        except (ValueError, OSError) as error:
+            return [str(error)]
+        if layers != base:
+            return [f"the tuned model has {layers} layers and the base model {base}; compare models of one depth"]
+        return []
+    if plan.training.method == "lora":
+        names = {name.rsplit(".", 1)[-1] for name, _ in runner.room.base().named_modules()}
+        missing = [name for name in plan.training.target_modules if name not in names]
+        if missing:
+            return [f"training.target_modules names modules that {plan.model} does not have: {missing}"]
+    return []
+
+
+def _disk(plan: StudyPlan, needed: int) -> list[str]:
+    folder = Path(plan.output_dir or plan.name).resolve()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        return [
+            f"the study writes about {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free; make room, or "
+            "set output_dir to another disk"
+        ]
+    return []

@@ -1,0 +1,136 @@
+"""``layerscope study plan | run | status | report``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lightning_layerscope.study.store import Stage
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to ``argparse`` subparsers; the chosen function is in ``args.run`` and returns the exit code."""
+    parser = subparsers.add_parser(
+        "study",
+        help="train a multi-task model and single-task controls, compare their layers, report",
+        description="The whole paper from one plan in YAML. Finished stages are kept: a run that was broken off goes "
+        "on where it was.",
+    )
+    commands = parser.add_subparsers(dest="study_command", required=True)
+    for name, run, words in (
+        ("plan", _plan, "what will run and what it will cost; starts nothing"),
+        ("run", _run, "run what is not there yet"),
+        ("status", _status, "what is done"),
+        ("report", _report, "write the results' folder and say where the report is"),
+    ):
+        command = commands.add_parser(name, help=words, description=words)
+        command.add_argument("plan", help="the plan, a YAML file")
+        command.set_defaults(run=run)
+        if name == "run":
+            command.add_argument(
+                "--only",
+                nargs="+",
+                default=[],
+                metavar="STAGE",
+                help="these stages and what they need, e.g. control:sst2 or states",
+            )
+            command.add_argument("--yes", action="store_true", help="do not ask before the first training")
+
+
+def _plan(args: argparse.Namespace) -> int:
+    study = _open(args.plan)
+    study.check()
+    print(_overview(study))
+    print(study.estimate().describe())
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    study = _open(args.plan)
+    stages = study.stages(args.only)
+    trainings = sum(stage.trains and not study.store.done(stage) for stage in stages)
+    if trainings and not args.yes:
+        study.check()
+        print(_overview(study))
+        print(study.estimate().describe())
+        if not sys.stdin.isatty():
+            print("Nothing was started. Add --yes to run it.", file=sys.stderr)
+            return 2
+        if input(f"Start {trainings} trainings? [y/N] ").strip().lower() not in ("y", "yes"):
+            return 1
+    results = study.run(args.only, _progress(len(stages)))
+    if results is not None:
+        print(f"report: {results / 'report.html'}")
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    study = _open(args.plan)
+    for kind, (done, count) in study.status().items():
+        print(f"{kind:<10} {done:>5} of {count}")
+    print(f"folder     {study.store.root}")
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    study = _open(args.plan)
+    folder = study.publish()
+    print((folder / "table.md").read_text(encoding="utf-8"))
+    print(f"report: {folder / 'report.html'}")
+    return 0
+
+
+def _open(path: str) -> Any:
+    from lightning_layerscope.study.study import Study
+
+    return Study.from_yaml(path)
+
+
+def _overview(study: Any) -> str:
+    graph, tasks = study.graph, study.runner.tasks
+    clusters = len(set(tasks.clusters.values()))
+    lines = [f"study           {study.plan.name}", f"tasks           {len(tasks)} in {clusters} clusters"]
+    if study.plan.trains:
+        lines.append(f"multi-task      trained on {len(graph.trained)} tasks, {len(graph.held_out)} held out")
+    counts = []
+    for name, task in tasks.items():
+        available = len(task.splits.get(study.plan.tasks.test_split, ()))
+        wanted = study.plan.probes.examples_per_task
+        counts.append((name, available if wanted == "all" else min(wanted, available), available))
+    few = [f"{name} {used}" for name, used, _ in counts if study.plan.probes.examples_per_task not in ("all", used)]
+    lines.append(f"probes          {sum(used for _, used, _ in counts):,} prompts")
+    if few:
+        lines.append(f"                all they have: {', '.join(few)}")
+    lines.append(f"executor        {study.plan.executor}")
+    lines.append(f"folder          {study.store.root}")
+    return "\n".join(lines)
+
+
+def _progress(total: int) -> Callable[[Stage, str], None]:
+    """Prints a line per stage, with the time it took."""
+    begun: dict[str, float] = {}
+    kept = 0
+    finished = 0
+
+    def report(stage: Stage, what: str) -> None:
+        nonlocal kept, finished
+        if what == "start":
+            begun[stage.name] = time.monotonic()
+            return
+        if what == "busy":
+            print(f"[{finished:>4}/{total}] {stage.name}: another runner is at it", flush=True)
+            return
+        finished += 1
+        if what == "kept":
+            kept += 1
+            return
+        if kept:
+            print(f"[{finished - 1:>4}/{total}] {kept} stages kept", flush=True)
+            kept = 0
+        seconds = time.monotonic() - begun.get(stage.name, time.monotonic())
+        print(f"[{finished:>4}/{total}] {stage.name} {seconds:.1f} s", flush=True)
+
+    return report
