@@ -1,4 +1,4 @@
-"""The command line: ``layerscope demo | extract | compare | diff | transitions | report``."""
+"""The command line: ``layerscope demo | extract | compare | diff | transitions | report | study``."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
     for name in _COMMANDS:
         importlib.import_module(f"lightning_layerscope.commands.{name}").add_parser(commands)
+    importlib.import_module("lightning_layerscope.study.command").add_parser(commands)
     return parser
 
 
@@ -68,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ImportError, KeyError, OSError, ValueError) as error:
-        if os.environ.get(_DEBUG):
+        # An import error without advice is a fault of this package.
+        if os.environ.get(_DEBUG) or (isinstance(error, ImportError) and "pip install" not in str(error)):
             raise
         # KeyError puts its message into quotes.
         message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

@@ -184,7 +184,7 @@ def _model(
         say(f"{options.model}: {_millions(model)}M parameters")
         return model.float(), tokenizer
     from lightning_layerscope.training import pretrain, raw_texts, small_llama, train_tokenizer
-    from lightning_layerscope.training.progress import Bar
+    from lightning_layerscope.training.bars import Bar
 
     tokenizer = train_tokenizer(tasks.texts("train"), vocab_size=_VOCABULARY)
     model = small_llama(tokenizer, width=_WIDTH, layers=_LAYERS, heads=_HEADS, seed=options.seed)
@@ -231,12 +231,14 @@ def _fine_tune(
 
     from lightning_layerscope.callbacks import LayerSimilarityMonitor
     from lightning_layerscope.training import InstructionModule
-    from lightning_layerscope.training.progress import Bar, ProgressCallback
+    from lightning_layerscope.training.bars import Bar
+    from lightning_layerscope.training.progress import ProgressCallback
 
     pl.seed_everything(options.seed, verbose=False)
     # No account is needed: offline, unless the user says otherwise.
     mode = os.environ.get("WANDB_MODE", "offline")
     logger = WandbLogger(project=PROJECT, name=folder.name, save_dir=folder, offline=mode in ("offline", "dryrun"))
+    run = _start(logger)
     monitor = LayerSimilarityMonitor(
         probes,
         at_steps=measured_steps(options.steps),
@@ -260,15 +262,30 @@ def _fine_tune(
     )
     module = InstructionModule(model, datamodule.tokenizer, learning_rate=_learning_rate(options), warmup=0.1)
     trainer.fit(module, datamodule=datamodule)
-    record: RunRecord = monitor.monitor.record
-    run = logger.experiment
     place, url = getattr(run, "dir", None), getattr(run, "url", None)
     run.finish()
-    failures = dict(monitor.monitor.failures)
-    if not record.measurements or failures.get("measurement"):
-        raise RuntimeError(f"measuring failed {failures}; see the notes above")
+    # From disk: what cannot be read back was not kept.
+    record = RunRecord.load(folder / RESULTS)
+    wanted = len(measured_steps(options.steps)) + 2
+    if len(record) < wanted:
+        raise RuntimeError(f"only {len(record)} of {wanted} measurements were taken; the notes above say why")
     offline = mode in ("offline", "dryrun") and place is not None
     return record, Path(str(place)).parent if offline else None, None if offline else url
+
+
+def _start(logger: Any) -> Any:
+    """Start the run now: without an account it fails here, before anything is trained."""
+    # The default that Lightning passes on is one that W&B warns about, before it can be told to be silent.
+    getattr(logger, "_wandb_init", {}).pop("anonymous", None)
+    try:
+        return logger.experiment
+    except Exception as error:
+        if not type(error).__module__.startswith("wandb."):
+            raise
+        raise ValueError(
+            f"Weights & Biases could not start the run ({error}); log in with `wandb login`, or leave WANDB_MODE unset "
+            "to log offline"
+        ) from error
 
 
 def _learning_rate(options: DemoOptions) -> float:

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
     from lightning_layerscope.probes import ProbeSet
     from lightning_layerscope.references import ReferenceBank
     from lightning_layerscope.training import load_model
-    from lightning_layerscope.training.progress import Bar
+    from lightning_layerscope.training.bars import Bar
     from lightning_layerscope.training.quiet import quiet
 
     if options.out.exists() and not options.overwrite and (not options.out.is_dir() or any(options.out.iterdir())):

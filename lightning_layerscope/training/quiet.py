@@ -10,14 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_CHATTY = (
-    "pytorch_lightning",
-    "lightning",
-    "lightning.pytorch",
-    "lightning.fabric",
-    "lightning_fabric",
-    "transformers",
-)
 _OURS = "layerscope"
 # WandbLogger(offline=True) sets WANDB_MODE, which must not reach what runs later in this process.
 _ENVIRONMENT = {"WANDB_SILENT": "true", "TOKENIZERS_PARALLELISM": "false"}
@@ -28,23 +20,22 @@ _KEPT = (*_ENVIRONMENT, "WANDB_MODE")
 def quiet() -> Iterator[None]:
     """Within the block third-party warnings, tips and progress bars stay silent; this package's warnings are one line.
 
-    Errors are not touched. Logging levels, warning filters and environment variables are as before afterwards.
+    Errors are not touched. Logging, warning filters and environment variables are as before afterwards.
     """
-    levels = {name: logging.getLogger(name).level for name in _CHATTY}
     before = {name: os.environ.get(name) for name in _KEPT}
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # Not by their loggers' levels: libraries set these when they are imported, maybe only inside the block.
+    disabled = logging.root.manager.disable
+    logging.disable(max(disabled, logging.INFO))
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
-        with warnings.catch_warnings(), _without_bars():
+        with warnings.catch_warnings(), _transformers_quiet():
             warnings.simplefilter("ignore")
             warnings.filterwarnings("always", message=_OURS)
             warnings.showwarning = _one_line  # restored by catch_warnings
             yield
     finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        logging.disable(disabled)
         for name, former in before.items():
             if former is None:
                 os.environ.pop(name, None)
@@ -53,21 +44,30 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
-    """Reading a model's weights has a bar of its own, which would stand between ours."""
+def _transformers_quiet() -> Iterator[None]:
+    """Its warnings go through a logger, and reading a model's weights has a bar, which would stand between ours."""
     try:
-        from transformers.utils import logging as bars
+        from transformers.utils import logging as theirs
     except ImportError:
         yield
         return
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
+    shown, level = theirs.is_progress_bar_enabled(), theirs.get_verbosity()
+    theirs.disable_progress_bar()
+    theirs.set_verbosity_error()
     try:
         yield
     finally:
+        theirs.set_verbosity(level)
         if shown:
-            bars.enable_progress_bar()
+            theirs.enable_progress_bar()
 
 
-def _one_line(message: Any, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+def _one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
     print(f"note: {message}", file=sys.stderr)
