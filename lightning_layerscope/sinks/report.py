@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from lightning_layerscope.atomic import replace_file
 from lightning_layerscope.charts.words import count, measure_name
 
 if TYPE_CHECKING:
-    from lightning_layerscope.measurements import RunRecord
+    from lightning_layerscope.measurements import Measurement, RunRecord
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -71,8 +72,9 @@ def render(record: RunRecord, *, title: str = "") -> str:
         ribbon_name=measure_name(profile.measure),
         transition=last.transition,
         reading=reading.read_results(record),
-        warnings=_told(record, "warnings"),
-        notes=_told(record, "notes"),
+        warnings=_told(record.measurements[-1:], "warnings"),
+        earlier=_told(record.measurements[:-1], "warnings"),
+        notes=_told(record.measurements, "notes"),
         figures=[figure for figure in figures if figure[3]],
         explain=_EXPLAIN,
         tasks=report_tables.task_table(record),
@@ -149,10 +151,10 @@ def _span(layers: tuple[int, int]) -> str:
     return str(layers[0]) if layers[0] == layers[1] else f"{layers[0]} to {layers[1]}"
 
 
-def _told(record: RunRecord, kind: str) -> list[str]:
-    """Warnings or notes of all measurements, each once, the latest last."""
+def _told(measurements: Sequence[Measurement], kind: str) -> list[str]:
+    """Warnings or notes of the measurements, each once, the latest last."""
     told: list[Any] = []
-    for measurement in record.measurements:
+    for measurement in measurements:
         told += measurement.profile.meta.get(kind) or []
         told += measurement.warnings if kind == "warnings" else []
     return list(dict.fromkeys(str(line) for line in told))

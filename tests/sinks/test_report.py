@@ -177,6 +177,20 @@ def test_names_are_shown_and_never_run(kit, tmp_path):
     assert set(page.data["tasks-cells-1"]["rows"]) == set(evil)
 
 
+def test_warnings_of_the_last_measurement_come_first_and_earlier_ones_are_folded(kit, tmp_path):
+    record = kit.make_record((0, 20, 40), tasks=4, clusters=2, layers=4)
+    for measurement in record.measurements:
+        measurement.warnings.append(f"warned at {measurement.step}")
+    text = write_report(record, tmp_path / "report.html").read_text(encoding="utf-8")
+    notice = text[text.index('id="warnings"') : text.index("</section>", text.index('id="warnings"'))]
+    shown, folded = notice.split("<details>")
+    assert "warned at 40" in shown
+    assert "warned at 0" not in shown
+    assert "Earlier measurements (2)" in folded
+    assert "warned at 0" in folded
+    assert "warned at 20" in folded
+
+
 def test_nothing_measured_is_no_report(tmp_path):
     with pytest.raises(ValueError, match="at least one measurement, got none"):
         write_report(RunRecord(), tmp_path / "report.html")
