@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from lightning_layerscope._extras import require
+from lightning_layerscope.study.models import is_adapter, model_digest
 from lightning_layerscope.study.plan import StudyPlan
-from lightning_layerscope.study.runner import StudyRunner
+from lightning_layerscope.study.runner import StudyRunner, known_warnings
 from lightning_layerscope.study.stage_data import make_probes
 from lightning_layerscope.tasks import TaskCollection
 
@@ -16,13 +18,12 @@ class StudyError(ValueError):
     """A study that cannot run; the message lists all reasons."""
 
 
-def check_study(plan: StudyPlan, runner: StudyRunner, *, needed_bytes: int = 0) -> None:
-    """Check tasks, template, models and disk.
+def check_study(plan: StudyPlan, runner: StudyRunner) -> None:
+    """Check tasks, template and models.
 
     Args:
         plan: The plan.
         runner: Has tasks, tokenizer and base model.
-        needed_bytes: How much the study will write.
 
     Raises:
         StudyError: If something would fail later; all reasons are listed.
@@ -30,8 +31,8 @@ def check_study(plan: StudyPlan, runner: StudyRunner, *, needed_bytes: int = 0) 
     problems = [*_tasks(plan, runner.tasks), *_template(plan, runner.tokenizer)]
     if not problems:
         problems += _probes(plan, runner)
-    problems += _models(plan, runner)
-    problems += _disk(plan, needed_bytes)
+    with known_warnings():
+        problems += _models(plan, runner)
     if problems:
         raise StudyError("the study cannot run:\n" + "\n".join(f"- {problem}" for problem in problems))
 
@@ -87,6 +88,8 @@ def _probes(plan: StudyPlan, runner: StudyRunner) -> list[str]:
 
 def _models(plan: StudyPlan, runner: StudyRunner) -> list[str]:
     if plan.tuned is not None:
+        if foreign := _foreign_base(plan, runner):
+            return [foreign]
         try:
             with runner.room.tuned(plan.tuned) as tuned:
                 layers = tuned.config.num_hidden_layers
@@ -104,14 +107,39 @@ def _models(plan: StudyPlan, runner: StudyRunner) -> list[str]:
     return []
 
 
-def _disk(plan: StudyPlan, needed: int) -> list[str]:
+def _foreign_base(plan: StudyPlan, runner: StudyRunner) -> str:
+    """An adapter fits any model of its base's shape: does it name this one? Moved folders are told by content."""
+    assert plan.tuned is not None
+    if not is_adapter(plan.tuned):
+        return ""
+    config = require("peft", extra="study").PeftConfig.from_pretrained(plan.tuned)
+    named = str(config.base_model_name_or_path or "")
+    if not named or named == plan.model:
+        return ""
+    places = [Path(name).is_dir() for name in (named, plan.model)]
+    if places == [False, True]:
+        return ""  # the base may have been moved or downloaded here; loading shows whether its shapes fit
+    cache = Path(plan.output_dir or plan.name) / "digests.json"
+    try:
+        same = model_digest(named, cache) == model_digest(plan.model, cache)
+    except FileNotFoundError:
+        same = False
+    if same:
+        return ""
+    return (
+        f"the adapter {plan.tuned} was made for the base model {named!r}, and the plan's model is {plan.model!r}; "
+        "give the one as 'model', or another adapter as 'tuned'"
+    )
+
+
+def check_disk(plan: StudyPlan, needed: int) -> None:
+    """Raise :class:`StudyError` when the study's disk has less than the needed bytes free."""
     folder = Path(plan.output_dir or plan.name).resolve()
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if free < needed:
-        return [
-            f"the study writes about {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free; make room, or "
+        raise StudyError(
+            f"the study writes about {needed / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB free; make room, or "
             "set output_dir to another disk"
-        ]
-    return []
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from lightning_layerscope.study.store import Stage
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add the command to ``argparse`` subparsers; the chosen function is in ``args.run`` and returns the exit code."""
+    """Add the command to ``argparse`` subparsers; the chosen function is in ``options.run``."""
     parser = subparsers.add_parser(
         "study",
         help="train a multi-task model and single-task controls, compare their layers, report",
@@ -40,53 +41,59 @@ def add_parser(subparsers: Any) -> None:
             command.add_argument("--yes", action="store_true", help="do not ask before the first training")
 
 
-def _plan(args: argparse.Namespace) -> int:
-    study = _open(args.plan)
-    study.check()
-    print(_overview(study))
-    print(study.estimate().describe())
-    return 0
+def _plan(options: argparse.Namespace) -> None:
+    _show(_open(options.plan))
 
 
-def _run(args: argparse.Namespace) -> int:
-    study = _open(args.plan)
-    stages = study.stages(args.only)
+def _run(options: argparse.Namespace) -> None:
+    study = _open(options.plan)
+    stages = study.stages(options.only)
     trainings = sum(stage.trains and not study.store.done(stage) for stage in stages)
-    if trainings and not args.yes:
-        study.check()
-        print(_overview(study))
-        print(study.estimate().describe())
+    if trainings and not options.yes:
+        _show(study)
         if not sys.stdin.isatty():
-            print("Nothing was started. Add --yes to run it.", file=sys.stderr)
-            return 2
+            raise ValueError(f"{trainings} trainings would start, and nobody can be asked; add --yes")
         if input(f"Start {trainings} trainings? [y/N] ").strip().lower() not in ("y", "yes"):
-            return 1
-    results = study.run(args.only, _progress(len(stages)))
+            print("nothing was started")
+            return
+    from lightning_layerscope.training.quiet import quiet
+
+    if trainings:
+        # Lightning sets its logging up when it is imported; that must lie before the silence.
+        importlib.import_module("pytorch_lightning")
+    with quiet():
+        results = study.run(options.only, _progress(len(stages)))
     if results is not None:
         print(f"report: {results / 'report.html'}")
-    return 0
 
 
-def _status(args: argparse.Namespace) -> int:
-    study = _open(args.plan)
+def _status(options: argparse.Namespace) -> None:
+    study = _open(options.plan)
     for kind, (done, count) in study.status().items():
         print(f"{kind:<10} {done:>5} of {count}")
     print(f"folder     {study.store.root}")
-    return 0
 
 
-def _report(args: argparse.Namespace) -> int:
-    study = _open(args.plan)
+def _report(options: argparse.Namespace) -> None:
+    study = _open(options.plan)
     folder = study.publish()
     print((folder / "table.md").read_text(encoding="utf-8"))
     print(f"report: {folder / 'report.html'}")
-    return 0
 
 
 def _open(path: str) -> Any:
     from lightning_layerscope.study.study import Study
 
     return Study.from_yaml(path)
+
+
+def _show(study: Any) -> None:
+    from lightning_layerscope.training.quiet import quiet
+
+    with quiet():
+        study.check()
+        print(_overview(study))
+        print(study.estimate().describe())
 
 
 def _overview(study: Any) -> str:

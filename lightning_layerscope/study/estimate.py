@@ -62,8 +62,8 @@ class Estimate:
         return "\n".join(lines)
 
 
-def estimate(plan: StudyPlan, graph: StudyGraph, store: Store, runner: StudyRunner) -> Estimate:
-    """Count what is to do, and time a few batches of it."""
+def estimate(plan: StudyPlan, graph: StudyGraph, store: Store, runner: StudyRunner, *, timed: bool = True) -> Estimate:
+    """Count what is to do and, when `timed`, run a few batches of it to know how long it will take."""
     todo = [stage for stage in graph.stages.values() if not store.done(stage)]
     trainings = [stage for stage in todo if stage.trains]
     measurements = [stage for stage in todo if stage.kind == "states"]
@@ -83,7 +83,7 @@ def estimate(plan: StudyPlan, graph: StudyGraph, store: Store, runner: StudyRunn
     written = sum(layers * (n * n // 2 * per_entry if n <= MOST_IN_GRAMS else n * width * 4) for n in probed)
     written += len(trainings) * trainable * 4
     written += sum(stage.kind == "data" for stage in todo) * 2_000_000
-    if trainings or measurements:
+    if timed and (trainings or measurements):
         per_training_row, per_prompt = calibrate(plan, runner)
     else:
         per_training_row = per_prompt = 0.0

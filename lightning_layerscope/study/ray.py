@@ -36,14 +36,14 @@ def run_on_ray(
     if started:
         _start(ray, settings)
     try:
-        remote = ray.remote(_work).options(
-            num_cpus=settings.cpus_per_stage,
-            num_gpus=settings.gpus_per_stage,
-            max_retries=settings.retries,
-            # Only the death of a worker: what a stage raises, it would raise again.
-            retry_exceptions=False,
-        )
-        _drive(ray, remote, stages, store, plan, report, runner)
+        options = {
+            "num_cpus": settings.cpus_per_stage,
+            "num_gpus": settings.gpus_per_stage,
+            "max_retries": settings.retries,
+            # Only the death of a worker is retried: what a stage raises, it would raise again.
+            "retry_exceptions": False,
+        }
+        _drive(ray, options, stages, store, plan, report, runner)
     finally:
         if started:
             ray.shutdown()
@@ -63,13 +63,14 @@ def _start(ray: Any, settings: Any) -> None:
 
 def _drive(
     ray: Any,
-    remote: Any,
+    options: dict[str, Any],
     stages: Sequence[Stage],
     store: Store,
     plan: StudyPlan,
     report: Report,
     runner: Runner | None,
 ) -> None:
+    remote = ray.remote(_work)
     refs: dict[str, Any] = {}
     open_refs: dict[Any, Stage] = {}
     plan_ref, runner_ref = ray.put(plan), ray.put(runner)
@@ -80,7 +81,9 @@ def _drive(
         report(stage, "start")
         waits_for = [refs[need.name] for need in stage.needs if need.name in refs]
         # Ray starts a task when the results it is given are there: that is the order of stages.
-        ref = remote.options(name=stage.name).remote(stage, str(store.root), plan_ref, runner_ref, *waits_for)
+        ref = remote.options(name=stage.name, **options).remote(
+            stage, str(store.root), plan_ref, runner_ref, *waits_for
+        )
         refs[stage.name] = ref
         open_refs[ref] = stage
     while open_refs:

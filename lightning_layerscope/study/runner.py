@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,14 @@ from lightning_layerscope.study.models import ModelRoom, device_for, load_tokeni
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.store import Stage, Store
 from lightning_layerscope.tasks import TaskCollection, load_tasks
+
+_KNOWN = (
+    ".*does not have many workers.*",  # tokenised rows need none
+    ".*smaller than the logging interval.*",  # a control may take fewer steps than that
+    ".*`is_gradient_checkpointing` is deprecated.*",  # peft with transformers 5
+    ".*treespec.*is deprecated.*",  # Lightning with torch 2.13
+    ".*GPU available but not used.*",
+)
 
 
 class StudyRunner:
@@ -51,7 +62,8 @@ class StudyRunner:
         if self.plan.threads is not None:
             torch.set_num_threads(self.plan.threads)
         try:
-            self._run(stage, store, folder)
+            with known_warnings():
+                self._run(stage, store, folder)
         finally:
             torch.set_num_threads(before)
 
@@ -80,6 +92,15 @@ class StudyRunner:
             write_results(stage, store, folder, self.plan)
         else:
             raise ValueError(f"no stage of the kind {stage.kind!r}")
+
+
+@contextmanager
+def known_warnings() -> Iterator[None]:
+    """Leave out what other libraries say about their own insides, or about choices that are deliberate here."""
+    with warnings.catch_warnings():
+        for message in _KNOWN:
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 def load_plan_tasks(plan: StudyPlan) -> TaskCollection:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -110,33 +109,29 @@ def _fit(module: Any, data: Any, stage: Stage, store: Store, folder: Path, plan:
         verbose=False,
     )
     steps = _steps(stage, store)
-    with warnings.catch_warnings():
-        # Tokenised rows need no workers.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-        trainer = Trainer(
-            accelerator=recipe.accelerator,
-            devices=recipe.devices,
-            strategy=recipe.strategy,
-            precision=recipe.precision,
-            max_epochs=recipe.epochs if steps is None else -1,
-            max_steps=-1 if steps is None else steps,
-            accumulate_grad_batches=recipe.accumulate,
-            callbacks=[monitor],
-            logger=loggers,
-            log_every_n_steps=10,
-            limit_val_batches=0,
-            num_sanity_val_steps=0,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            default_root_dir=str(folder),
-        )
-        try:
-            trainer.fit(module, datamodule=data)
-        except BaseException:
-            _finish(loggers, 1)
-            raise
+    trainer = Trainer(
+        accelerator=recipe.accelerator,
+        devices=recipe.devices,
+        strategy=recipe.strategy,
+        precision=recipe.precision,
+        max_epochs=recipe.epochs if steps is None else -1,
+        max_steps=-1 if steps is None else steps,
+        accumulate_grad_batches=recipe.accumulate,
+        callbacks=[monitor],
+        logger=loggers,
+        log_every_n_steps=10,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=str(folder),
+    )
+    try:
+        trainer.fit(module, datamodule=data)
+    except BaseException:
+        _finish(loggers, 1)
+        raise
     _finish(loggers, 0)
     return int(trainer.global_step)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_layerscope.atomic import replace_folder
-from lightning_layerscope.study.checks import check_study
+from lightning_layerscope.study.checks import check_disk, check_study
 from lightning_layerscope.study.estimate import Estimate, estimate
 from lightning_layerscope.study.execute import Report, run_locally
 from lightning_layerscope.study.graph import StudyGraph, build_graph
@@ -58,6 +58,7 @@ class Study:
     def check(self) -> None:
         """Raise :class:`StudyError` for what would fail later."""
         check_study(self.plan, self.runner)
+        check_disk(self.plan, estimate(self.plan, self.graph, self.store, self.runner, timed=False).bytes)
 
     def estimate(self) -> Estimate:
         """What is still to do, and what it will cost."""
@@ -83,7 +84,7 @@ class Study:
         stages = self.stages(only)
         pending = [stage for stage in stages if not self.store.done(stage)]
         if any(stage.trains or stage.kind == "states" for stage in pending):
-            check_study(self.plan, self.runner, needed_bytes=self.estimate().bytes if not only else 0)
+            self.check()
         if self.plan.executor == "ray":
             from lightning_layerscope.study.ray import run_on_ray
 

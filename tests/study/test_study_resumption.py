@@ -1,0 +1,77 @@
+"""Killed anywhere and started again, or run by several at once: the same numbers."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from lightning_layerscope.study.execute import run_locally
+from lightning_layerscope.study.store import Stage, Store
+from lightning_layerscope.study.study import Study
+
+from .conftest import PLAN
+from .numbers import assert_same_numbers
+
+RUN = """
+import sys
+from lightning_layerscope.study.study import Study
+Study.from_yaml(sys.argv[1]).run(report=lambda stage, what: print(stage.name, what, flush=True))
+"""
+
+
+def start(path: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+
+
+@pytest.mark.slow
+def test_two_kills_leave_the_numbers_as_they_are(tmp_path: Path, model: Path, finished: Study) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(PLAN.format(model=model, folder=tmp_path / "study"))
+    # Inside a training both times: the most that can be lost.
+    for stage in ("multitask", "control:last_word@0"):
+        runner = start(path)
+        assert runner.stdout is not None
+        for line in runner.stdout:
+            if line == f"{stage} start\n":
+                break
+        else:
+            pytest.fail(f"the run ended before {stage}")
+        runner.kill()
+        runner.communicate()
+    study = Study.from_yaml(path)
+    done: list[str] = []
+    results = study.run(report=lambda stage, what: done.append(f"{stage.name} {what}"))
+    assert "multitask kept" in done
+    assert "control:last_word@0 done" in done
+    assert results is not None
+    assert_same_numbers(results, finished.results)
+
+
+def test_two_runners_share_the_work(tmp_path: Path) -> None:
+    leaves = [Stage(f"leaf:{number}", {}) for number in range(8)]
+    stages = [*leaves, Stage("sum", {}, tuple(leaves))]
+    computed: list[tuple[str, str]] = []
+    both = threading.Barrier(2)
+
+    def work(name: str) -> None:
+        def runner(stage: Stage, store: Store, folder: Path) -> None:
+            # The first two stages are worked at together, or this would end in a broken barrier.
+            if len(computed) < 2:
+                both.wait(timeout=20)
+            computed.append((name, stage.name))
+            (folder / "out").write_text(name)
+
+        run_locally(stages, Store(tmp_path), runner, lambda stage, what: None)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(stage for _, stage in computed) == sorted(stage.name for stage in stages)
+    assert {name for name, _ in computed} == {"a", "b"}
+    assert all(Store(tmp_path).done(stage) for stage in stages)
