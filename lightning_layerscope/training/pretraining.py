@@ -14,9 +14,9 @@ from lightning_layerscope.training.loss import device_of
 
 
 def raw_texts(tasks: TaskCollection, split: str = "train") -> list[str]:
-    """The text of the tasks without the tasks: every input and every output as a text of its own, each once.
+    """The text of the tasks without the answering: every question and every answer as a text of its own, each once.
 
-    What belongs together is taken apart, so that the language is learned here and the answering is left to tuning.
+    Question and answer are taken apart, so that the language is learned here and what follows what is left to tuning.
 
     Raises:
         ValueError: when a task does not have the split.
@@ -25,7 +25,7 @@ def raw_texts(tasks: TaskCollection, split: str = "train") -> list[str]:
         part
         for task in tasks.values()
         for example in task.split(split)
-        for part in (example.input or example.instruction, example.output)
+        for part in ("\n".join(filter(None, (example.instruction, example.input))), example.output)
     )
     return [text for text in dict.fromkeys(part.strip() for part in parts) if text]
 
