@@ -83,7 +83,7 @@ def test_exact_is_what_greedy_decoding_gives(model, data, tokenizer):
     right = [ids[len(row.prompt) :] == list(row.answer) for ids, row in zip(generated, everything, strict=True)]
     score = score_rows(model, {"parity": everything})["parity"]
     assert score.exact == sum(right) / len(right)
-    assert 0.25 <= score.exact  # some answers are right, so that the two could differ
+    assert score.exact >= 0.25  # some answers are right, so that the two could differ
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft calls transformers
