@@ -44,6 +44,11 @@ class ActiveSource:
         self._own = probes.select(self.tasks) if self.tasks else None
         self._bank: ReferenceBank | None = None  # of all tasks where it is known, else of this rank's
 
+    @property
+    def ready(self) -> bool:
+        """Always: the probes are at hand."""
+        return True
+
     def adopt(self, bank: ReferenceBank) -> None:
         """Compare with this reference from now on."""
         self._bank = bank

@@ -55,7 +55,7 @@ class Monitor:
         self._state: dict[str, Any] = {}
         self._running = False
         self._seen = self._first_step = 0
-        self._forced_checked = False
+        self._forced_checked = self._off = False
 
     @property
     def record(self) -> RunRecord:
@@ -103,9 +103,11 @@ class Monitor:
             if ranks.leads and plan.kind != "off":
                 self._configure(plan)
                 self.results.open(probes, sinks)
-            if plan.kind == "measure":
+            self._off = plan.kind == "off"
+            first = plan.kind == "measure" and self._source.ready
+            if first:
                 self._measure(moment, forced=True)
-            if ranks.leads and plan.kind == "measure" and self.record.measurements:
+            if ranks.leads and first and self.record.measurements:
                 self.failures.say(
                     f"the first measurement took {self.budget.cost:.1f} s and the last one will take about as long: "
                     f"{2 * self.budget.cost:.1f} s in all that the run always pays. "
@@ -128,12 +130,17 @@ class Monitor:
             with self._contained():
                 self._measure_if_wanted(moment)
 
-    def end(self, moment: Moment) -> None:
-        """Take the last measurement and finish; call when training ends as it should."""
+    def end(self, moment: Moment, *, measure: bool = True) -> None:
+        """Take the last measurement and finish; call when training ends as it should.
+
+        Args:
+            moment: At the end.
+            measure: False where the model is no longer that of the last step.
+        """
         ranks = self._ranks
         if ranks is None or not self._running:
             return
-        if self._measures and self.settings.mode == "active":
+        if measure and self._measures and self.settings.mode == "active":
             with self._contained():
                 if ranks.agree(lambda: self.bank is not None and self._is_new(moment.step)):
                     self._measure(moment, forced=True)
@@ -239,7 +246,7 @@ class Monitor:
     def _wants(self, step: int) -> bool:
         """On rank 0: whether a due measurement is taken."""
         if self.settings.mode == "passive":  # costs no forward pass; its first one is the baseline
-            return self._is_new(step)
+            return self._is_new(step) and not self._off and self._source is not None and self._source.ready
         if self.bank is None or not self._is_new(step):
             return False
         if self.budget.allows():

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_layerscope.callbacks.cadence import Cadence
 from lightning_layerscope.callbacks.core import Monitor
 from lightning_layerscope.callbacks.folder import PROBES
 from lightning_layerscope.callbacks.moment import Moment
-from lightning_layerscope.callbacks.settings import Settings, resolve_probes
+from lightning_layerscope.callbacks.passive import PassiveSource, dataloader_names
+from lightning_layerscope.callbacks.settings import make_settings, resolve_probes
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 
@@ -130,12 +130,15 @@ class LayerSimilarityMonitor(_Callback):
         verbose: bool = True,
     ) -> None:
         super().__init__()
-        self.settings = Settings(
-            probes=probes,
+        self.settings = make_settings(
+            probes,
             tokenizer=tokenizer,
-            probe_options=dict(probe_options or {}),
+            probe_options=probe_options,
             reference=reference,
-            cadence=Cadence.of(every_n_steps, at_steps, geometric, on_validation_end),
+            every_n_steps=every_n_steps,
+            at_steps=at_steps,
+            geometric=geometric,
+            on_validation_end=on_validation_end,
             measure=measure,
             estimator=estimator,
             layers=layers,
@@ -147,7 +150,7 @@ class LayerSimilarityMonitor(_Callback):
             mode=mode,
             ranks=ranks,
             mid_run_baseline=mid_run_baseline,
-            output_dir=None if output_dir is None else str(output_dir),
+            output_dir=output_dir,
             name=name,
             task_keys=task_keys,
             upload_prompts=upload_prompts,
@@ -156,6 +159,8 @@ class LayerSimilarityMonitor(_Callback):
         )
         self.monitor = Monitor(self.settings)
         self._probes: ProbeSet | None = None
+        self._passive = PassiveSource(self.settings) if mode == "passive" else None
+        self._tasks: list[str] = []
 
     @property
     def state_key(self) -> str:
@@ -189,14 +194,32 @@ class LayerSimilarityMonitor(_Callback):
             probes=self._probes,
             folder=self._folder(trainer),
             sinks=lambda folder: self._make_sinks(trainer, folder),
+            source=None if self._passive is None else self._passive.attach,
         )
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Measure where due."""
         self.monitor.after_step(self._moment(trainer, pl_module))
 
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """In passive mode, begin to read; in the sanity check only if it is a whole validation before training."""
+        if self._passive is None or not (_fitting(trainer) or _whole_sanity_check(trainer)):
+            return
+        with self.monitor.failures.contained():
+            self._tasks = dataloader_names(trainer.val_dataloaders, self.settings.probe_options)
+            self._passive.open(pl_module, world=trainer.world_size)
+
+    def on_validation_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """In passive mode, say whose the coming hidden states are."""
+        if self._passive is not None and dataloader_idx < len(self._tasks):
+            self._passive.batch(self._tasks[dataloader_idx], batch)
+
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Measure where asked for; not in the sanity check, nor in ``trainer.validate``."""
+        if self._passive is not None:
+            self._passive.close()
         if _fitting(trainer):
             self.monitor.after_validation(self._moment(trainer, pl_module))
 
@@ -206,6 +229,8 @@ class LayerSimilarityMonitor(_Callback):
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Finish from the last measurement."""
+        if self._passive is not None:
+            self._passive.close()
         self.monitor.crash()
 
     def _moment(self, trainer: Any, pl_module: Any) -> Moment:
@@ -233,12 +258,18 @@ class LayerSimilarityMonitor(_Callback):
             return []
         from lightning_layerscope.sinks import sinks_for
 
-        prompts = folder / PROBES if folder is not None and self.settings.upload_prompts else False
+        prompts: Path | Literal[False] = (
+            folder / PROBES if folder is not None and self.settings.upload_prompts else False
+        )
         return list(sinks_for(trainer.loggers, per_task_keys=self.settings.task_keys, upload_prompts=prompts))
 
 
 def _fitting(trainer: Any) -> bool:
     return not trainer.sanity_checking and str(getattr(trainer.state.fn, "value", trainer.state.fn)) == "fit"
+
+
+def _whole_sanity_check(trainer: Any) -> bool:
+    return bool(trainer.sanity_checking and math.isinf(trainer.num_sanity_val_steps))
 
 
 def _total_steps(trainer: Any) -> int | None:

@@ -36,6 +36,10 @@ class Moment:
 class Source(Protocol):
     """Where hidden states come from: forward passes of the monitor's own, or the user's validation."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether a measurement can be taken now."""
+
     def adopt(self, bank: ReferenceBank) -> None:
         """Compare with this reference from now on; called on every rank that takes part."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -99,6 +99,31 @@ class Settings:
             "embeddings": self.embeddings,
             "max_tokens_per_batch": self.max_tokens_per_batch,
         }
+
+
+def make_settings(
+    probes: Any,
+    *,
+    probe_options: Mapping[str, Any] | None = None,
+    every_n_steps: int | None = None,
+    at_steps: Sequence[int] | None = None,
+    geometric: float | None = None,
+    on_validation_end: bool = False,
+    output_dir: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Settings:
+    """Settings from a callback's arguments.
+
+    Raises:
+        TypeError: For an argument that no monitor has.
+    """
+    return Settings(
+        probes=probes,
+        probe_options=dict(probe_options or {}),
+        cadence=Cadence.of(every_n_steps, at_steps, geometric, on_validation_end),
+        output_dir=None if output_dir is None else os.fspath(output_dir),
+        **options,
+    )
 
 
 def resolve_probes(settings: Settings, *, tokenizer: Any = None, datamodule: Any = None) -> ProbeSet:

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from lightning_layerscope.callbacks import LayerSimilarityMonitor
 
-# Third parties' own: compile and SWA copies on this Python, Lightning's advice on workers and intervals, peft's on Conv1D.
+# Third parties' own: what compile, weight averaging, checkpointing and Lightning itself warn about.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),

@@ -1,0 +1,179 @@
+"""TransformersLayerSimilarityMonitor: the same monitor for `transformers.Trainer` and TRL."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from lightning_layerscope.atomic import replace_file
+from lightning_layerscope.callbacks.core import Monitor
+from lightning_layerscope.callbacks.folder import PROBES
+from lightning_layerscope.callbacks.moment import Moment
+from lightning_layerscope.callbacks.settings import make_settings, resolve_probes
+from lightning_layerscope.probes import ProbeSet
+from lightning_layerscope.references import ReferenceBank
+
+if TYPE_CHECKING:
+
+    class TrainerCallback:
+        """Stands for transformers' own, which has no types here."""
+else:
+    from transformers import TrainerCallback
+
+
+class TransformersLayerSimilarityMonitor(TrainerCallback):
+    """Measures, while a model is fine-tuned with ``transformers.Trainer`` or TRL, how far each layer moves.
+
+    The same core, results, keys and guarantees as :class:`~lightning_layerscope.callbacks.LayerSimilarityMonitor`; see
+    there for the arguments. What differs:
+
+    - Results go to ``<args.output_dir>/<name>``; scalars and pictures to W&B with ``report_to="wandb"``.
+    - ``probes`` from a source of tasks use the trainer's ``processing_class``.
+    - Each checkpoint holds a small file ``<name>.json``, from which a resumed run finds its baseline and history.
+    - The trainer tells callbacks of no exception: after one, results on disk are complete, W&B has no final rows.
+    - Active mode only: the trainer does not say which task an evaluation batch belongs to.
+
+    Raises:
+        ValueError: For options out of range.
+        TypeError: For probes or a reference of another type.
+
+    Example:
+        >>> from lightning_layerscope.callbacks import TransformersLayerSimilarityMonitor  # doctest: +SKIP
+        >>> trainer = Trainer(..., callbacks=[TransformersLayerSimilarityMonitor(probes)])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        probes: ProbeSet | str,
+        tokenizer: Any = None,
+        probe_options: dict[str, Any] | None = None,
+        reference: str | ReferenceBank = "initial",
+        every_n_steps: int | None = None,
+        at_steps: list[int] | None = None,
+        geometric: float | None = None,
+        on_validation_end: bool = False,
+        measure: str = "cka",
+        estimator: str = "debiased",
+        max_overhead: float | None = 0.02,
+        output_dir: str | None = None,
+        layers: list[int] | str | None = None,
+        layer_modules: str | None = None,
+        forward: Callable[..., Any] | None = None,
+        embeddings: bool = False,
+        max_tokens_per_batch: int | None = None,
+        ranks: Literal["share", "zero"] = "share",
+        mid_run_baseline: Literal["refuse", "flag"] = "refuse",
+        task_keys: bool = False,
+        upload_prompts: bool = False,
+        report: bool = True,
+        name: str = "layerscope",
+        verbose: bool = True,
+    ) -> None:
+        self.settings = make_settings(
+            probes,
+            tokenizer=tokenizer,
+            probe_options=probe_options,
+            reference=reference,
+            every_n_steps=every_n_steps,
+            at_steps=at_steps,
+            geometric=geometric,
+            on_validation_end=on_validation_end,
+            measure=measure,
+            estimator=estimator,
+            layers=layers,
+            layer_modules=layer_modules,
+            forward=forward,
+            embeddings=embeddings,
+            max_tokens_per_batch=max_tokens_per_batch,
+            max_overhead=max_overhead,
+            ranks=ranks,
+            mid_run_baseline=mid_run_baseline,
+            output_dir=output_dir,
+            name=name,
+            task_keys=task_keys,
+            upload_prompts=upload_prompts,
+            report=report,
+            verbose=verbose,
+        )
+        self.monitor = Monitor(self.settings)
+        self._model: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Resolve the probes and take the baseline, or find that of a resumed run."""
+        self._model = kwargs["model"]
+        probes = resolve_probes(self.settings, tokenizer=kwargs.get("processing_class"))
+        kept = Path(args.output_dir) / f"checkpoint-{state.global_step}" / f"{self.settings.name}.json"
+        if state.global_step > 0 and kept.is_file():
+            self.monitor.load_state_dict(json.loads(kept.read_text(encoding="utf-8")))
+        folder = self.settings.output_dir or Path(args.output_dir) / self.settings.name
+        self.monitor.start(
+            self._moment(args, state), probes=probes, folder=Path(folder), sinks=partial(self._make_sinks, args)
+        )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure where due."""
+        self.monitor.after_step(self._moment(args, state))
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure where asked for; an evaluation outside a training measures nothing."""
+        if self._model is not None:
+            self.monitor.after_validation(self._moment(args, state))
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Leave in the checkpoint what a resumed run needs."""
+        place = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if state.is_world_process_zero and place.is_dir():
+            with self.monitor.failures.contained(), replace_file(place / f"{self.settings.name}.json") as passing:
+                passing.write_text(json.dumps(self.monitor.state_dict()), encoding="utf-8")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take the last measurement; not where the trainer has put an earlier checkpoint's weights in its place."""
+        loaded_best = args.load_best_model_at_end and state.best_model_checkpoint is not None
+        if loaded_best:
+            self.monitor.failures.warn(
+                "load_best_model_at_end=True has replaced the last step's weights by the best checkpoint's: the last "
+                "measurement is left out, so that no step shows another's weights"
+            )
+        self.monitor.end(self._moment(args, state), measure=not loaded_best)
+        self._model = None
+
+    def _moment(self, args: Any, state: Any) -> Moment:
+        return Moment(
+            model=self._model,
+            step=state.global_step,
+            host_step=state.global_step,
+            autocast=partial(_autocast, args),
+            total_steps=state.max_steps if state.max_steps > 0 else None,
+        )
+
+    def _make_sinks(self, args: Any, folder: Path | None) -> list[Any]:
+        from lightning_layerscope.sinks import sinks_for
+
+        # The trainer's own W&B callback comes first and has opened the run; without it wandb may not even be loaded.
+        run = getattr(sys.modules.get("wandb"), "run", None) if "wandb" in args.report_to else None
+        if run is None:
+            return []
+        prompts: Path | Literal[False] = folder / PROBES if folder and self.settings.upload_prompts else False
+        return list(
+            sinks_for(
+                [run],
+                host_step_key="train/global_step",
+                per_task_keys=self.settings.task_keys,
+                upload_prompts=prompts,
+            )
+        )
+
+
+def _autocast(args: Any) -> AbstractContextManager[Any]:
+    """The precision that the trainer runs forward passes in."""
+    if args.bf16 or args.fp16:
+        return torch.autocast(args.device.type, dtype=torch.bfloat16 if args.bf16 else torch.float16)
+    return contextlib.nullcontext()

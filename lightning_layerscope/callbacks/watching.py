@@ -1,0 +1,187 @@
+"""Hooks that read hidden states while somebody else runs the model, and never disturb who does."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from lightning_layerscope.callbacks.ranks import describe
+from lightning_layerscope.extraction import DecoderLayers, Selection, find_layers, select_tokens
+from lightning_layerscope.extraction.checks import choose_layers
+from lightning_layerscope.extraction.target import find_target
+from lightning_layerscope.extraction.tokens import TokenChoice
+
+Rows = dict[str, Tensor]
+"""Example id -> ``(layers, width)``."""
+
+
+class Watch:
+    """Reads one vector per prompt and layer from the forward passes of the user's own validation.
+
+    Only the first forward pass of a batch counts, so that generation afterwards is not read. Nothing raised in here
+    reaches the model: the first error is kept in ``error`` and ends the reading.
+
+    Args:
+        model: Around a transformers model whose forward pass gets ``input_ids``.
+        layers: As in :func:`~lightning_layerscope.extract_hidden_states`.
+        layer_modules: Likewise.
+        token_choice: Which token of the prompt stands for it.
+        most: Examples to keep per task.
+        embeddings: Keep layer 0, too.
+        only_in_eval: Read forward passes in evaluation mode alone, where nobody says when validation begins.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        layers: Sequence[int] | str | None,
+        layer_modules: str | None,
+        token_choice: TokenChoice,
+        most: int,
+        embeddings: bool = False,
+        only_in_eval: bool = False,
+    ) -> None:
+        self.stack: DecoderLayers = find_layers(model, layer_modules)
+        self.layers = choose_layers(layers, self.stack.num_layers, embeddings=embeddings)
+        self.target = find_target(model, layer_modules)
+        self.token_choice, self.most, self.only_in_eval = token_choice, most, only_in_eval
+        self.rows: Rows = {}
+        self.error = ""
+        self._ids: list[str] | None = None
+        self._batch_open = True
+        self._selection: Selection | None = None
+        self._pending: list[str] = []
+        self._kept: dict[int, Tensor] = {}
+        self._handles: list[RemovableHandle] = []
+
+    def install(self) -> None:
+        """Put the hooks in place."""
+        root = self.target.language_model or self.target.call
+        self._handles.append(root.register_forward_pre_hook(self._before, with_kwargs=True))
+        for layer in self.layers:
+            if layer == 0:
+                module = self.stack.modules[0]
+                self._handles.append(module.register_forward_pre_hook(self._embedded, with_kwargs=True))
+            else:
+                module = self.stack.modules[layer - 1]
+                self._handles.append(module.register_forward_hook(self._layer_hook(layer)))
+        self._handles.append(root.register_forward_hook(self._after))
+
+    def remove(self) -> None:
+        """Take the hooks away."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def next_batch(self, batch: Any = None) -> None:
+        """A new batch begins; its ``example_id`` are the ids, where it has any."""
+        self._batch_open = True
+        found = batch.get("example_id") if isinstance(batch, Mapping) else None
+        self._ids = (
+            None if found is None else [str(i) for i in (found.tolist() if isinstance(found, Tensor) else found)]
+        )
+
+    def take(self) -> Rows:
+        """What was read since the last time."""
+        rows, self.rows = self.rows, {}
+        self._batch_open = True
+        return rows
+
+    def _before(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        self._selection = None
+        if self.error or (self.only_in_eval and module.training) or not (self._batch_open or self.only_in_eval):
+            return
+        try:
+            self._begin(arguments, keywords)
+        except Exception as error:
+            self.error = describe(error)
+
+    def _begin(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        ids = keywords.get("input_ids", arguments[0] if arguments else None)
+        if not isinstance(ids, Tensor) or ids.ndim != 2:
+            raise ValueError(
+                "the model was called without input_ids (B, T); passive mode cannot tell the prompts apart"
+            )
+        if ids.shape[1] == 1 and self.only_in_eval:
+            return  # a step of generation
+        prompt = prompt_mask(ids, keywords.get("attention_mask"), keywords.get("labels"), keywords.get("position_ids"))
+        self._batch_open = False
+        self._pending = self._ids or [_content_id(row[mask]) for row, mask in zip(ids.cpu(), prompt.cpu(), strict=True)]
+        if len(self._pending) != len(ids):
+            raise ValueError(f"the batch has {len(self._pending)} example_id for {len(ids)} rows")
+        self._selection = select_tokens(self.token_choice, prompt)
+        self._kept = {}
+
+    def _layer_hook(self, layer: int) -> Any:
+        def hook(module: nn.Module, arguments: Any, output: Any) -> None:
+            self._keep(layer, output)
+
+        return hook
+
+    def _embedded(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        self._keep(0, arguments[0] if arguments else keywords.get("hidden_states"))
+
+    def _keep(self, layer: int, output: Any) -> None:
+        if self._selection is None or self.error:
+            return
+        try:
+            hidden = output if isinstance(output, Tensor) else output[0]
+            if self.target.virtual_tokens:
+                hidden = hidden[:, self.target.virtual_tokens :]
+            self._kept[layer] = self._selection.to(hidden.device).pool(hidden.detach())
+        except Exception as error:
+            self.error = f"layer {layer}: {describe(error)}"
+
+    def _after(self, module: nn.Module, arguments: Any, output: Any) -> None:
+        if self._selection is None or self.error:
+            return
+        self._selection = None
+        try:
+            missing = [layer for layer in self.layers if layer not in self._kept]
+            if missing:
+                raise RuntimeError(f"the forward pass did not run layers {missing}")
+            first = next(iter(self._kept.values())).device
+            states = torch.stack([self._kept[layer].to(first) for layer in self.layers], dim=1).cpu()
+            for name, vectors in zip(self._pending, states, strict=True):
+                if len(self.rows) < self.most:
+                    self.rows.setdefault(name, vectors)  # a sampler's padding repeats examples: the first one counts
+        except Exception as error:
+            self.error = describe(error)
+        finally:
+            self._kept = {}
+
+
+def prompt_mask(input_ids: Tensor, attention_mask: Any = None, labels: Any = None, position_ids: Any = None) -> Tensor:
+    """Which tokens of each row are its prompt, ``(B, T)`` bool.
+
+    All real tokens before the first that has a label; all real tokens where the whole row has labels, or nothing has.
+
+    Raises:
+        ValueError: For packed rows, which hold several examples.
+    """
+    mask = torch.ones_like(input_ids, dtype=torch.bool)
+    if isinstance(attention_mask, Tensor) and attention_mask.shape == input_ids.shape:
+        mask = attention_mask.bool()
+    if isinstance(position_ids, Tensor) and position_ids.shape == input_ids.shape:
+        backwards = (position_ids[:, 1:] < position_ids[:, :-1]) & mask[:, 1:] & mask[:, :-1]
+        if bool(backwards.any()):
+            raise ValueError(
+                "the validation batches are packed: a row holds several examples. Use active mode, or validation "
+                "without packing"
+            )
+    if isinstance(labels, Tensor) and labels.shape == input_ids.shape:
+        answered = (labels != -100) & mask
+        before = answered.cumsum(1) == 0
+        prompt = mask & before
+        mask = torch.where(prompt.any(1, keepdim=True), prompt, mask)
+    return mask
+
+
+def _content_id(tokens: Tensor) -> str:
+    return hashlib.sha256(str(tokens.tolist()).encode()).hexdigest()[:16]

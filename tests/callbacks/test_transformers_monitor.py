@@ -1,0 +1,125 @@
+"""The twin for transformers.Trainer and TRL: the same results, and training that is bitwise the same."""
+
+import pytest
+import torch
+
+from lightning_layerscope.callbacks import TransformersLayerSimilarityMonitor
+from lightning_layerscope.measurements import RunRecord
+
+transformers = pytest.importorskip("transformers")
+
+# What accelerate, the trainer and TRL warn about in their own code.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:torch"),
+    pytest.mark.filterwarnings("ignore::UserWarning:trl"),
+    pytest.mark.filterwarnings("ignore::UserWarning:peft"),
+]
+
+
+class Keep(transformers.TrainerCallback):
+    """Keeps the losses, as numbers."""
+
+    def __init__(self):
+        self.losses = []
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" in logs:
+            self.losses.append(logs["loss"])
+
+
+def lora(tiny):
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(1)
+    return peft.get_peft_model(tiny.llama(), peft.LoraConfig(r=2, lora_dropout=0.1, target_modules=["q_proj"]))
+
+
+CONDITIONS = {
+    "fp32": (None, {}, {}),
+    "accumulation": (None, {"gradient_accumulation_steps": 3}, {}),
+    "bf16": (None, {"bf16": True}, {}),
+    "checkpointing": (None, {"gradient_checkpointing": True}, {}),
+    "lora against base": (lora, {}, {"reference": "base"}),
+}
+
+
+def train(tiny, folder, make=None, monitor=None, resume=None, **options):
+    tiny.seed()
+    model = (make or (lambda tiny: tiny.llama()))(tiny)
+    rows = [{"input_ids": row, "labels": row} for row in tiny.rows()]
+    settings = {"max_steps": 6, "logging_steps": 1, "report_to": [], "save_strategy": "no", "disable_tqdm": True}
+    settings |= {"per_device_train_batch_size": 4, "learning_rate": 1e-2, "use_cpu": True, "seed": 0}
+    arguments = transformers.TrainingArguments(output_dir=str(folder), **{**settings, **options})
+    keep = Keep()
+    trainer = transformers.Trainer(
+        model, arguments, train_dataset=rows, callbacks=[keep, *([monitor] if monitor else [])]
+    )
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer, keep.losses
+
+
+def watch(tiny, **options):
+    settings = {"every_n_steps": 2, "max_overhead": None, "report": False, "verbose": False}
+    return TransformersLayerSimilarityMonitor(tiny.probes(tasks=3, examples=6), **{**settings, **options})
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_training_is_bitwise_the_same(tiny, tmp_path, name, capsys):
+    make, options, monitoring = CONDITIONS[name]
+    plain, losses = train(tiny, tmp_path / "plain", make, **options)
+    state = torch.get_rng_state()
+    monitor = watch(tiny, **monitoring)
+    watched, same = train(tiny, tmp_path / "watched", make, monitor, **options)
+    assert losses == same
+    assert len(losses) == 6
+    assert torch.equal(state, torch.get_rng_state())
+    mine, theirs = dict(watched.model.named_parameters()), dict(plain.model.named_parameters())
+    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    assert all(mine[key].requires_grad == theirs[key].requires_grad for key in mine)
+    assert monitor.monitor.record.steps == [0, 2, 4, 6]
+    assert not monitor.monitor.failures.counts
+    assert RunRecord.load(tmp_path / "watched" / "layerscope").steps == [0, 2, 4, 6]
+
+
+def test_a_resumed_run_keeps_its_baseline_and_its_history(tiny, tmp_path):
+    train(tiny, tmp_path, None, watch(tiny), save_strategy="steps", save_steps=4)
+    before = RunRecord.load(tmp_path / "layerscope")
+    train(tiny, tmp_path, None, watch(tiny), resume=str(tmp_path / "checkpoint-4"), max_steps=8)
+    after = RunRecord.load(tmp_path / "layerscope")
+    assert after.run_id == before.run_id
+    assert after.steps == [0, 2, 4, 6, 8]
+    assert after.profile.matrix(step=4) == pytest.approx(before.profile.matrix(step=4), abs=0)
+
+
+def test_trl_trains_and_is_measured(tiny, tmp_path):
+    trl = pytest.importorskip("trl")
+    datasets = pytest.importorskip("datasets")
+    from lightning_layerscope.probes import ProbeSet
+    from lightning_layerscope.tasks import toy_tasks
+    from lightning_layerscope.training import small_llama, train_tokenizer
+
+    tasks = toy_tasks(train=8, test=8)
+    tasks = tasks.select(list(tasks)[:3])
+    tokenizer = train_tokenizer(tasks.texts("train"), vocab_size=400)
+    probes = ProbeSet.from_tasks(tasks, tokenizer, examples_per_task=8)
+    rows = [
+        {"prompt": f"{e.instruction}\n{e.input}\n", "completion": e.output}
+        for task in tasks.values()
+        for e in task.split("train")
+    ]
+    model = small_llama(tokenizer, width=32, layers=3, heads=2)
+    arguments = trl.SFTConfig(
+        output_dir=str(tmp_path), max_steps=4, per_device_train_batch_size=4, report_to=[], use_cpu=True,
+        save_strategy="no", disable_tqdm=True, learning_rate=1e-2, max_length=64, bf16=False,
+    )  # fmt: skip
+    monitor = TransformersLayerSimilarityMonitor(probes, every_n_steps=2, max_overhead=None, verbose=False)
+    trainer = trl.SFTTrainer(
+        model, args=arguments, train_dataset=datasets.Dataset.from_list(rows), processing_class=tokenizer,
+        callbacks=[monitor],
+    )  # fmt: skip
+    trainer.train()
+    record = RunRecord.load(tmp_path / "layerscope")
+    assert record.steps == [0, 2, 4]
+    assert (record.profile.matrix() < 0.9999).any()
+    assert (tmp_path / "layerscope" / "report.html").is_file()
