@@ -1,0 +1,63 @@
+"""One training in two gloo processes with the monitor attached; started by test_distributed_monitor.py."""
+
+import os
+import runpy
+import sys
+import warnings
+from pathlib import Path
+
+warnings.filterwarnings("ignore")
+import lightning.pytorch as pl  # noqa: E402
+import torch  # noqa: E402
+from lightning.pytorch import Trainer  # noqa: E402
+from lightning.pytorch.strategies import DDPStrategy  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
+
+from lightning_layerscope.callbacks import LayerSimilarityMonitor, active  # noqa: E402
+
+
+def main(out: Path, what: str) -> None:
+    tiny = runpy.run_path(str(Path(__file__).with_name("conftest.py")))
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if what == "rank 1 fails":
+        real, calls = active.extract_hidden_states, []
+
+        def breaks(*args, **kwargs):
+            calls.append(1)
+            if rank == 1 and len(calls) > 1:
+                raise torch.OutOfMemoryError("no memory on rank 1")
+            return real(*args, **kwargs)
+
+        active.extract_hidden_states = breaks
+    callbacks = []
+    if what != "plain":
+        callbacks = [
+            LayerSimilarityMonitor(
+                tiny["make_probes"](tasks=5, examples=6),
+                every_n_steps=2,
+                max_overhead=None,
+                output_dir=str(out / "results"),
+                ranks="zero" if what == "rank 0 alone" else "share",
+                report=False,
+                verbose=False,
+            )
+        ]
+    tiny["seed"]()
+    module = tiny["make_module"](pl)
+    trainer = Trainer(
+        **tiny["QUIET"],
+        max_steps=4,
+        accelerator="cpu",
+        devices=2,
+        strategy=DDPStrategy(process_group_backend="gloo"),
+        callbacks=callbacks,
+        default_root_dir=str(out),
+    )
+    trainer.fit(module, DataLoader(tiny["make_rows"](), batch_size=4))
+    if trainer.is_global_zero:
+        counts = dict(callbacks[0].monitor.failures.counts) if callbacks else {}
+        torch.save({"model": module.model.state_dict(), "losses": module.losses, "failures": counts}, out / "end.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
