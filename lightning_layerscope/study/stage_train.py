@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -186,25 +188,38 @@ def _wandb_logger(stage: Stage, folder: Path, plan: StudyPlan) -> Any:
     from pytorch_lightning.loggers import WandbLogger
 
     assert plan.wandb is not None
-    return WandbLogger(
-        project=plan.wandb.project,
-        entity=plan.wandb.entity,
-        offline=plan.wandb.mode == "offline",
-        save_dir=str(folder),
-        group=plan.name,
-        job_type=stage.kind,
-        name=stage.name,
-        # A killed training starts again under its own name instead of leaving half a run beside the whole one.
-        id=f"{stage.kind}-{stage.fingerprint[:16]}",
-        resume="allow",
-        config={
-            "role": stage.kind,
-            "stage": stage.name,
-            "fingerprint": stage.fingerprint,
-            "study": plan.name,
-            **{key: value for key, value in stage.settings.items() if key != "base"},
-        },
-    )
+    with _environment("WANDB_MODE"):
+        return WandbLogger(
+            project=plan.wandb.project,
+            entity=plan.wandb.entity,
+            offline=plan.wandb.mode == "offline",
+            save_dir=str(folder),
+            group=plan.name,
+            job_type=stage.kind,
+            name=stage.name,
+            # A killed training starts again under its own name instead of leaving half a run beside the whole one.
+            id=f"{stage.kind}-{stage.fingerprint[:16]}",
+            resume="allow",
+            config={
+                "role": stage.kind,
+                "stage": stage.name,
+                "fingerprint": stage.fingerprint,
+                "study": plan.name,
+                **{key: value for key, value in stage.settings.items() if key != "base"},
+            },
+        )
+
+
+@contextmanager
+def _environment(name: str) -> Iterator[None]:
+    """Lightning's logger sets the mode for the whole process, which later runs would inherit."""
+    before = os.environ.get(name)
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
 
 
 def _finish(loggers: Sequence[Any], code: int) -> None:
