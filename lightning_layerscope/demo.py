@@ -47,7 +47,7 @@ class DemoOptions:
     tasks: str = "toy"
     model: str | None = None
     steps: int = 300
-    pretrain_steps: int = 150
+    pretrain_steps: int = 200
     out: Path = Path(PROJECT)
     seed: int = 0
     examples_per_task: int = 32
@@ -290,7 +290,7 @@ def _start(logger: Any) -> Any:
 
 def _learning_rate(options: DemoOptions) -> float:
     if options.model is None:
-        return 2e-3 if not options.lora else 1e-2
+        return 5e-4 if not options.lora else 5e-3
     return 5e-5 if not options.lora else 5e-4
 
 

@@ -28,6 +28,12 @@ def small():
     patch.undo()
 
 
+@pytest.fixture
+def seldom(monkeypatch):
+    """Three measurements, where what they find is not looked at: pictures take most of a small demo's time."""
+    monkeypatch.setattr(demo, "_SHARES", (0.5,))
+
+
 @pytest.fixture(scope="module")
 def read_offline():
     place = Path(__file__).parent / "sinks" / "conftest.py"
@@ -92,7 +98,9 @@ def test_the_offline_run_holds_the_contract(result, run):
     layers = [f"layerscope/cka/layer_{layer:02d}" for layer in range(1, 7)]
     clusters = sorted(set(profile.clusters.values()))
     assert run.exited
-    assert run.column("layerscope/step") == result.record.steps
+    measured = [row for row in run.history if layers[0] in row]
+    assert [row["layerscope/step"] for row in measured] == result.record.steps
+    assert all("trainer/global_step" in row for row in measured)
     for key in (*layers, *(f"layerscope/cka/cluster/{cluster}" for cluster in clusters), "layerscope/seconds"):
         assert run.metrics[key] == "layerscope/step"
         assert len(run.column(key)) == len(result.record)
@@ -145,7 +153,7 @@ def test_losses_are_of_held_out_rows_before_and_after(result):
     assert np.mean([s.loss for s in result.after.values()]) < np.mean([s.loss for s in result.before.values()])
 
 
-def test_a_second_run_is_quiet_the_same_and_leaves_the_first_alone(result, small, tasks_folder, capfd):
+def test_a_second_run_is_quiet_the_same_and_leaves_the_first_alone(result, seldom, tasks_folder, capfd):
     before = {path: path.stat().st_mtime_ns for path in result.folder.rglob("*") if path.is_file()}
     mode = os.environ.get("WANDB_MODE")
     arguments = ["--tasks", tasks_folder, "--out", result.folder, "--steps", 10, "--pretrain-steps", 4]
@@ -159,23 +167,24 @@ def test_a_second_run_is_quiet_the_same_and_leaves_the_first_alone(result, small
     assert len(lines) < 45
     assert {path: path.stat().st_mtime_ns for path in result.folder.rglob("*") if path.is_file()} == before
     again = RunRecord.load(result.folder.with_name("out-2") / "results")
+    # To the last bit, although it was measured less often on the way.
     np.testing.assert_array_equal(again.profile.matrix(), result.record.profile.matrix())
     assert os.environ.get("WANDB_MODE") == mode
 
 
-def test_a_model_of_ones_own_is_tuned_with_its_tokenizer(result, small, tasks_folder, tmp_path, monkeypatch):
+def test_a_model_of_ones_own_is_tuned_with_its_tokenizer(result, seldom, tasks_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     mine = options(tmp_path / "mine", tasks_folder, model=str(result.folder / "base"), steps=6, lora=True, chat=True)
     tuned = demo.run_demo(mine, say=lambda line: None, bars=False)
     assert not (tuned.folder / "base").exists()
     assert (tuned.folder / "tuned" / "adapter_config.json").is_file()
     assert tuned.record.config["num_layers"] == 6
-    assert len(tuned.record) >= 6
     assert tuned.wandb_folder is None
     assert "not logged" in read_demo(tuned)
 
 
-def test_all_real_tasks_are_in_the_heatmap(small, shared_data, tmp_path, monkeypatch):
+def test_all_real_tasks_are_in_the_heatmap(small, seldom, shared_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr(demo, "_MAX_LENGTH", 256)  # a vocabulary of 400 makes long texts
     real = demo.run_demo(
         options(tmp_path / "real", shared_data / "instruct48", steps=6, examples_per_task=5),

@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--tasks", default="toy", metavar="SOURCE", help="toy (default), a folder of tasks, a dataset")
     parser.add_argument("--model", metavar="NAME", help="tune this model (folder or Hugging Face name), not a new one")
     parser.add_argument("--steps", type=positive, default=300, help="of fine-tuning (default 300)")
-    parser.add_argument("--pretrain-steps", type=positive, default=150, help="of the new model (default 150)")
+    parser.add_argument("--pretrain-steps", type=positive, default=200, help="of the new model (default 200)")
     parser.add_argument("--out", type=Path, default=Path("layerscope-demo"), help="folder (default ./layerscope-demo)")
     parser.add_argument("--examples-per-task", type=positive, default=32, help="prompts measured on (default 32)")
     parser.add_argument("--lora", action="store_true", help="train LoRA adapters, not all weights")

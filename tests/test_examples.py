@@ -1,0 +1,64 @@
+"""Every example runs as it stands, from its file, with no network and no account."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightning_layerscope import LayerProfile, ReferenceBank
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+pytestmark = [
+    # Lightning's and transformers' own: deprecated calls, and advice about loaders, loggers and pinned memory.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*pin_memory"),
+]
+
+
+def run(monkeypatch, name, *arguments):
+    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+
+def check(profile, out, steps):
+    assert profile.steps == steps
+    assert profile.layers == [1, 2, 3, 4, 5, 6]
+    assert len(profile.tasks) == 24
+    matrix = profile.matrix()
+    assert np.isfinite(matrix[:, 1:]).mean() > 0.9
+    assert np.nanmean(matrix) < 0.99
+    assert f"{profile.mean_curve()['value'].iloc[-1]:.3f}" in out
+
+
+def test_lightning_run(monkeypatch, tmp_path, capsys):
+    run(monkeypatch, "lightning_run.py", "--out", tmp_path, "--steps", 12)
+    (results,) = tmp_path.rglob("layerscope")
+    assert (results / "report.html").is_file()
+    check(LayerProfile.from_parquet(results / "profile.parquet"), capsys.readouterr().out, [0, 3, 6, 12])
+
+
+def test_transformers_trainer(monkeypatch, tmp_path, capsys):
+    run(monkeypatch, "transformers_trainer.py", "--out", tmp_path, "--steps", 12)
+    assert (tmp_path / "layerscope" / "report.html").is_file()
+    check(
+        LayerProfile.from_parquet(tmp_path / "layerscope" / "profile.parquet"), capsys.readouterr().out, [0, 3, 6, 12]
+    )
+
+
+def test_compare_checkpoints(monkeypatch, tmp_path, capsys):
+    run(monkeypatch, "compare_checkpoints.py", "--out", tmp_path)
+    check(LayerProfile.from_parquet(tmp_path / "profile.parquet"), capsys.readouterr().out, [0])
+    assert ReferenceBank.load(tmp_path / "first.bank").name == "first"
+
+
+def test_every_example_has_a_test_and_is_in_the_list():
+    files = {path.name for path in EXAMPLES.glob("*.py")}
+    tested = {f"{name.removeprefix('test_')}.py" for name in globals() if name.startswith("test_")}
+    assert files <= tested
+    text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert all(f"({name})" in text for name in files)
