@@ -212,20 +212,15 @@ def main() -> None:
     memory = {} if options.skip_memory else {name: peak_memory(name) for name in WAYS}
 
     operations = dict(zip(("package", "unshared"), arithmetic(), strict=True))
-    print(
-        f"\n{'way':9s} {'seconds':>8s} {'package is':>11s} {'of limit':>9s} {'peak memory':>12s} {'package uses':>13s}"
-    )
+    print(f"\n{'way':9s} {'seconds':>8s} {'package is':>13s} {'rounds':>14s} {'of limit':>9s} {'peak memory':>13s}")
     for name in WAYS:
-        ratio = statistics.median(t / p for t, p in zip(times[name], times["package"], strict=True))
-        share = (
-            [operations[name] / t / limit for t, limit in zip(times[name], limits, strict=True)]
-            if name in operations
-            else []
-        )
-        row = f"{name:9s} {statistics.median(times[name]):8.2f} {ratio:9.1f} x"
-        row += f" {statistics.median(share):8.0%} " if share else " " * 10
+        ratios = sorted(t / p for t, p in zip(times[name], times["package"], strict=True))
+        row = f"{name:9s} {statistics.median(times[name]):8.2f} {statistics.median(ratios):6.1f}x faster"
+        row += f" {f'{ratios[0]:.1f}-{ratios[-1]:.1f}x':>14s}"
+        shares = [operations.get(name, 0) / t / limit for t, limit in zip(times[name], limits, strict=True)]
+        row += f" {statistics.median(shares):9.0%}" if name in operations else " " * 10
         if memory:
-            row += f"{memory[name] / 2**20:9.1f} MB {memory[name] / memory['package']:8.1f} x less"
+            row += f" {memory[name] / 2**20:10.1f} MB ({memory[name] / memory['package']:.1f}x the package's)"
         print(row)
 
 

@@ -105,7 +105,7 @@ def test_a_model_that_looks_ahead_shares_nothing() -> None:
     def look_ahead(module: nn.Module, args: Any, output: Tensor) -> Tensor:
         return output + 1e-3 * output.mean(1, keepdim=True)
 
-    model.model.layers[1].register_forward_hook(look_ahead)
+    model.model.layers[1].mlp.register_forward_hook(look_ahead)
     states = ls.extract_hidden_states(model, probes.select(["a"]), max_tokens_per_batch=1)
     expected = reference(model, probes["a"].input_ids[0], POOLS["last_prompt"])
     torch.testing.assert_close(states["a"][:3, 0], expected[1:], atol=1e-6, rtol=1e-6)
@@ -197,7 +197,7 @@ def test_a_prompt_that_never_fits_is_named() -> None:
 def test_states_that_are_not_finite_name_task_example_and_layer() -> None:
     model, probes = llama(), make_probes()
     token = probes["b"].input_ids[1][0]
-    model.model.layers[2].register_forward_hook(
+    model.model.layers[2].mlp.register_forward_hook(
         lambda m, args, out: out.masked_fill(out.new_tensor(len(out[0]) == 20).bool(), float("inf"))
     )
     assert token not in range(5)
