@@ -45,6 +45,15 @@ class Batch:
         """The same prompts, each with the prefix in front."""
         return Batch(self.rows, tuple(self.prefix + ids for ids in self.ids))
 
+    def parts(self, max_tokens: int) -> list[Batch]:
+        """Cut into batches of at most ``max_tokens`` padded tokens; a token of the prefix counts a quarter."""
+        parts, start = [], 0
+        while start < len(self.rows):
+            end = start + max(1, int(max_tokens / (len(self.ids[start]) + _CACHED_TOKEN * len(self.prefix))))
+            parts.append(Batch(self.rows[start:end], self.ids[start:end], self.prefix))
+            start = end
+        return parts
+
 
 def plan_batches(probes: ProbeSet, max_tokens: int, *, share_prefix: bool = False) -> list[Batch]:
     """Sort prompts by length and cut them into batches of at most ``max_tokens`` padded tokens.
@@ -106,11 +115,5 @@ def _cut(
     rows: Sequence[Row], prompts: dict[Row, tuple[int, ...]], prefix: tuple[int, ...], max_tokens: int
 ) -> list[Batch]:
     ordered = sorted(rows, key=lambda row: -len(prompts[row]))
-    batches, start = [], 0
-    while start < len(ordered):
-        longest = len(prompts[ordered[start]]) - len(prefix)
-        size = max(1, int(max_tokens / (longest + _CACHED_TOKEN * len(prefix))))
-        chosen = tuple(ordered[start : start + size])
-        batches.append(Batch(chosen, tuple(prompts[row][len(prefix) :] for row in chosen), prefix))
-        start += size
-    return batches
+    whole = Batch(tuple(ordered), tuple(prompts[row][len(prefix) :] for row in ordered), prefix)
+    return whole.parts(max_tokens)

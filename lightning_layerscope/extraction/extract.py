@@ -84,7 +84,7 @@ def extract_hidden_states(
     )
     capture = Capture(target.stack, wanted, early_exit=interrupt, virtual_tokens=target.virtual_tokens)
     with no_trace(model), capture:
-        passes = Passes(target, capture, probes.token_choice)
+        passes = Passes(target, capture, probes.token_choice, max_tokens_per_batch)
         batches = plan_batches(probes, max_tokens_per_batch, share_prefix=share_prefix and passes.may_share)
         total = sum(len(batch.rows) for batch in batches)
         for batch in batches:

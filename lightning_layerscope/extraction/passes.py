@@ -22,10 +22,12 @@ class Passes:
         target: What to call.
         capture: The hooks, already in place.
         token_choice: Which token stands for a prompt.
+        max_tokens: Bound of the padded tokens of a batch whose prefix cannot be shared after all.
     """
 
-    def __init__(self, target: Target, capture: Capture, token_choice: TokenChoice) -> None:
+    def __init__(self, target: Target, capture: Capture, token_choice: TokenChoice, max_tokens: int) -> None:
         self.target, self.capture, self.token_choice = target, capture, token_choice
+        self.max_tokens = max_tokens
         self._sharing = PrefixSharing(target, capture)
         self._rows = 0  # the largest batch that memory allows; 0: not yet met
 
@@ -40,18 +42,23 @@ class Passes:
             for part in batch.halves():
                 yield from self.run(part)
             return
+        states, failure = None, ""
         try:
-            states = self._states(batch)
+            states = self._shared(batch) if batch.prefix else self._plain(batch)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
-            states, message = None, str(error).splitlines()[0]
+            failure = str(error).splitlines()[0]
         if states is not None:
             yield batch, states
             return
         # Outside the except block: the error's traceback would keep the failed pass's tensors alive.
-        self._make_room(batch, message)
-        for part in batch.halves():
+        if failure:
+            self._make_room(batch, failure)
+            parts = list(batch.halves())
+        else:  # no sharing after all: whole prompts are longer, so fewer fit into a batch
+            parts = batch.unshared().parts(self.max_tokens)
+        for part in parts:
             yield from self.run(part)
 
     def _make_room(self, batch: Batch, message: str) -> None:
@@ -73,18 +80,17 @@ class Passes:
         if self.target.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _states(self, batch: Batch) -> Tensor:
-        if not batch.prefix:
-            return self._plain(batch)
+    def _shared(self, batch: Batch) -> Tensor | None:
+        """States of prompts behind their prefix, or None where sharing turns out not to work."""
         if (prefix := self._sharing.prefix(batch.prefix)) is None:
-            return self._plain(batch.unshared())
+            return None
         ids, mask = self._pad(batch)
         full = torch.cat([torch.ones(len(mask), len(batch.prefix), dtype=torch.bool), mask], dim=1)
         selection = select_tokens(self.token_choice, full, skip=len(batch.prefix)).to(self.target.device)
         states = self._sharing.run(prefix, self._send(ids), self._send(full.long()), selection)
         if self._sharing.verified:
             return states
-        return states if self._verify(batch, states) else self._plain(batch.unshared())
+        return states if self._verify(batch, states) else None
 
     def _verify(self, batch: Batch, states: Tensor) -> bool:
         """Whether a cache is exact cannot be read off a model of unknown make: one prompt tells, the most padded one.

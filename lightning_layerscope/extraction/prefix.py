@@ -53,6 +53,7 @@ class PrefixSharing:
             and {"past_key_values", "use_cache"} <= target.accepted
             and kinds <= _ATTENTION
             and not _prompt_learning(target.call)
+            and self._verdicts.get(self._key, True)
         )
         self._last: tuple[tuple[int, ...], Prefix | None] | None = None
 
@@ -63,7 +64,7 @@ class PrefixSharing:
 
     def prefix(self, ids: tuple[int, ...]) -> Prefix | None:
         """Put a prefix through the model; None where that leaves no usable cache (then prompts go through whole)."""
-        if not self.possible or self._verdicts.get(self._key) is False:
+        if not self._verdicts.get(self._key, True):
             return None
         if self._last is None or self._last[0] != ids:
             self._last = None  # frees the previous cache first
@@ -113,12 +114,12 @@ class PrefixSharing:
             raise
         except (AttributeError, IndexError, KeyError, NotImplementedError, TypeError, ValueError):
             # A model that asks its cache for more than keys and values.
-            self.possible = False
+            self._verdicts[self._key] = False
             return None
         states = self.capture.take()[:, 0]
         deepest = self.capture.layers[-1] if self.capture.early_exit else self.target.stack.num_layers
         if not cache.freeze(len(ids), max(deepest, 1)):
-            self.possible = False
+            self._verdicts[self._key] = False
             return None
         return Prefix(cache, {layer: states[i] for i, layer in enumerate(self.capture.layers)})
 

@@ -106,6 +106,10 @@ def test_a_model_that_looks_ahead_shares_nothing() -> None:
         return output + 1e-3 * output.mean(1, keepdim=True)
 
     model.model.layers[1].mlp.register_forward_hook(look_ahead)
+    sizes: list[int] = []
+    model.model.layers[0].register_forward_pre_hook(lambda m, args: sizes.append(args[0].shape[:2].numel()))
+    ls.extract_hidden_states(model, probes.select(["a"]), max_tokens_per_batch=80)
+    assert max(sizes) <= 80  # whole prompts are longer than what was planned, the bound holds all the same
     states = ls.extract_hidden_states(model, probes.select(["a"]), max_tokens_per_batch=1)
     expected = reference(model, probes["a"].input_ids[0], POOLS["last_prompt"])
     torch.testing.assert_close(states["a"][:3, 0], expected[1:], atol=1e-6, rtol=1e-6)
