@@ -69,7 +69,8 @@ def train_model(stage: Stage, store: Store, folder: Path, plan: StudyPlan, room:
                 weight_decay=recipe.weight_decay,
             )
             begun = time.monotonic()
-            steps = _fit(module, data, stage, store, folder, plan, _monitor_probes(places, recipe.monitor_examples))
+            with _environment("WANDB_MODE"):
+                steps = _fit(module, data, stage, store, folder, plan, _monitor_probes(places, recipe.monitor_examples))
             seconds = time.monotonic() - begun
         model.save_pretrained(str(folder / MODEL))
         if not lora:
@@ -188,26 +189,25 @@ def _wandb_logger(stage: Stage, folder: Path, plan: StudyPlan) -> Any:
     from pytorch_lightning.loggers import WandbLogger
 
     assert plan.wandb is not None
-    with _environment("WANDB_MODE"):
-        return WandbLogger(
-            project=plan.wandb.project,
-            entity=plan.wandb.entity,
-            offline=plan.wandb.mode == "offline",
-            save_dir=str(folder),
-            group=plan.name,
-            job_type=stage.kind,
-            name=stage.name,
-            # A killed training starts again under its own name instead of leaving half a run beside the whole one.
-            id=f"{stage.kind}-{stage.fingerprint[:16]}",
-            resume="allow",
-            config={
-                "role": stage.kind,
-                "stage": stage.name,
-                "fingerprint": stage.fingerprint,
-                "study": plan.name,
-                **{key: value for key, value in stage.settings.items() if key != "base"},
-            },
-        )
+    return WandbLogger(
+        project=plan.wandb.project,
+        entity=plan.wandb.entity,
+        offline=plan.wandb.mode == "offline",
+        save_dir=str(folder),
+        group=plan.name,
+        job_type=stage.kind,
+        name=stage.name,
+        # A killed training starts again under its own name instead of leaving half a run beside the whole one.
+        id=f"{stage.kind}-{stage.fingerprint[:16]}",
+        resume="allow",
+        config={
+            "role": stage.kind,
+            "stage": stage.name,
+            "fingerprint": stage.fingerprint,
+            "study": plan.name,
+            **{key: value for key, value in stage.settings.items() if key != "base"},
+        },
+    )
 
 
 @contextmanager
