@@ -16,6 +16,8 @@ from lightning_layerscope.tasks import toy_tasks
 # Lightning 2.6 itself calls what torch 2.13 deprecates; the demo silences it, and so does nothing else here.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
+PICTURES = ("curve/layers", "heatmap/layer_x_task", "heatmap/layer_x_layer")
+
 
 @pytest.fixture(scope="module")
 def small():
@@ -109,14 +111,15 @@ def test_the_offline_run_holds_the_contract(result, run):
     np.testing.assert_allclose(logged, expected, atol=1e-6)
     assert run.metrics["layerscope/profile_final/all"] == "layerscope/layer"
     assert run.column("layerscope/layer") == [1, 2, 3, 4, 5, 6]
-    for picture in ("curve/layers", "heatmap/layer_x_task", "heatmap/layer_x_layer", "heatmap/layer_x_step"):
-        images = run.column(f"layerscope/{picture}")
-        assert images
-        assert (run.files / images[-1]["path"]).is_file()
-    assert any(key.startswith("layerscope/heatmap/task_x_task") for row in run.history for key in row)
-    (table,) = run.column("layerscope/results")
-    assert table["_type"] == "table-file"
-    assert table["nrows"] == 10 * 6 * len(result.record) or table["nrows"] <= 10_000
+    for picture in PICTURES:
+        (names,) = zip(*run.column(f"layerscope/{picture}/filenames"), strict=True)
+        assert len(names) == len(measured)
+        assert all((run.files / name).stat().st_size > 1000 for name in names)
+    (path,) = run.column("layerscope/results/path")
+    table = json.loads((run.files / path).read_text(encoding="utf-8"))
+    assert table["columns"] == ["step", "layer", "task", "cluster", "measure", "value", "low", "high"]
+    rows = {(row[0], row[1], row[2]) for row in table["data"] if row[4] == "cka"}
+    assert rows == {(step, layer, task) for step in profile.steps for layer in range(1, 7) for task in profile.tasks}
     assert len(run.column("train/loss")) >= 1
     assert run.config["layerscope"]["num_layers"] == 6
     assert len(run.config["layerscope"]["tasks"]) == 10
