@@ -10,7 +10,7 @@ import pytest
 
 from lightning_layerscope import LayerProfile, ReferenceBank, RunRecord, demo
 from lightning_layerscope.cli import main
-from lightning_layerscope.demo_reading import read_demo
+from lightning_layerscope.demo import read_demo
 from lightning_layerscope.tasks import toy_tasks
 
 # Lightning 2.6 itself calls what torch 2.13 deprecates; the demo silences it, and so does nothing else here.
@@ -23,8 +23,9 @@ PICTURES = ("curve/layers", "heatmap/layer_x_task", "heatmap/layer_x_layer")
 def small():
     """A demo that takes seconds: what makes it long is made small, nothing is left out."""
     patch = pytest.MonkeyPatch()
-    for name, value in {"_WIDTH": 16, "_LAYERS": 6, "_HEADS": 2, "_VOCABULARY": 400, "_BATCH": 4}.items():
-        patch.setattr(demo, name, value)
+    for name, value in {"WIDTH": 16, "LAYERS": 6, "HEADS": 2, "VOCABULARY": 400}.items():
+        patch.setattr(demo.run, name, value)
+    patch.setattr(demo.options, "BATCH", 4)
     patch.delenv("WANDB_MODE")  # as on a user's machine
     yield
     patch.undo()
@@ -33,7 +34,7 @@ def small():
 @pytest.fixture
 def seldom(monkeypatch):
     """Three measurements, where what they find is not looked at: pictures take most of a small demo's time."""
-    monkeypatch.setattr(demo, "_SHARES", (0.5,))
+    monkeypatch.setattr(demo.options, "SHARES", (0.5,))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def run(result, read_offline):
 
 
 def test_it_measures_at_least_six_times_and_keeps_everything(result):
-    assert result.record.steps == [0, *demo.measured_steps(10), 10]
+    assert result.record.steps == [0, *demo.options.measured_steps(10), 10]
     assert len(result.record) >= 6
     assert RunRecord.load(result.folder / "results").steps == result.record.steps
     profile = LayerProfile.from_parquet(result.folder / "results" / "profile.parquet")
@@ -188,7 +189,7 @@ def test_a_model_of_ones_own_is_tuned_with_its_tokenizer(result, seldom, tasks_f
 
 def test_all_real_tasks_are_in_the_heatmap(small, seldom, shared_data, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    monkeypatch.setattr(demo, "_MAX_LENGTH", 256)  # a vocabulary of 400 makes long texts
+    monkeypatch.setattr(demo.options, "MAX_LENGTH", 256)  # a vocabulary of 400 makes long texts
     real = demo.run_demo(
         options(tmp_path / "real", shared_data / "instruct48", steps=6, examples_per_task=5),
         say=lambda line: None,
@@ -210,12 +211,12 @@ def test_options_out_of_range_are_refused():
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(FileExistsError, match="is a file"):
-        demo.free_folder(tmp_path / "file")
+        demo.options.free_folder(tmp_path / "file")
 
 
 @pytest.mark.parametrize("steps", [6, 7, 10, 50, 300, 5000])
 def test_the_measured_steps_are_enough_and_inside(steps):
-    chosen = demo.measured_steps(steps)
+    chosen = demo.options.measured_steps(steps)
     assert len(chosen) >= 4
     assert chosen == sorted(set(chosen))
     assert 0 < chosen[0] < chosen[-1] < steps

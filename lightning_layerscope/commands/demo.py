@@ -33,8 +33,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run and read."""
-    from lightning_layerscope.demo import DemoOptions, run_demo
-    from lightning_layerscope.demo_reading import read_demo
+    from lightning_layerscope.demo import DemoOptions, read_demo, run_demo
 
     given = {name: value for name, value in vars(options).items() if name not in ("run", "command")}
     result = run_demo(DemoOptions(**given))

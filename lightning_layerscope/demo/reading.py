@@ -12,7 +12,7 @@ from lightning_layerscope.profiles.curves import mean_curve
 from lightning_layerscope.sinks.reading import read_results
 
 if TYPE_CHECKING:
-    from lightning_layerscope.demo import DemoResult
+    from lightning_layerscope.demo.options import DemoResult
 
 _WIDTH = 100
 

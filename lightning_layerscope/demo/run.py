@@ -1,0 +1,129 @@
+"""The demo from end to end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lightning_layerscope.atomic import replace_file
+from lightning_layerscope.demo import options as settings
+from lightning_layerscope.demo.options import BASE, RESULTS, SUMMARY, TUNED, DemoOptions, DemoResult, free_folder
+from lightning_layerscope.demo.tuning import fine_tune, make_data
+from lightning_layerscope.probes import ProbeSet
+from lightning_layerscope.sinks.report import write_report
+from lightning_layerscope.tasks import PromptTemplate, TaskCollection, load_tasks
+from lightning_layerscope.training.quiet import quiet
+
+WIDTH, LAYERS, HEADS, VOCABULARY = 128, 10, 4, 3072
+
+
+def run_demo(options: DemoOptions, *, say: Callable[[str], None] = print, bars: bool = True) -> DemoResult:
+    """Make or load a model, fine-tune it with the monitor attached, and keep everything in one folder.
+
+    The folder holds ``results/`` (report, profile, reference), ``wandb/``, the model before (``base/``, where it was
+    made here) and after (``tuned/``), and ``demo.json``. One that is taken is left alone: the next free ``<out>-2``,
+    ``<out>-3``, ... is used.
+
+    Args:
+        options: what to run.
+        say: gets each line for people.
+        bars: show progress.
+
+    Raises:
+        ValueError, FileNotFoundError, ImportError: for options, tasks or models that do not fit or are not there.
+        RuntimeError: when measuring failed.
+    """
+    begin = time.perf_counter()
+    tasks = load_tasks(options.tasks, splits=["train", "test"])
+    folder = free_folder(Path(options.out))
+    say(f"{len(tasks)} tasks in {len(set(tasks.clusters.values()))} clusters from {options.tasks}; results: {folder}")
+    with quiet():
+        model, tokenizer = _model(options, tasks, folder, say, bars)
+        template = PromptTemplate(chat=options.chat)
+        probes = ProbeSet.from_tasks(
+            tasks,
+            tokenizer,
+            examples_per_task=options.examples_per_task,
+            min_examples=min(options.examples_per_task, 32),
+            max_length=settings.MAX_LENGTH,
+            template=template,
+            seed=options.seed,
+        )
+        probes.check_model(model)
+        datamodule = make_data(options, tasks, tokenizer, template)
+        from lightning_layerscope.training import add_lora, score_tasks
+
+        before = score_tasks(model, datamodule)
+        if options.lora:
+            model = add_lora(model, seed=options.seed)
+        record, wandb_folder, url = fine_tune(options, model, datamodule, probes, folder, bars)
+        after = score_tasks(model, datamodule)
+        model.save_pretrained(folder / TUNED)
+        tokenizer.save_pretrained(folder / TUNED)
+        report = write_report(
+            record, folder / RESULTS / "report.html", title=f"Layers of {options.model or 'a small Llama'}"
+        )
+    result = DemoResult(
+        folder,
+        report,
+        record,
+        before,
+        after,
+        wandb_folder,
+        url,
+        time.perf_counter() - begin,
+    )
+    _write_summary(options, result)
+    return result
+
+
+def _model(
+    options: DemoOptions, tasks: TaskCollection, folder: Path, say: Callable[[str], None], bars: bool
+) -> tuple[Any, Any]:
+    if options.model is not None:
+        from lightning_layerscope.training import load_model
+
+        model, tokenizer = load_model(options.model)
+        say(f"{options.model}: {_millions(model)}M parameters")
+        return model.float(), tokenizer
+    from lightning_layerscope.training import pretrain, raw_texts, small_llama, train_tokenizer
+    from lightning_layerscope.training.bars import Bar
+
+    tokenizer = train_tokenizer(tasks.texts("train"), vocab_size=VOCABULARY)
+    model = small_llama(tokenizer, width=WIDTH, layers=LAYERS, heads=HEADS, seed=options.seed)
+    say(f"a Llama of {LAYERS} layers, width {WIDTH}, {_millions(model)}M parameters, new; {len(tokenizer)} tokens")
+    bar = Bar("pre-training", options.pretrain_steps, show=bars)
+    pretrain(
+        model,
+        tokenizer,
+        raw_texts(tasks),
+        steps=options.pretrain_steps,
+        seed=options.seed,
+        progress=lambda step, loss: bar.to(step, f"loss {loss:.2f}"),
+    )
+    bar.close()
+    model.save_pretrained(folder / BASE)
+    tokenizer.save_pretrained(folder / BASE)
+    return model, tokenizer
+
+
+def _millions(model: Any) -> str:
+    return f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f}"
+
+
+def _write_summary(options: DemoOptions, result: DemoResult) -> None:
+    content = {
+        "options": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()},
+        "seconds": round(result.seconds, 1),
+        "measured_steps": result.record.steps,
+        "transition": result.record.measurements[-1].transition.to_dict(),
+        "scores": {
+            task: {"before": asdict(result.before[task]), "after": asdict(result.after[task])} for task in result.before
+        },
+    }
+    with replace_file(result.folder / SUMMARY) as passing:
+        passing.write_text(json.dumps(content, indent=1), encoding="utf-8")
