@@ -84,7 +84,8 @@ def estimate(plan: StudyPlan, graph: StudyGraph, store: Store, runner: StudyRunn
     written += len(trainings) * trainable * 4
     written += sum(stage.kind == "data" for stage in todo) * 2_000_000
     if timed and (trainings or measurements):
-        per_training_row, per_prompt = calibrate(plan, runner)
+        with runner.threads():
+            per_training_row, per_prompt = calibrate(plan, runner)
     else:
         per_training_row = per_prompt = 0.0
     monitored = 2 * min(plan.training.monitor_examples, 64) * (len(graph.trained) + len(trainings)) if trainings else 0
@@ -125,7 +126,9 @@ def calibrate(plan: StudyPlan, runner: StudyRunner) -> tuple[float, float]:
     rows.sort(key=len)
     size = plan.training.batch_size if plan.trains else 8
     batches = [collate(rows[start : start + size], padding_id(tokenizer)) for start in range(0, len(rows), size)]
-    batches = [{key: value.to(runner.room.device) for key, value in batch.items()} for batch in batches][:8]
+    batches = [{key: value.to(runner.room.device) for key, value in batch.items()} for batch in batches]
+    # A few of all lengths.
+    batches = batches[:: max(1, len(batches) // 8)]
     seen = sum(len(batch["input_ids"]) for batch in batches)
     with no_trace(model):
         answer_loss(model, batches[0])
@@ -142,6 +145,7 @@ def calibrate(plan: StudyPlan, runner: StudyRunner) -> tuple[float, float]:
         parameter.requires_grad_(plan.training.method == "full")
     embeddings.weight.requires_grad_(True)
     try:
+        torch.autograd.backward(mean_loss(answer_loss(model, batches[0])))
         begun = time.monotonic()
         for batch in batches:
             torch.autograd.backward(mean_loss(answer_loss(model, batch)))

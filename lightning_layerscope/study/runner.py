@@ -55,15 +55,19 @@ class StudyRunner:
 
     def __call__(self, stage: Stage, store: Store, folder: Path) -> None:
         """Write the stage's result into `folder`."""
-        # Imported when needed: reports need neither Lightning nor models.
+        with self.threads(), known_warnings():
+            self._run(stage, store, folder)
+
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """Torch's threads as the plan has them."""
         import torch
 
         before = torch.get_num_threads()
         if self.plan.threads is not None:
             torch.set_num_threads(self.plan.threads)
         try:
-            with known_warnings():
-                self._run(stage, store, folder)
+            yield
         finally:
             torch.set_num_threads(before)
 

@@ -49,7 +49,7 @@ def measure_states(stage: Stage, store: Store, folder: Path, plan: StudyPlan, ro
         losses = _losses(model, data, plan, tokenizer)
     grams = len(states.example_ids[task]) <= MOST_IN_GRAMS
     bank = ReferenceBank.from_states(states, kind="gram" if grams else "features", name=role, robust=False)
-    bank.save(folder / BANK, dtype=plan.bank_dtype if grams else None)
+    bank.save(folder / BANK, dtype="float32" if grams and plan.bank_dtype == "float32" else None)
     facts: dict[str, Any] = {
         "layers": list(states.layers),
         "num_layers": states.num_layers,

@@ -48,12 +48,11 @@ def test_the_similarities_are_those_of_the_saved_models(finished: Study) -> None
     row = profiles["base"].tasks.index(task)
     for role, pair in {"base": (base, control), "multitask": (multitask, control), "drift": (multitask, base)}.items():
         expected = linear_cka(*pair, "debiased")
-        # Banks are stored in float16.
-        assert np.allclose(profiles[role].matrix()[row], expected, atol=1e-4), role
+        assert np.allclose(profiles[role].matrix()[row], expected, atol=1e-6), role
     found = pd.read_csv(finished.results / "tasks.csv").set_index("task").loc[task]
-    assert found.encoded == pytest.approx(float(linear_cka(base, control).mean()), abs=1e-4)
+    assert found.encoded == pytest.approx(float(linear_cka(base, control).mean()), abs=1e-6)
     gain = float((linear_cka(multitask, control) - linear_cka(base, control)).mean())
-    assert found.gained == pytest.approx(gain, abs=1e-4)
+    assert found.gained == pytest.approx(gain, abs=1e-6)
     assert found.gained_low < found.gained < found.gained_high
 
 
