@@ -35,8 +35,8 @@ class Study:
         ValueError: If tasks are malformed, or the plan names clusters that are not there.
 
     Example:
-        >>> study = Study(StudyPlan.from_yaml("study.yaml"))    # doctest: +SKIP
-        >>> study.run()                                         # doctest: +SKIP
+        >>> study = Study.from_yaml("study.yaml")    # doctest: +SKIP
+        >>> study.run()    # doctest: +SKIP
     """
 
     def __init__(self, plan: StudyPlan) -> None:
