@@ -127,7 +127,7 @@ def test_the_offline_run_holds_the_contract(result, run):
 
 
 def test_its_models_can_be_compared_from_the_command_line(result, tasks_folder, tmp_path, capsys):
-    common = ["--tasks", str(tasks_folder), "--examples-per-task", "6", "--max-length", "192"]
+    common = ["--tasks", str(tasks_folder), "--examples-per-task", "6", "--max-length", "160"]
     for model, kind in (("base", ["--reference"]), ("tuned", [])):
         out = str(tmp_path / model)
         assert main(["extract", str(result.folder / model), "--out", out, *common, *kind]) == 0

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 PROJECT = "layerscope-demo"
 RESULTS, TUNED, BASE, SUMMARY = "results", "tuned", "base", "demo.json"
-MAX_LENGTH, BATCH = 192, 16
+MAX_LENGTH, BATCH = 160, 16
 
 # Of the run, closer where representations move most; the first and the last measurement come on top.
 SHARES = (0.02, 0.05, 0.12, 0.25, 0.5, 0.75)

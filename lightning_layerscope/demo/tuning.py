@@ -89,7 +89,7 @@ def fine_tune(
 
 
 def _start(logger: Any) -> Any:
-    """Start the run now: without an account it fails here, before anything is trained."""
+    """Start the run now: without an account it fails here, before the fine-tuning."""
     # The default that Lightning passes on is one that W&B warns about, before it can be told to be silent.
     getattr(logger, "_wandb_init", {}).pop("anonymous", None)
     try:
