@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,15 +22,35 @@ def exact_products(device: torch.device) -> Iterator[None]:
 
     ``torch.set_float32_matmul_precision("medium")`` is common in training scripts and would cost three digits here.
     """
-    before = torch.get_float32_matmul_precision()
-    if before != "highest":
-        torch.set_float32_matmul_precision("highest")
+    restore = _full_precision()
     try:
         with torch.autocast(device.type, enabled=False):
             yield
     finally:
-        if before != "highest":
-            torch.set_float32_matmul_precision(before)
+        restore()
+
+
+def _full_precision() -> Callable[[], None]:
+    """Ask for full float32 products; returns what puts the caller's settings back."""
+    mkldnn: Any = torch.backends.mkldnn
+    backends: list[Any] = [torch.backends.cuda.matmul, getattr(mkldnn, "matmul", mkldnn)]
+    if all(hasattr(backend, "fp32_precision") for backend in backends):
+        # torch >= 2.9. The older call refuses to answer once a caller has set a precision for one backend alone, and
+        # putting back what it answered would touch both backends where the caller touched one (allow_tf32).
+        reduced = [(b, b.fp32_precision) for b in backends if b.fp32_precision not in ("none", "ieee")]
+        for backend, _ in reduced:
+            backend.fp32_precision = "ieee"
+
+        def restore() -> None:
+            for backend, precision in reduced:
+                backend.fp32_precision = precision
+
+        return restore
+    before = torch.get_float32_matmul_precision()
+    if before == "highest":
+        return lambda: None
+    torch.set_float32_matmul_precision("highest")
+    return lambda: torch.set_float32_matmul_precision(before)
 
 
 def symmetric_product(x: Tensor, out: Tensor, mirror: bool = True) -> Tensor:

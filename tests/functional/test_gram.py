@@ -1,5 +1,8 @@
 """Centred and U-centred Gram matrices against their definitions, on states as LLMs have them."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -57,18 +60,53 @@ def test_symmetric_product_in_bands_is_the_product(size: int, generator: torch.G
     assert torch.allclose(norm, (x @ x.mT).square().sum(), rtol=1e-13)
 
 
-def test_products_ignore_autocast_and_reduced_precision(generator: torch.Generator) -> None:
+SETTINGS = """
+import os, sys, torch
+from lightning_layerscope.functional._products import exact_products
+
+def legacy(): torch.set_float32_matmul_precision("medium")
+def allow(): torch.backends.cuda.matmul.allow_tf32 = True
+def everywhere(): torch.backends.fp32_precision = "tf32"
+def one(): torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+def other(): torch.backends.cuda.matmul.fp32_precision = "tf32"
+
+def look():
+    backends = torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)
+    found = [getattr(backend, "fp32_precision", None) for backend in backends]
+    try:
+        return [*found, torch.get_float32_matmul_precision()]
+    except RuntimeError:
+        return [*found, "refused"]
+
+recent = hasattr(torch.backends.cuda.matmul, "fp32_precision")
+for setting in [legacy, allow, *([everywhere, one, other] if recent else [])]:
+    # Each in a process of its own: torch refuses to go back from some of these.
+    child = os.fork()
+    if child == 0:
+        setting()
+        before = look()
+        with exact_products(torch.device("cpu")):
+            inside = look()
+        exact = all(p in (None, "none", "ieee") for p in inside[:2])
+        good = before != inside and exact and look() == before
+        print(setting.__name__, before, inside, look(), flush=True)
+        os._exit(0 if good else 1)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(setting.__name__)
+"""
+
+
+def test_products_ignore_reduced_precision_and_leave_it_as_it_was() -> None:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", SETTINGS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_products_ignore_autocast(generator: torch.Generator) -> None:
     x = torch.randn(32, 200, generator=generator)
     plain = centered_gram(x)
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert (x @ x.mT).dtype == torch.bfloat16
-            assert torch.equal(centered_gram(x), plain)
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision(before)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (x @ x.mT).dtype == torch.bfloat16
+        assert torch.equal(centered_gram(x), plain)
 
 
 def test_no_gradient_and_the_input_stays(generator: torch.Generator) -> None:
