@@ -31,6 +31,7 @@ class Contender:
     live: Callable[[Tensor, Any], Any]
     matrix: Callable[[Tensor], Any]
     prepare: Callable[[Tensor], Any] = same
+    pairwise: bool = False  # the time of a layer matrix is per pair of layers
 
 
 def from_pairs(name: str, estimator: str, pair: Callable[[Tensor, Tensor], float]) -> Contender:
@@ -43,7 +44,7 @@ def from_pairs(name: str, estimator: str, pair: Callable[[Tensor, Tensor], float
         rows = [[float(pair(x, y)) for y in states] for x in states]
         return torch.tensor(rows)
 
-    return Contender(name, estimator, pair, live, matrix)
+    return Contender(name, estimator, pair, live, matrix, pairwise=True)
 
 
 def ours(estimator: str) -> Contender:
@@ -142,6 +143,7 @@ def torch_cka() -> Contender:
         lambda states, grams: torch.tensor([ratio(gram(x), k) for x, k in zip(states, grams, strict=True)]),
         matrix,
         lambda reference: [gram(y) for y in reference],
+        pairwise=True,
     )
 
 
@@ -168,6 +170,7 @@ def cka_pytorch() -> Contender:
         lambda states, grams: ratio(states @ states.mT, grams),
         aligned,
         lambda reference: reference @ reference.mT,
+        pairwise=True,
     )
 
 
