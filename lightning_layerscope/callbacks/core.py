@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from lightning_layerscope.callbacks import words
 from lightning_layerscope.callbacks.active import ActiveSource
 from lightning_layerscope.callbacks.budget import Budget
 from lightning_layerscope.callbacks.failures import Failures
@@ -91,37 +92,35 @@ class Monitor:
         if not ranks.takes_part:
             return
         with self._contained():
-            if source is not None:
-                self._source = source(ranks)
+            if source is None and probes is not None:
+                here: Source = ActiveSource(self.settings, probes, ranks)
             else:
-                assert probes is not None
-                self._source = ActiveSource(self.settings, probes, ranks)
+                assert source is not None
+                here = source(ranks)
+            self._source = here
             plan = ranks.agree(lambda: self._plan(moment.step, folder, probes, earlier))
             if plan.bank is not None:
                 self.bank = plan.bank
-                self._source.adopt(plan.bank)
-            if ranks.leads and plan.kind != "off":
-                self._configure(plan)
-                self.results.open(probes, sinks)
+                here.adopt(plan.bank)
             self._off = plan.kind == "off"
-            first = plan.kind == "measure" and self._source.ready
+            if ranks.leads and not self._off:
+                opened = attempt(lambda: self._open(plan, probes, here, sinks))
+                if opened.error:  # told, not raised: the other ranks are on their way to the first measurement
+                    self.failures.add("start", f"{opened.error}.")
+            first = plan.kind == "measure" and ranks.agree(lambda: here.ready)
             if first:
                 self._measure(moment, forced=True)
             if ranks.leads and first and self.record.measurements:
-                self.failures.say(
-                    f"the first measurement took {self.budget.cost:.1f} s and the last one will take about as long: "
-                    f"{2 * self.budget.cost:.1f} s in all that the run always pays. "
-                    f"Results: {self.results.folder or 'in memory'}"
-                )
+                self.failures.say(words.first_cost(self.settings, self.budget, self.results.folder))
 
     def after_step(self, moment: Moment) -> None:
         """Call after every batch, optimiser step or not."""
         if not self._measures:
             return
         since, self._seen = self._seen, moment.step
-        with self._contained():
-            attempt(lambda: self._check_forced(moment))
-            if self.settings.mode == "active" and self.settings.cadence.due(moment.step, since):
+        attempt(lambda: self._check_forced(moment))
+        if self.settings.mode == "active" and self.settings.cadence.due(moment.step, since):
+            with self._contained():
                 self._measure_if_wanted(moment)
 
     def after_validation(self, moment: Moment) -> None:
@@ -215,28 +214,15 @@ class Monitor:
             self.failures.warn(plan.reason)
         return plan
 
-    def _configure(self, plan: Plan) -> None:
-        """On rank 0: what the record says of itself, and the preview."""
-        assert self._source is not None
-        settings, limit = self.settings, self.settings.max_overhead
-        passive = settings.mode == "passive"
-        when = "after validations" if passive else f"at the start, {settings.cadence.describe()}, and at the end"
-        self.record.config.update(
-            schema=1,
-            role="training",
-            mode=settings.mode,
-            measure=settings.measure,
-            estimator=settings.estimator,
-            cadence=when,
-            max_overhead=limit,
-            **self._source.describe(),
-        )
+    def _open(
+        self, plan: Plan, probes: ProbeSet | None, source: Source, sinks: Callable[[Path | None], Sequence[Any]]
+    ) -> None:
+        """On rank 0: what the record says of itself, the preview, and the loggers."""
+        self.record.config.update(words.configuration(self.settings, source))
         if plan.reason:
             self.record.config["beginning"] = plan.reason
-        share = "" if limit is None else f"; those in between within {limit:.3g} of the run's time"
-        self.failures.say(
-            f"{self._source.preview()} per measurement; reference: {settings.reference_kind}; measures {when}{share}."
-        )
+        self.failures.say(words.preview(self.settings, source))
+        self.results.open(probes, sinks)
 
     def _measure_if_wanted(self, moment: Moment) -> None:
         assert self._ranks is not None
@@ -253,11 +239,7 @@ class Monitor:
             return True
         self.skipped += 1
         if self.skipped == 1:
-            self.failures.say(
-                f"left out the measurement of step {step} (it takes {self.budget.cost:.1f} s) to keep within "
-                f"max_overhead={self.settings.max_overhead:g}; due steps are asked again as the run goes on. Fewer "
-                "examples per task or a larger max_overhead measure more often."
-            )
+            self.failures.say(words.left_out(self.settings, self.budget, step))
         return False
 
     def _is_new(self, step: int) -> bool:
@@ -298,16 +280,8 @@ class Monitor:
             return
         self.record.config.update(failures=dict(self.failures.counts), left_out=self.skipped)
         self.results.finish(status, self.bank)
-        if not self.record.measurements:
-            return
-        budget, failed = self.budget, self.failures.summary()
-        self.failures.say(
-            f"{len(self.record.measurements)} measurements took {budget.spent:.1f} s, {budget.overhead:.1%} of the "
-            f"run's {budget.elapsed:.0f} s ({budget.forced:.1f} s of it the first and the last)"
-            + (f"; {self.skipped} left out for the budget" if self.skipped else "")
-            + (f"; failed: {failed}" if failed else "")
-            + f". {self.record.measurements[-1].transition.describe()}"
-        )
+        if self.record.measurements:
+            self.failures.say(words.closing(self.record, self.budget, self.skipped, self.failures.summary()))
 
     def _check_forced(self, moment: Moment) -> None:
         """On rank 0: warn once when the two forced measurements alone will take more than the budget of this run."""
@@ -319,8 +293,4 @@ class Monitor:
         training = self.budget.elapsed - self.budget.spent
         expected = training * moment.total_steps / max(moment.step, 1) + 2 * self.budget.cost
         if self.budget.exceeded_by_forced(expected):
-            self.failures.warn(
-                f"the first and the last measurement take {2 * self.budget.cost:.1f} s, more than "
-                f"max_overhead={self.settings.max_overhead:g} of this run of about {expected:.0f} s. Probe fewer "
-                "examples per task, fewer tasks or lower layers, or raise max_overhead."
-            )
+            self.failures.warn(words.too_dear(self.settings, self.budget, expected))

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning_layerscope.measurements import RunRecord
-from lightning_layerscope.measurements.storage import read_config
+from lightning_layerscope.measurements.storage import CONFIG, MATRICES, PROFILE, read_config
 from lightning_layerscope.references import ReferenceBank
 
 REFERENCE, PROBES, REPORT = "reference", "probes.json", "report.html"
+_WRITTEN = (PROFILE, MATRICES, CONFIG, REFERENCE, PROBES, REPORT)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,16 @@ def find_resumed(state: dict[str, Any], places: list[Path], step: int) -> Resume
     return "; ".join(reasons)
 
 
+def clear_passing(place: Path) -> None:
+    """Remove what a killed process was writing when it died: files and folders under their passing names."""
+    for path in place.glob(".*"):
+        if path.name.startswith(tuple(f".{name}." for name in _WRITTEN)):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
 def _is_own(place: Path, run_id: str) -> bool:
     try:
         found = read_config(place)
@@ -83,5 +94,5 @@ def _keep_aside(place: Path, step: int) -> None:
     for number in itertools.count(1):
         kept = place / f"profile-given-up-from-step-{step}-{number}.parquet"
         if not kept.exists():
-            shutil.copyfile(place / "profile.parquet", kept)
+            shutil.copyfile(place / PROFILE, kept)
             return

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_layerscope.callbacks.folder import find_resumed, free_folder
+from lightning_layerscope.callbacks.folder import clear_passing, find_resumed, free_folder
 from lightning_layerscope.callbacks.settings import Settings
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.references import ReferenceBank
@@ -78,6 +78,7 @@ def begin(
             places = [Path(place) for place in (wanted, state.get("folder")) if place]
             found = find_resumed(state, places, step)
             if not isinstance(found, str):
+                clear_passing(found.folder)
                 place = None if wanted is None else free_folder(wanted, found.record.run_id)
                 kind: Literal["measure", "go on"] = "go on" if found.record.measurements else "measure"
                 return Beginning(Plan(kind, found.bank), found.record, place)

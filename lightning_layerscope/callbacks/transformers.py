@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import json
 import sys
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from lightning_layerscope.atomic import replace_file
 from lightning_layerscope.callbacks.core import Monitor
 from lightning_layerscope.callbacks.folder import PROBES
 from lightning_layerscope.callbacks.moment import Moment
+from lightning_layerscope.callbacks.passive import PassiveSource
 from lightning_layerscope.callbacks.settings import make_settings, resolve_probes
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
@@ -37,9 +38,11 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
 
     - Results go to ``<args.output_dir>/<name>``; scalars and pictures to W&B with ``report_to="wandb"``.
     - ``probes`` from a source of tasks use the trainer's ``processing_class``.
-    - Each checkpoint holds a small file ``<name>.json``, from which a resumed run finds its baseline and history.
-    - The trainer tells callbacks of no exception: after one, results on disk are complete, W&B has no final rows.
-    - Active mode only: the trainer does not say which task an evaluation batch belongs to.
+    - Other loggers get the scalars through ``loggers``: objects with ``log_metrics(row, step=...)``.
+    - A resumed run finds its baseline and history through the checkpoint's ``trainer_state.json``.
+    - The trainer tells callbacks of no exception: the final rows are then logged when the process exits.
+    - ``mode="passive"`` reads evaluations during training, one task per entry of a dict of evaluation datasets;
+      ``eval_on_start=True`` makes the baseline.
 
     Raises:
         ValueError: For options out of range.
@@ -52,7 +55,7 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
 
     def __init__(
         self,
-        probes: ProbeSet | str,
+        probes: ProbeSet | str | None = None,
         tokenizer: Any = None,
         probe_options: dict[str, Any] | None = None,
         reference: str | ReferenceBank = "initial",
@@ -63,6 +66,7 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
         measure: str = "cka",
         estimator: str = "debiased",
         max_overhead: float | None = 0.02,
+        mode: Literal["active", "passive"] = "active",
         output_dir: str | None = None,
         layers: list[int] | str | None = None,
         layer_modules: str | None = None,
@@ -76,6 +80,7 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
         report: bool = True,
         name: str = "layerscope",
         verbose: bool = True,
+        loggers: Sequence[Any] = (),
     ) -> None:
         self.settings = make_settings(
             probes,
@@ -94,6 +99,7 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
             embeddings=embeddings,
             max_tokens_per_batch=max_tokens_per_batch,
             max_overhead=max_overhead,
+            mode=mode,
             ranks=ranks,
             mid_run_baseline=mid_run_baseline,
             output_dir=output_dir,
@@ -104,46 +110,78 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
             verbose=verbose,
         )
         self.monitor = Monitor(self.settings)
+        self.loggers = list(loggers)
+        self._passive = PassiveSource(self.settings) if mode == "passive" else None
         self._model: Any = None
+        self._evaluated = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Resolve the probes and take the baseline, or find that of a resumed run."""
-        self._model = kwargs["model"]
-        probes = resolve_probes(self.settings, tokenizer=kwargs.get("processing_class"))
-        kept = Path(args.output_dir) / f"checkpoint-{state.global_step}" / f"{self.settings.name}.json"
-        if state.global_step > 0 and kept.is_file():
-            self.monitor.load_state_dict(json.loads(kept.read_text(encoding="utf-8")))
-        folder = self.settings.output_dir or Path(args.output_dir) / self.settings.name
+        self.monitor.crash()  # an earlier training of this process that ended by an exception
+        self._model, probes = kwargs["model"], None
+        if self._passive is None:
+            probes = resolve_probes(self.settings, tokenizer=kwargs.get("processing_class"))
+        else:
+            with self.monitor.failures.contained():
+                self._passive.open(self._model, world=int(args.world_size), only_in_eval=True)
+        if state.global_step > 0 and (kept := (state.stateful_callbacks or {}).get(self._key)):
+            self.monitor.load_state_dict(kept)
         self.monitor.start(
-            self._moment(args, state), probes=probes, folder=Path(folder), sinks=partial(self._make_sinks, args)
+            self._moment(args, state),
+            probes=probes,
+            folder=Path(self.settings.output_dir or Path(args.output_dir) / self.settings.name),
+            sinks=partial(self._make_sinks, args),
+            source=None if self._passive is None else self._passive.attach,
         )
+        atexit.register(_crash_later, weakref.ref(self.monitor))
+        self._remember(state)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """In passive mode, measure once the evaluations of all datasets are through."""
+        self._measure_passively(args, state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure where due."""
         self.monitor.after_step(self._moment(args, state))
+        self._remember(state)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure where asked for; an evaluation outside a training measures nothing."""
-        if self._model is not None:
+        if self._model is None:
+            return
+        if self._passive is not None:
+            self._passive.finish_task(_dataset_name(kwargs.get("metrics") or {}))
+            self._evaluated = True
+        else:
             self.monitor.after_validation(self._moment(args, state))
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Leave in the checkpoint what a resumed run needs."""
-        place = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if state.is_world_process_zero and place.is_dir():
-            with self.monitor.failures.contained(), replace_file(place / f"{self.settings.name}.json") as passing:
-                passing.write_text(json.dumps(self.monitor.state_dict()), encoding="utf-8")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take the last measurement; not where the trainer has put an earlier checkpoint's weights in its place."""
         loaded_best = args.load_best_model_at_end and state.best_model_checkpoint is not None
-        if loaded_best:
+        if self._passive is not None:
+            self._measure_passively(args, state)
+            self._passive.close()
+        elif loaded_best:
             self.monitor.failures.warn(
                 "load_best_model_at_end=True has replaced the last step's weights by the best checkpoint's: the last "
                 "measurement is left out, so that no step shows another's weights"
             )
         self.monitor.end(self._moment(args, state), measure=not loaded_best)
         self._model = None
+
+    @property
+    def _key(self) -> str:
+        return f"{type(self).__name__}/{self.settings.name}"
+
+    def _remember(self, state: Any) -> None:
+        """What must survive a restart travels in the checkpoint's ``trainer_state.json``."""
+        if state.stateful_callbacks is not None:
+            state.stateful_callbacks[self._key] = self.monitor.state_dict()
+
+    def _measure_passively(self, args: Any, state: Any) -> None:
+        if self._evaluated:  # on every rank alike, whatever it read
+            self._evaluated = False
+            self.monitor.after_validation(self._moment(args, state))
 
     def _moment(self, args: Any, state: Any) -> Moment:
         return Moment(
@@ -155,21 +193,37 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
         )
 
     def _make_sinks(self, args: Any, folder: Path | None) -> list[Any]:
-        from lightning_layerscope.sinks import sinks_for
-
+        places = list(self.loggers)
         # The trainer's own W&B callback comes first and has opened the run; without it wandb may not even be loaded.
         run = getattr(sys.modules.get("wandb"), "run", None) if "wandb" in args.report_to else None
-        if run is None:
+        if run is not None and not any(place is run for place in places):
+            places.append(run)
+        if not places:
             return []
+        from lightning_layerscope.sinks import sinks_for
+
         prompts: Path | Literal[False] = folder / PROBES if folder and self.settings.upload_prompts else False
         return list(
             sinks_for(
-                [run],
+                places,
                 host_step_key="train/global_step",
                 per_task_keys=self.settings.task_keys,
                 upload_prompts=prompts,
             )
         )
+
+
+def _crash_later(monitor: weakref.ref[Monitor]) -> None:
+    """The process exits: whoever still runs was ended by an exception or an interruption."""
+    found = monitor()
+    if found is not None:
+        found.crash()
+
+
+def _dataset_name(metrics: dict[str, Any]) -> str:
+    """Of several evaluation datasets each is known by the prefix of its metrics: ``eval_<name>_runtime``."""
+    found = next((key for key in metrics if key.endswith("_runtime")), "eval_runtime")
+    return found.removesuffix("_runtime").removeprefix("eval").removeprefix("_") or "eval"
 
 
 def _autocast(args: Any) -> AbstractContextManager[Any]:

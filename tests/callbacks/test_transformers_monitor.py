@@ -1,9 +1,13 @@
 """The twin for transformers.Trainer and TRL: the same results, and training that is bitwise the same."""
 
+import weakref
+from typing import ClassVar
+
 import pytest
 import torch
 
 from lightning_layerscope.callbacks import TransformersLayerSimilarityMonitor
+from lightning_layerscope.callbacks import transformers as monitor_module
 from lightning_layerscope.measurements import RunRecord
 
 transformers = pytest.importorskip("transformers")
@@ -44,7 +48,7 @@ CONDITIONS = {
 }
 
 
-def train(tiny, folder, make=None, monitor=None, resume=None, **options):
+def train(tiny, folder, make=None, monitor=None, resume=None, data=None, others=(), **options):
     tiny.seed()
     model = (make or (lambda tiny: tiny.llama()))(tiny)
     rows = [{"input_ids": row, "labels": row} for row in tiny.rows()]
@@ -53,7 +57,11 @@ def train(tiny, folder, make=None, monitor=None, resume=None, **options):
     arguments = transformers.TrainingArguments(output_dir=str(folder), **{**settings, **options})
     keep = Keep()
     trainer = transformers.Trainer(
-        model, arguments, train_dataset=rows, callbacks=[keep, *([monitor] if monitor else [])]
+        model,
+        arguments,
+        train_dataset=rows,
+        callbacks=[keep, *others, *([monitor] if monitor else [])],
+        **(data or {}),
     )
     trainer.train(resume_from_checkpoint=resume)
     return trainer, keep.losses
@@ -92,7 +100,85 @@ def test_a_resumed_run_keeps_its_baseline_and_its_history(tiny, tmp_path):
     assert after.profile.matrix(step=4) == pytest.approx(before.profile.matrix(step=4), abs=0)
 
 
-def test_trl_trains_and_is_measured(tiny, tmp_path):
+def test_a_checkpoint_leads_back_from_another_output_dir(tiny, tmp_path):
+    train(tiny, tmp_path / "first", None, watch(tiny), save_strategy="steps", save_steps=4)
+    before = RunRecord.load(tmp_path / "first" / "layerscope")
+    resume = str(tmp_path / "first" / "checkpoint-4")
+    train(tiny, tmp_path / "second", None, watch(tiny), resume=resume, max_steps=8)
+    after = RunRecord.load(tmp_path / "second" / "layerscope")
+    assert after.run_id == before.run_id
+    assert after.steps == [0, 2, 4, 6, 8]
+    assert after.profile.meta["reference_digest"] == before.profile.meta["reference_digest"]
+    assert RunRecord.load(tmp_path / "first" / "layerscope").steps == before.steps
+
+
+def test_scalars_reach_loggers_that_are_passed(tiny, tmp_path):
+    class Logger:
+        rows: ClassVar[list] = []
+
+        def log_metrics(self, row, step):
+            self.rows.append((step, row))
+
+    train(tiny, tmp_path, None, watch(tiny, loggers=[Logger()]))
+    assert [step for step, _ in Logger.rows] == [0, 2, 4, 6]
+    assert Logger.rows[0][1]["layerscope/cka/layer_01"] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_passive_mode_reads_evaluations_by_the_names_of_their_datasets(tiny, tmp_path):
+    rows = [{"input_ids": row, "labels": row} for row in tiny.rows()]
+    options = {"eval_strategy": "steps", "eval_steps": 2, "eval_on_start": True, "per_device_eval_batch_size": 4}
+    data = {"eval_dataset": {"first": rows[:8], "second": rows[8:16]}}
+    plain, losses = train(tiny, tmp_path / "plain", data=data, **options)
+    monitor = TransformersLayerSimilarityMonitor(mode="passive", report=False, verbose=False)
+    watched, same = train(tiny, tmp_path / "watched", None, monitor, data=data, **options)
+    assert losses == same
+    mine, theirs = dict(watched.model.named_parameters()), dict(plain.model.named_parameters())
+    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    record = RunRecord.load(tmp_path / "watched" / "layerscope")
+    assert record.steps == [0, 2, 4, 6]
+    assert record.profile.tasks == ["first", "second"]
+    assert record.profile.meta["reference"] == "initial"
+    assert record.profile.meta["examples"] == {"first": 8, "second": 8}
+    assert (record.profile.matrix() < 0.9999).any()
+    watched.evaluate({"first": rows[:8]})
+    assert monitor.monitor.record.steps == [0, 2, 4, 6]
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in watched.model.modules())
+
+
+def test_an_exception_is_followed_by_the_final_rows_when_the_process_exits(tiny, tmp_path):
+    class Sink:
+        ends: ClassVar[list] = []
+
+        def log_metrics(self, row, step):
+            pass
+
+        def save(self):
+            self.ends.append(1)
+
+    class Break(transformers.TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 3:
+                raise ArithmeticError
+
+    monitor = watch(tiny, loggers=[Sink()])
+    with pytest.raises(ArithmeticError):
+        train(tiny, tmp_path, None, monitor, others=[Break()])
+    assert RunRecord.load(tmp_path / "layerscope").steps == [0, 2]
+    assert not Sink.ends
+    monitor_module._crash_later(weakref.ref(monitor.monitor))  # what the interpreter calls
+    assert Sink.ends == [1]
+
+
+SFT = {
+    "plain": (None, {}),
+    "lora": ({"r": 2, "lora_dropout": 0.1, "target_modules": ["q_proj"]}, {}),
+    "checkpointing": (None, {"gradient_checkpointing": True}),
+    "packing": (None, {"packing": True, "packing_strategy": "wrapped", "max_length": 32}),
+}
+
+
+@pytest.mark.parametrize("name", SFT)
+def test_trl_trains_and_is_measured(tiny, tmp_path, name):
     trl = pytest.importorskip("trl")
     datasets = pytest.importorskip("datasets")
     from lightning_layerscope.probes import ProbeSet
@@ -108,18 +194,39 @@ def test_trl_trains_and_is_measured(tiny, tmp_path):
         for task in tasks.values()
         for e in task.split("train")
     ]
-    model = small_llama(tokenizer, width=32, layers=3, heads=2)
-    arguments = trl.SFTConfig(
-        output_dir=str(tmp_path), max_steps=4, per_device_train_batch_size=4, report_to=[], use_cpu=True,
-        save_strategy="no", disable_tqdm=True, learning_rate=1e-2, max_length=64, bf16=False,
-    )  # fmt: skip
-    monitor = TransformersLayerSimilarityMonitor(probes, every_n_steps=2, max_overhead=None, verbose=False)
-    trainer = trl.SFTTrainer(
-        model, args=arguments, train_dataset=datasets.Dataset.from_list(rows), processing_class=tokenizer,
-        callbacks=[monitor],
-    )  # fmt: skip
-    trainer.train()
-    record = RunRecord.load(tmp_path / "layerscope")
+    adapter, options = SFT[name]
+    settings = {"max_steps": 4, "per_device_train_batch_size": 4, "report_to": [], "use_cpu": True, "seed": 0}
+    settings |= {"save_strategy": "no", "disable_tqdm": True, "learning_rate": 1e-2, "max_length": 64, "bf16": False}
+    settings |= {"gradient_checkpointing": False, "logging_steps": 1, **options}
+
+    def run(folder, *monitors):
+        tiny.seed()
+        trainer = trl.SFTTrainer(
+            small_llama(tokenizer, width=32, layers=3, heads=2),
+            args=trl.SFTConfig(output_dir=str(folder), **settings),
+            train_dataset=datasets.Dataset.from_list(rows),
+            processing_class=tokenizer,
+            peft_config=adapter and pytest.importorskip("peft").LoraConfig(**adapter),
+            callbacks=[keep := Keep(), *monitors],
+        )
+        trainer.train()
+        return trainer.model, keep.losses
+
+    monitor = TransformersLayerSimilarityMonitor(
+        probes,
+        every_n_steps=2,
+        max_overhead=None,
+        verbose=False,
+        reference="base" if adapter else "initial",
+        report=name == "plain",
+    )
+    (plain, losses), (watched, same) = run(tmp_path / "plain"), run(tmp_path / "watched", monitor)
+    assert losses == same
+    assert len(losses) == 4
+    mine, theirs = dict(watched.named_parameters()), dict(plain.named_parameters())
+    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    assert not monitor.monitor.failures.counts
+    record = RunRecord.load(tmp_path / "watched" / "layerscope")
     assert record.steps == [0, 2, 4]
     assert (record.profile.matrix() < 0.9999).any()
-    assert (tmp_path / "layerscope" / "report.html").is_file()
+    assert (tmp_path / "watched" / "layerscope" / "report.html").is_file() == (name == "plain")

@@ -1,0 +1,80 @@
+"""What the monitor says and writes down about itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning_layerscope.callbacks.budget import Budget
+from lightning_layerscope.callbacks.moment import Source
+from lightning_layerscope.callbacks.settings import Settings
+from lightning_layerscope.measurements import RunRecord
+
+
+def when(settings: Settings) -> str:
+    """At which points a run is measured."""
+    if settings.mode == "passive":
+        return "after validations"
+    return f"at the start, {settings.cadence.describe()}, and at the end"
+
+
+def configuration(settings: Settings, source: Source) -> dict[str, Any]:
+    """For the record and the loggers: how the run is measured, in plain values."""
+    return {
+        "schema": 1,
+        "role": "training",
+        "mode": settings.mode,
+        "measure": settings.measure,
+        "estimator": settings.estimator,
+        "cadence": when(settings),
+        "max_overhead": settings.max_overhead,
+        **source.describe(),
+    }
+
+
+def preview(settings: Settings, source: Source) -> str:
+    """Before the first measurement: what each takes."""
+    limit = settings.max_overhead
+    share = "" if limit is None or settings.mode == "passive" else f"; those in between within {limit:.3g} of its time"
+    return (
+        f"{source.preview()} per measurement; reference: {settings.reference_kind}; measures {when(settings)}{share}."
+    )
+
+
+def first_cost(settings: Settings, budget: Budget, folder: Path | None) -> str:
+    """After the first measurement: what the run always pays."""
+    pays = (
+        f"; the last one will take about as long: {2 * budget.cost:.1f} s in all that the run always pays"
+        if settings.mode == "active"
+        else ""
+    )
+    return f"the first measurement took {budget.cost:.1f} s{pays}. Results: {folder or 'in memory'}"
+
+
+def left_out(settings: Settings, budget: Budget, step: int) -> str:
+    """When the first due measurement is left out."""
+    return (
+        f"left out the measurement of step {step} (it takes {budget.cost:.1f} s) to keep within "
+        f"max_overhead={settings.max_overhead:g}; due steps are asked again as the run goes on. Fewer examples per "
+        "task or a larger max_overhead measure more often."
+    )
+
+
+def too_dear(settings: Settings, budget: Budget, expected: float) -> str:
+    """When the first and the last measurement alone exceed the budget."""
+    return (
+        f"the first and the last measurement take {2 * budget.cost:.1f} s, more than "
+        f"max_overhead={settings.max_overhead:g} of this run of about {expected:.0f} s. Probe fewer examples per task, "
+        "fewer tasks or lower layers, or raise max_overhead."
+    )
+
+
+def closing(record: RunRecord, budget: Budget, skipped: int, failed: str) -> str:
+    """At the end: what it cost, and what was found."""
+    return (
+        f"{len(record)} measurements took {budget.spent:.1f} s, {budget.overhead:.1%} of the run's "
+        f"{budget.elapsed:.0f} s ({budget.forced:.1f} s of it the first and the last)"
+        + (f"; {skipped} left out for the budget" if skipped else "")
+        + (f"; failed: {failed}" if failed else "")
+        + f". {record.measurements[-1].transition.describe()}"
+    )
