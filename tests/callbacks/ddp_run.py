@@ -1,4 +1,4 @@
-"""One training in two gloo processes with the monitor attached; started by test_distributed_monitor.py."""
+"""Trainings in two gloo processes with the monitor attached; started by test_distributed_monitor.py."""
 
 import os
 import runpy
@@ -19,16 +19,17 @@ from lightning_layerscope.callbacks import LayerSimilarityMonitor, active  # noq
 def main(out: Path, what: str) -> None:
     tiny = runpy.run_path(str(Path(__file__).with_name("conftest.py")))
     rank = int(os.environ.get("LOCAL_RANK", "0"))
-    if what == "rank 1 fails":
-        real, calls = active.extract_hidden_states, []
+    real, calls = active.extract_hidden_states, []
 
-        def breaks(*args, **kwargs):
-            calls.append(1)
-            if rank == 1 and len(calls) > 1:
-                raise torch.OutOfMemoryError("no memory on rank 1")
-            return real(*args, **kwargs)
+    def harmed(*args, **kwargs):
+        calls.append(1)
+        if rank == 1 and len(calls) > 1 and what == "rank 1 fails":
+            raise torch.OutOfMemoryError("no memory on rank 1")
+        if rank == 1 and len(calls) > 1 and what == "rank 1 dies":
+            os._exit(3)
+        return real(*args, **kwargs)
 
-        active.extract_hidden_states = breaks
+    active.extract_hidden_states = harmed
     callbacks = []
     if what != "plain":
         callbacks = [
@@ -56,8 +57,16 @@ def main(out: Path, what: str) -> None:
     trainer.fit(module, DataLoader(tiny["make_rows"](), batch_size=4))
     if trainer.is_global_zero:
         counts = dict(callbacks[0].monitor.failures.counts) if callbacks else {}
+        out.mkdir(exist_ok=True)
         torch.save({"model": module.model.state_dict(), "losses": module.losses, "failures": counts}, out / "end.pt")
+    active.extract_hidden_states = real
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    place, *wanted = sys.argv[1:]
+    for name in wanted:  # one start of the processes serves all of them
+        folder = Path(place) / name.replace(" ", "-")
+        if name.startswith("sharded"):
+            runpy.run_path(str(Path(__file__).with_name("sharded_run.py")))["main"](folder, name)
+        else:
+            main(folder, name)

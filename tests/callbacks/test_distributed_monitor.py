@@ -1,6 +1,7 @@
 """Two processes: the numbers of one, training untouched, and a rank that fails hangs nobody."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,23 +12,37 @@ import torch
 from lightning_layerscope import ReferenceBank, RunRecord, compare, extract_hidden_states
 
 SCRIPT = Path(__file__).with_name("ddp_run.py")
+RUNS = ("plain", "shared", "rank 1 fails", "rank 0 alone", "sharded plain", "sharded watched")
 pytestmark = pytest.mark.distributed
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """All runs, one after the other: each costs two imports of Lightning."""
-    found = {}
-    for what in ("plain", "shared", "rank 1 fails", "rank 0 alone"):
-        out = tmp_path_factory.mktemp(what.replace(" ", "-"))
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("COV_", "PYTEST_"))}
-        environment |= {"OMP_NUM_THREADS": "1"}
-        process = subprocess.run(
-            [sys.executable, str(SCRIPT), str(out), what], env=environment, capture_output=True, text=True, timeout=240
-        )
-        assert process.returncode == 0, process.stderr[-3000:]
-        found[what] = (out, torch.load(out / "end.pt"), process.stderr)
-    return found
+    """All runs in one start of two processes: each start costs two imports of Lightning."""
+    out = tmp_path_factory.mktemp("runs")
+    process = run(out, *RUNS)
+    assert process.returncode == 0, process.stderr[-3000:]
+    places = {what: out / what.replace(" ", "-") for what in RUNS}
+    return {what: (place, torch.load(place / "end.pt")) for what, place in places.items()}
+
+
+def environment(**more):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("COV_", "PYTEST_"))}
+    return {**kept, "OMP_NUM_THREADS": "1", **more}
+
+
+def run(out, *runs):
+    command = [sys.executable, str(SCRIPT), str(out), *runs]
+    # A session of its own: the launcher signals the group it is in.
+    return subprocess.run(
+        command,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        start_new_session=True,
+    )
 
 
 @pytest.mark.parametrize("what", ["shared", "rank 1 fails", "rank 0 alone"])
@@ -39,7 +54,7 @@ def test_training_is_bitwise_the_same(runs, what):
 
 @pytest.mark.parametrize("what", ["shared", "rank 0 alone"])
 def test_the_numbers_are_those_of_one_process(runs, tiny, what):
-    out, end, _ = runs[what]
+    out, end = runs[what]
     record = RunRecord.load(out / "results")
     assert record.steps == [0, 2, 4]
     assert record.profile.tasks == [f"t{task}" for task in range(5)]
@@ -55,6 +70,73 @@ def test_the_numbers_are_those_of_one_process(runs, tiny, what):
 
 
 def test_a_rank_that_fails_is_told_of_and_hangs_nobody(runs):
-    out, end, _ = runs["rank 1 fails"]
+    out, end = runs["rank 1 fails"]
     assert RunRecord.load(out / "results").steps == [0]
     assert end["failures"]["measurement"] >= 2
+
+
+def test_a_rank_that_dies_ends_the_run_as_it_would_without_the_monitor(tmp_path):
+    process = run(tmp_path, "rank 1 dies")
+    results = tmp_path / "rank-1-dies" / "results"
+    assert process.returncode != 0
+    assert not (tmp_path / "rank-1-dies" / "end.pt").exists()
+    assert RunRecord.load(results).steps == [0]
+    assert not [path for path in results.iterdir() if path.name.startswith(".")]
+
+
+def test_fsdp2_is_watched_passively_and_never_hung_by_active_mode(runs, tiny):
+    from lightning_layerscope.callbacks.watching import _content_id
+    from lightning_layerscope.probes import Probe, ProbeSet
+
+    plain, (out, watched) = runs["sharded plain"][1], runs["sharded watched"]
+    assert plain["losses"] == watched["losses"]
+    assert all(torch.equal(plain["model"][key], watched["model"][key]) for key in plain["model"])
+    assert watched["failures"] == [{}, {"measurement": 1}]
+    record = RunRecord.load(out / "results")
+    assert record.steps == [0, 2, 4]
+    assert record.profile.meta["examples"] == {"a": 9, "b": 9}  # the sampler's padding is dropped
+    rows, probes = tiny.rows(), []
+    for task, part in (("a", rows[:9]), ("b", rows[9:18])):
+        ordered = sorted((_content_id(row), tuple(row.tolist())) for row in part)
+        names, ids = zip(*ordered, strict=True)
+        probes.append(Probe(task, task, names, names, ids))
+    model, probes = tiny.llama(), ProbeSet(probes, vocab_size=tiny.vocabulary)
+    before = extract_hidden_states(model, probes)
+    model.load_state_dict(watched["model"])
+    again = compare(dict(extract_hidden_states(model, probes)), dict(before))
+    assert again.matrix() == pytest.approx(record.profile.matrix(step=4), abs=1e-4)
+
+
+def test_accelerate_in_two_processes(tmp_path, tiny):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, str(SCRIPT.with_name("accelerate_run.py")), str(tmp_path)]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    running = [
+        subprocess.Popen(
+            command,
+            env=environment(RANK=str(rank), LOCAL_RANK=str(rank), **place),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=240)[0] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    assert [process.returncode for process in running] == [0, 0], said[0][-3000:]
+    end = torch.load(tmp_path / "end.pt")
+    assert end["failures"] == {}
+    assert all(torch.equal(end["plain"][key], end["watched"][key]) for key in end["plain"])
+    record = RunRecord.load(tmp_path / "watched" / "layerscope")
+    assert record.steps == [0, 2, 4]
+    model, probes = tiny.llama(), tiny.probes(tasks=5, examples=6)
+    bank = ReferenceBank.load(tmp_path / "watched" / "layerscope" / "reference")
+    model.load_state_dict(end["watched"])
+    again = compare(extract_hidden_states(model, probes), bank)
+    assert again.matrix() == pytest.approx(record.profile.matrix(step=4), abs=1e-5)
