@@ -57,6 +57,7 @@ class Monitor:
         self._running = False
         self._seen = self._first_step = 0
         self._forced_checked = self._off = False
+        self._left_out = -1  # the last step at which a due measurement was left out
 
     @property
     def record(self) -> RunRecord:
@@ -86,7 +87,7 @@ class Monitor:
         earlier = None if self.bank is None else (self.record, self.bank)
         self._ranks = ranks = Ranks(self.settings.ranks)
         self._source, self.bank = None, None
-        self._running, self._forced_checked = True, False
+        self._running, self._forced_checked, self._left_out = True, False, -1
         self._seen = self._first_step = moment.step
         self.failures.counts.clear()
         if not ranks.takes_part:
@@ -141,7 +142,7 @@ class Monitor:
             return
         if measure and self._measures and self.settings.mode == "active":
             with self._contained():
-                if ranks.agree(lambda: self.bank is not None and self._is_new(moment.step)):
+                if ranks.agree(lambda: self._wants_last(moment.step)):
                     self._measure(moment, forced=True)
         with self._contained():
             self._finish("finished")
@@ -238,9 +239,17 @@ class Monitor:
         if self.budget.allows():
             return True
         self.skipped += 1
+        self._left_out = step
         if self.skipped == 1:
             self.failures.say(words.left_out(self.settings, self.budget, step))
         return False
+
+    def _wants_last(self, step: int) -> bool:
+        """On rank 0: whether the last measurement is taken; one left out at this very step is made up for."""
+        if self.bank is None or not self._is_new(step):
+            return False
+        self.skipped -= self._left_out == step
+        return True
 
     def _is_new(self, step: int) -> bool:
         return not self.record.measurements or self.record.measurements[-1].step < step
@@ -265,12 +274,10 @@ class Monitor:
                     return
                 errors = [concluded.error]
             text = "; ".join(errors).removeprefix("rank 0: ") if len(outcomes) == 1 else "; ".join(errors)
-            self.failures.add("measurement", f"at step {moment.step}: {text}. {self._consequence()}")
-
-    def _consequence(self) -> str:
-        if self.bank is None and self.settings.mode == "active":
-            return "Without a baseline nothing is measured in this run; training goes on."
-        return "It is left out and training goes on; further failures are counted without a warning."
+            self.failures.add(
+                "measurement",
+                f"at step {moment.step}: {text}. {words.consequence(self.settings, lost=self.bank is None)}",
+            )
 
     def _finish(self, status: str) -> None:
         """Nothing is measured here."""

@@ -60,6 +60,13 @@ def left_out(settings: Settings, budget: Budget, step: int) -> str:
     )
 
 
+def consequence(settings: Settings, *, lost: bool) -> str:
+    """After a failed measurement; ``lost`` where there is no reference to go on with."""
+    if lost and settings.mode == "active":
+        return "Without a baseline nothing is measured in this run; training goes on."
+    return "It is left out and training goes on; further failures are counted without a warning."
+
+
 def too_dear(settings: Settings, budget: Budget, expected: float) -> str:
     """When the first and the last measurement alone exceed the budget."""
     return (
