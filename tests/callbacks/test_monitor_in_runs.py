@@ -199,6 +199,39 @@ def test_a_stored_bank_is_a_reference(tiny, tmp_path):
     assert second.profile.matrix(step=6) == pytest.approx(first.profile.matrix(step=6), abs=1e-5)
 
 
+def test_a_model_outside_transformers_names_its_layers_and_its_forward(tiny, tmp_path):
+    import lightning.pytorch as pl
+
+    class Blocks(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = torch.nn.Embedding(tiny.vocabulary, 8)
+            self.blocks = torch.nn.ModuleList(torch.nn.Linear(8, 8) for _ in range(3))
+            self.head = torch.nn.Linear(8, tiny.vocabulary)
+
+        def forward(self, ids):
+            hidden = self.embed(ids)
+            for block in self.blocks:
+                hidden = torch.tanh(block(hidden)).cumsum(1)
+            return self.head(hidden)
+
+    class Module(type(tiny.module(pl))):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.model = Blocks()
+
+        def forward(self, batch):
+            return torch.nn.functional.cross_entropy(self.model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
+
+    monitor = watch(tiny, tmp_path / "out", layers="model.blocks", forward=lambda module, ids, mask: module.model(ids))
+    fit(tiny, tmp_path, monitor, module=Module())
+    record = RunRecord.load(tmp_path / "out")
+    assert record.steps == [0, 2, 4, 6]
+    assert record.profile.layers == [1, 2, 3]
+    assert (record.profile.matrix() < 0.9999).any()
+
+
 def test_validate_test_and_predict_outside_a_fit_measure_nothing(tiny, tmp_path):
     import lightning.pytorch as pl
 

@@ -4,6 +4,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import LearningRateFinder, StochasticWeightAveraging
+from lightning.pytorch.loggers import WandbLogger
 from torch.utils.data import DataLoader
 
 from lightning_layerscope.callbacks import LayerSimilarityMonitor
@@ -74,6 +75,7 @@ CONDITIONS = {
     "validation": (None, {"val_check_interval": 0.25, "num_sanity_val_steps": 2}, {"on_validation_end": True}, {}),
     "overfit batches": (None, {"overfit_batches": 2}, {}, {}),
     "max time": (None, {"max_time": {"minutes": 5}}, {}, {}),
+    "weights and biases": (None, {"logger": "wandb"}, {}, {}),
     "fast dev run": (None, {"fast_dev_run": 3, "max_steps": -1}, {}, {}),
     "learning rate finder": (
         None,
@@ -100,12 +102,17 @@ def fit(tiny, tmp_path, condition, extra=()):
     module = tiny.module(pl, None if make is None else make(tiny), manual=options.get("manual", False))
     others = [create() for create in trainer.get("callbacks", [])]
     settings = {"max_steps": tiny.steps, "num_sanity_val_steps": 0, "accelerator": "cpu", **tiny.quiet, **trainer}
+    if settings["logger"] == "wandb":
+        wandb = pytest.importorskip("wandb")
+        settings["logger"] = WandbLogger(save_dir=tmp_path, offline=True)
     settings |= {"callbacks": [*others, *extra], "default_root_dir": str(tmp_path), "log_every_n_steps": 1}
     workers = options.get("workers", 0)
     rows = tiny.rows()
     train = DataLoader(rows, batch_size=4, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
     validation = [DataLoader(rows[:8], batch_size=4)] if "val_check_interval" in trainer else []
     pl.Trainer(**settings).fit(module, train, *validation)
+    if isinstance(settings["logger"], WandbLogger):
+        wandb.finish()
     return tiny.fingerprint(module)
 
 

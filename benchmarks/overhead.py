@@ -1,0 +1,144 @@
+"""What the monitor costs a training run: three cadences, two probe sizes, and one long run under the default budget.
+
+    python benchmarks/overhead.py [--seconds 20] [--rounds 2] [--long 0]
+
+A small Llama is trained under Lightning on the CPU for a fixed number of steps, with and without the monitor, in turns.
+Two figures for the cost stand side by side: what the monitor says of itself (``overhead``: its seconds over the run's),
+and what a clock outside says (the watched run against the plain one). ``--long 600`` adds a ten-minute run under the
+default budget of 2 %, and checks that what was measured between the first and the last kept to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from lightning_layerscope.probes import Probe, ProbeSet
+
+VOCABULARY, LENGTH, BATCH = 4096, 64, 8
+# tasks, examples per task
+PROBES = {"8 x 16": (8, 16), "24 x 64": (24, 64)}
+CADENCES: dict[str, dict[str, Any]] = {
+    "first and last only": {"at_steps": [10**9]},
+    "10 in between, no budget": {"max_overhead": None},
+    "every step, budget 2 %": {"every_n_steps": 1},
+}
+
+
+def probes(tasks: int, examples: int) -> ProbeSet:
+    """Prompts of 8 to 40 random tokens."""
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for task in range(tasks):
+        names = tuple(f"{task}/{row}" for row in range(examples))
+        lengths = torch.randint(8, 41, (examples,), generator=generator).tolist()
+        ids = tuple(tuple(torch.randint(3, VOCABULARY, (n,), generator=generator).tolist()) for n in lengths)
+        made.append(Probe(f"task{task}", f"cluster{task % 4}", names, names, ids))
+    return ProbeSet(made, vocab_size=VOCABULARY)
+
+
+def fit(steps: int, monitor: Any = None) -> float:
+    """Train for so many steps; seconds from the first to after the last."""
+    import pytorch_lightning as pl
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    class Module(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            shape = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 8, "num_attention_heads": 4}
+            self.model = LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, **shape))
+
+        def training_step(self, batch: torch.Tensor, index: int) -> torch.Tensor:
+            return self.model(input_ids=batch, labels=batch).loss
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(self.parameters(), 1e-4)
+
+    torch.manual_seed(0)
+    rows = torch.randint(3, VOCABULARY, (BATCH * 64, LENGTH))
+    trainer = pl.Trainer(
+        max_steps=steps,
+        max_epochs=-1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[] if monitor is None else [monitor],
+    )
+    started = time.perf_counter()
+    trainer.fit(Module(), DataLoader(rows, batch_size=BATCH, shuffle=True))
+    return time.perf_counter() - started
+
+
+def watch(size: str, folder: Path, **options: Any) -> Any:
+    """A monitor as users attach it: with files, report and all."""
+    from lightning_layerscope.callbacks import LayerSimilarityMonitor
+
+    return LayerSimilarityMonitor(probes(*PROBES[size]), output_dir=str(folder), verbose=False, **options)
+
+
+def row(name: str, size: str, monitor: Any, outside: list[float] | None) -> str:
+    """One line of the table."""
+    budget, record = monitor.monitor.budget, monitor.monitor.record
+    each = statistics.median(measurement.seconds for measurement in record.measurements)
+    between = budget.chosen / budget.elapsed
+    clock = "" if outside is None else f"{statistics.median(outside):+.1%}"
+    return (
+        f"| {name} | {size} | {len(record)} | {monitor.monitor.skipped} | {each:.2f} | {budget.cost:.2f} | "
+        f"{budget.forced:.1f} | {between:.2%} | {budget.overhead:.1%} | {clock} |"
+    )
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20.0, help="about how long each plain run takes")
+    parser.add_argument("--rounds", type=int, default=2, help="how often each pair of runs is repeated")
+    parser.add_argument("--long", type=float, default=0.0, help="seconds of one long run under the default budget")
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    import pytorch_lightning  # noqa: F401 - sets its loggers' levels
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    fit(10)  # imports, first allocations
+    per_step = (fit(40) - fit(10)) / 30
+    steps = max(20, int(arguments.seconds / per_step))
+    print(f"{steps} steps of {per_step * 1e3:.0f} ms; threads: {torch.get_num_threads()}\n")
+    print(
+        "| cadence | probes | taken | left out | s to extract and compare | s in all, each | s of the forced two | "
+        "share in between | share in all | by an outside clock |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as place:
+        for size in PROBES:
+            for name, options in CADENCES.items():
+                if "in between" in name:
+                    options = {**options, "every_n_steps": max(1, steps // 11)}
+                outside: list[float] = []
+                for turn in range(arguments.rounds):
+                    plain = fit(steps)
+                    monitor = watch(size, Path(place) / f"{size} {name} {turn}", **options)
+                    outside.append(fit(steps, monitor) / plain - 1)
+                print(row(name, size, monitor, outside), flush=True)
+        if arguments.long:
+            monitor = watch("24 x 64", Path(place) / "long", every_n_steps=10)
+            fit(int(arguments.long / per_step), monitor)
+            print(row(f"every 10 steps, budget 2 %, {arguments.long:.0f} s", "24 x 64", monitor, None))
+            budget = monitor.monitor.budget
+            kept = budget.chosen <= 0.02 * budget.elapsed
+            print(f"\n{budget.elapsed:.0f} s; share in between {budget.chosen / budget.elapsed:.2%}: ", end="")
+            print("within the budget" if kept else "BEYOND THE BUDGET")
+
+
+if __name__ == "__main__":
+    main()
