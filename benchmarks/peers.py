@@ -1,7 +1,8 @@
 """Other packages that compute linear CKA, called in the way that suits each case best, where they can be imported.
 
 Every contender offers up to three functions: ``cell(x, y)`` one value, ``live(states, reference)`` one value per layer
-against a prepared reference, ``matrix(states)`` all pairs of layers. ``prepare(reference)`` is not timed.
+against a reference, ``matrix(states)`` all pairs of layers. ``prepare(reference)``, for those that can keep one, is not
+timed.
 """
 
 from __future__ import annotations
@@ -74,8 +75,12 @@ def paper() -> Contender:
     return from_pairs("paper's formula", "biased", pair)
 
 
-def textbook() -> Contender:
-    """What most packages do in one form or another: centred float32 states, whole products, ``torch.linalg.norm``."""
+def textbook(kept: bool = False) -> Contender:
+    """What most packages do in one form or another: centred float32 states, whole products, ``torch.linalg.norm``.
+
+    With ``kept`` it holds on to the reference's Gram matrices, which no package offers: the best one writes by hand.
+    """
+    name = "textbook torch, float32"
 
     def gram(x: Tensor) -> Tensor:
         x = x - x.mean(0)
@@ -94,22 +99,22 @@ def textbook() -> Contender:
         grams = [gram(x) for x in states]
         return torch.tensor([[float(ratio(k, other)) for other in grams] for k in grams])
 
-    def live(states: Tensor, reference: list[Tensor]) -> Tensor:
+    def both_sides(states: Tensor, reference: Tensor) -> Tensor:
+        return torch.stack([ratio(gram(x), gram(y)) for x, y in zip(states, reference, strict=True)])
+
+    def one_side(states: Tensor, reference: list[Tensor]) -> Tensor:
         return torch.stack([ratio(gram(x), other) for x, other in zip(states, reference, strict=True)])
 
-    return Contender("textbook torch, float32", "biased", cell, live, matrix, lambda r: [gram(x) for x in r])
+    if kept:
+        return Contender(f"{name}, reference kept", "biased", cell, one_side, matrix, lambda r: [gram(x) for x in r])
+    return Contender(name, "biased", cell, both_sides, matrix)
 
 
 def pytorch_cka() -> Contender:
     from cka import cka_from_features
-    from cka.hsic import hsic
 
-    def live(states: Tensor, reference: Tensor) -> Tensor:
-        values = []
-        for x, other in zip(states, reference, strict=True):
-            cross, own_x, own_y = hsic((x @ x.T)[None], other[None])
-            values.append(cross[0, 0] / (own_x * own_y).sqrt()[0])
-        return torch.stack(values)
+    def live(states: Tensor, reference: Tensor) -> Tensor:  # all at once would compute all pairs of layers
+        return torch.stack([cka_from_features(x, y)[0, 0] for x, y in zip(states, reference, strict=True)])
 
     return Contender(
         "pytorch-cka",
@@ -117,7 +122,6 @@ def pytorch_cka() -> Contender:
         lambda x, y: cka_from_features(x, y)[0, 0],
         live,
         lambda states: cka_from_features(states, states),
-        lambda reference: reference @ reference.mT,
     )
 
 
@@ -140,9 +144,10 @@ def torch_cka() -> Contender:
         "torch_cka",
         "debiased",
         lambda x, y: ratio(gram(x), gram(y)),
-        lambda states, grams: torch.tensor([ratio(gram(x), k) for x, k in zip(states, grams, strict=True)]),
+        lambda states, reference: torch.tensor(
+            [ratio(gram(x), gram(y)) for x, y in zip(states, reference, strict=True)]
+        ),
         matrix,
-        lambda reference: [gram(y) for y in reference],
         pairwise=True,
     )
 
@@ -167,9 +172,8 @@ def cka_pytorch() -> Contender:
         "cka-pytorch",
         "debiased",
         lambda x, y: ratio((x @ x.T)[None], (y @ y.T)[None]),
-        lambda states, grams: ratio(states @ states.mT, grams),
+        lambda states, reference: ratio(states @ states.mT, reference @ reference.mT),
         aligned,
-        lambda reference: reference @ reference.mT,
         pairwise=True,
     )
 
@@ -192,6 +196,7 @@ def repsim() -> Contender:
         lambda x, y: values(x, y)[0, 1],
         lambda states, reference: [values(x, y)[0, 1] for x, y in zip(states, reference, strict=True)],
         lambda states: values(*states),
+        pairwise=True,
     )
 
 
