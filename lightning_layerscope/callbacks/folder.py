@@ -6,7 +6,7 @@ import itertools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.measurements.storage import CONFIG, MATRICES, PROFILE, read_config
@@ -29,6 +29,11 @@ class Resumed:
     record: RunRecord
     bank: ReferenceBank
     folder: Path
+
+
+def prompts_to_upload(folder: Path | None, wanted: bool) -> Path | Literal[False]:
+    """The file of prompts, where it is wanted and could be written (a failure to write it was told by then)."""
+    return folder / PROBES if wanted and folder is not None and (folder / PROBES).is_file() else False
 
 
 def free_folder(wanted: Path, run_id: str) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_layerscope.callbacks.core import Monitor
-from lightning_layerscope.callbacks.folder import PROBES
+from lightning_layerscope.callbacks.folder import prompts_to_upload
 from lightning_layerscope.callbacks.moment import Moment
 from lightning_layerscope.callbacks.passive import PassiveSource, dataloader_names
 from lightning_layerscope.callbacks.settings import make_settings, resolve_probes
@@ -258,9 +258,7 @@ class LayerSimilarityMonitor(_Callback):
             return []
         from lightning_layerscope.sinks import sinks_for
 
-        prompts: Path | Literal[False] = (
-            folder / PROBES if folder is not None and self.settings.upload_prompts else False
-        )
+        prompts = prompts_to_upload(folder, self.settings.upload_prompts)
         return list(sinks_for(trainer.loggers, per_task_keys=self.settings.task_keys, upload_prompts=prompts))
 
 

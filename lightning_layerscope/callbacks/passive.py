@@ -41,6 +41,8 @@ class PassiveSource:
             raise ValueError(f"passive mode knows the probe_options {', '.join(_OPTIONS)}, got {', '.join(unknown)}.")
         if settings.reference_kind == "base":
             raise ValueError('passive mode runs no forward pass of its own, so there is no reference="base".')
+        if settings.upload_prompts:
+            raise ValueError("passive mode has no prompts' texts, so there is nothing for upload_prompts to upload.")
         self.settings, self.options = settings, settings.probe_options
         self.ranks: Ranks | None = None
         self._watch: Watch | None = None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from lightning_layerscope.callbacks.core import Monitor
-from lightning_layerscope.callbacks.folder import PROBES
+from lightning_layerscope.callbacks.folder import prompts_to_upload
 from lightning_layerscope.callbacks.moment import Moment
 from lightning_layerscope.callbacks.passive import PassiveSource
 from lightning_layerscope.callbacks.settings import make_settings, resolve_probes
@@ -202,13 +202,12 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
             return []
         from lightning_layerscope.sinks import sinks_for
 
-        prompts: Path | Literal[False] = folder / PROBES if folder and self.settings.upload_prompts else False
         return list(
             sinks_for(
                 places,
                 host_step_key="train/global_step",
                 per_task_keys=self.settings.task_keys,
-                upload_prompts=prompts,
+                upload_prompts=prompts_to_upload(folder, self.settings.upload_prompts),
             )
         )
 

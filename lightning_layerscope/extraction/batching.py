@@ -45,6 +45,12 @@ class Batch:
         """The same prompts, each with the prefix in front."""
         return Batch(self.rows, tuple(self.prefix + ids for ids in self.ids))
 
+    def equal_lengths(self) -> list[Batch]:
+        """The prompts in batches that need no padding."""
+        lengths = sorted({len(ids) for ids in self.ids}, reverse=True)
+        chosen = [[i for i, ids in enumerate(self.ids) if len(ids) == length] for length in lengths]
+        return [Batch(tuple(self.rows[i] for i in c), tuple(self.ids[i] for i in c), self.prefix) for c in chosen]
+
     def parts(self, max_tokens: int) -> list[Batch]:
         """Cut into batches of at most ``max_tokens`` padded tokens; a token of the prefix counts a quarter."""
         parts, start = [], 0

@@ -42,7 +42,8 @@ def extract_hidden_states(
     """Put every probe prompt through the model and keep one vector per layer.
 
     Runs inside :func:`no_trace`: a model in training is left as it was. Prompts are padded on the right and the kept
-    positions are counted from the attention mask, so the states equal those of each prompt alone. Logits are not
+    positions are counted from the attention mask, so the states equal those of each prompt alone; a model that reads
+    its padding is found out on its first padded batch and gets prompts of equal length from then on. Logits are not
     computed, the pass ends after the deepest wanted layer, and a beginning that prompts share goes through the model
     once. An autocast context of the caller applies.
 

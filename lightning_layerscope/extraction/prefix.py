@@ -5,24 +5,19 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from lightning_layerscope.extraction.capture import Capture
+from lightning_layerscope.extraction.exactness import Verdicts, deviation, tolerance
 from lightning_layerscope.extraction.layers import text_config
 from lightning_layerscope.extraction.target import Target
 from lightning_layerscope.extraction.tokens import Selection
 
 # Layer kinds whose whole memory of the past is keys and values (the rest carry a running state).
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
-# Largest relative deviation of shared from plain states that rounding explains; a wrong mask or position gives .1 and
-# more.
-_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
-_TOLERANCE_HALF = 5e-2
-# Models whose sharing was compared with plain passes: model -> what the comparison depends on -> whether it held.
-_VERDICTS: WeakKeyDictionary[nn.Module, dict[Any, bool]] = WeakKeyDictionary()
+_EXACT = Verdicts()
 
 
 @dataclass(frozen=True)
@@ -50,21 +45,22 @@ class PrefixSharing:
             and target.forward is None
             and target.interruptible
             and target.decoder_start is None
-            and {"past_key_values", "use_cache"} <= target.accepted
+            and self._cache_keyword is not None
+            and "use_cache" in target.accepted
             and kinds <= _ATTENTION
             and not _prompt_learning(target.call)
-            and self._verdicts.get(self._key, True)
+            and _EXACT.get(target) is not False
         )
         self._last: tuple[tuple[int, ...], Prefix | None] | None = None
 
     @property
     def verified(self) -> bool:
         """Whether sharing was found exact for this model, dtype and attention."""
-        return self._verdicts.get(self._key, False)
+        return _EXACT.get(self.target) is True
 
     def prefix(self, ids: tuple[int, ...]) -> Prefix | None:
         """Put a prefix through the model; None where that leaves no usable cache (then prompts go through whole)."""
-        if not self._verdicts.get(self._key, True):
+        if _EXACT.get(self.target) is False:
             return None
         if self._last is None or self._last[0] != ids:
             self._last = None  # frees the previous cache first
@@ -75,7 +71,7 @@ class PrefixSharing:
         """States ``(layers, B, width)`` of prompts of which ``ids`` (B, S) is the rest; ``mask`` is (B, P + S)."""
         states = prefix.states if selection.weights is not None else None
         self.capture.select(selection, tokens=ids.shape[1], prefix=states)
-        self.target.run(ids, mask, past_key_values=prefix.cache, use_cache=True)
+        self._run(ids, mask, prefix.cache)
         return self.capture.take()
 
     def verify(self, shared: Tensor, plain: Tensor, before: Tensor, after: Tensor) -> bool:
@@ -87,17 +83,16 @@ class PrefixSharing:
             before: At the prefix's last token.
             after: The same when a later token is another one: equal where attention is causal.
         """
-        tolerance = _TOLERANCE_HALF if self._half else _TOLERANCE.get(self._dtype, _TOLERANCE_HALF)
-        deviation, foresight = _deviation(shared, plain), _deviation(after, before)
+        off, foresight, allowed = deviation(shared, plain), deviation(after, before), tolerance(self.target)
         # States that are not finite are no matter of sharing: the collector reports them.
         finite = bool(plain.isfinite().all() and before.isfinite().all())
-        causal = foresight <= tolerance / 50 or not finite
-        good = causal and (deviation <= tolerance or not finite)
-        self._verdicts[self._key] = good
+        causal = foresight <= allowed / 50 or not finite
+        good = causal and (off <= allowed or not finite)
+        _EXACT.set(self.target, good)
         if causal and not good:
             warnings.warn(
                 f"{type(self.target.language_model).__name__} gives other hidden states when a shared beginning comes "
-                f"from the cache (relative deviation {deviation:.1e}); prompts go through whole. share_prefix=False "
+                f"from the cache (relative deviation {off:.1e}); prompts go through whole. share_prefix=False "
                 "avoids the attempt.",
                 RuntimeWarning,
                 stacklevel=2,
@@ -109,42 +104,27 @@ class PrefixSharing:
         tensor = torch.tensor([ids], device=self.target.device)
         self.capture.select(None, tokens=len(ids))
         try:
-            self.target.run(tensor, torch.ones_like(tensor), past_key_values=cache, use_cache=True)
+            self._run(tensor, torch.ones_like(tensor), cache)
         except torch.OutOfMemoryError:
             raise
         except (AttributeError, IndexError, KeyError, NotImplementedError, TypeError, ValueError):
             # A model that asks its cache for more than keys and values.
-            self._verdicts[self._key] = False
+            _EXACT.set(self.target, False)
             return None
         states = self.capture.take()[:, 0]
         deepest = self.capture.layers[-1] if self.capture.early_exit else self.target.stack.num_layers
         if not cache.freeze(len(ids), max(deepest, 1)):
-            self._verdicts[self._key] = False
+            _EXACT.set(self.target, False)
             return None
         return Prefix(cache, {layer: states[i] for i, layer in enumerate(self.capture.layers)})
 
-    @property
-    def _verdicts(self) -> dict[Any, bool]:
-        return _VERDICTS.setdefault(self.target.call, {})
+    def _run(self, ids: Tensor, mask: Tensor, cache: Any) -> None:
+        self.target.run(ids, mask, use_cache=True, **{str(self._cache_keyword): cache})
 
     @property
-    def _key(self) -> tuple[Any, ...]:
-        attention = getattr(getattr(self.target.language_model, "config", None), "_attn_implementation", None)
-        return self._dtype, self._half, attention, self.target.device.type
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return next((p.dtype for p in self.target.call.parameters() if p.is_floating_point()), torch.float32)
-
-    @property
-    def _half(self) -> bool:
-        return torch.is_autocast_enabled(self.target.device.type) or self._dtype in (torch.bfloat16, torch.float16)
-
-
-def _deviation(states: Tensor, expected: Tensor) -> float:
-    """The largest relative deviation over layers of ``(layers, width)``."""
-    states, expected = states.float(), expected.float()
-    return float(((states - expected).norm(dim=-1) / expected.norm(dim=-1).clamp_min(1e-30)).max())
+    def _cache_keyword(self) -> str | None:
+        """What the model calls its cache: ``cache`` since transformers 5.24, before it ``past_key_values``."""
+        return next((name for name in ("cache", "past_key_values") if name in self.target.accepted), None)
 
 
 def _prompt_learning(call: nn.Module) -> bool:

@@ -142,7 +142,7 @@ def _cards(record: RunRecord) -> list[tuple[str, str, str]]:
     spent = sum(each.seconds for each in record.measurements)
     steps = record.steps
     span = f"step {steps[0]:,}" if len(steps) == 1 else f"steps {steps[0]:,} to {steps[-1]:,}"
-    small = f"{span}; {spent:.1f} s, {last.overhead:.1%} of the run's time"
+    small = f"{span}; {spent:.1f} s of measuring; {last.overhead:.1%} of the run's time with drawing and logging"
     cards.append(("measurements", f"{len(steps):,}", small))
     return cards
 

@@ -140,6 +140,24 @@ def test_a_full_disk_is_survived_and_made_up_for(tiny, tmp_path, monkeypatch):
     assert RunRecord.load(tmp_path / "out").steps == [0, 2, 4, 6]
 
 
+def test_prompts_that_could_not_be_written_cost_the_logger_nothing_else(tiny, tmp_path, monkeypatch):
+    from lightning_layerscope import ProbeSet
+
+    wandb = pytest.importorskip("wandb")
+
+    def save(self, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ProbeSet, "save", save)
+    monitor = watch(tiny, tmp_path / "out", upload_prompts=True)
+    logger = pl.loggers.WandbLogger(save_dir=tmp_path, offline=True)
+    with pytest.warns(RuntimeWarning, match="No space left"):
+        fit(tiny, tmp_path, monitor, logger=logger, log_every_n_steps=1)
+    assert any(key.startswith("layerscope/") for key in dict(logger.experiment.summary))
+    wandb.finish()
+    assert monitor.monitor.failures.counts == {"writing": 1}
+
+
 def test_warnings_as_errors_do_not_end_the_run(tiny, tmp_path, monkeypatch):
     def fails(*_):
         raise ValueError("broken")

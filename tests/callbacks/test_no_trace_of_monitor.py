@@ -108,7 +108,9 @@ def fit(tiny, tmp_path, condition, extra=()):
     settings |= {"callbacks": [*others, *extra], "default_root_dir": str(tmp_path), "log_every_n_steps": 1}
     workers = options.get("workers", 0)
     rows = tiny.rows()
-    train = DataLoader(rows, batch_size=4, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+    # Workers start afresh: a fork of a test process that has threads (other loggers, the test runner) may not end well.
+    fresh = {"persistent_workers": True, "multiprocessing_context": "spawn"} if workers else {}
+    train = DataLoader(rows, batch_size=4, shuffle=True, num_workers=workers, **fresh)
     validation = [DataLoader(rows[:8], batch_size=4)] if "val_check_interval" in trainer else []
     pl.Trainer(**settings).fit(module, train, *validation)
     if isinstance(settings["logger"], WandbLogger):

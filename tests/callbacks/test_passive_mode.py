@@ -113,3 +113,5 @@ def test_options_of_active_mode_are_refused():
         LayerSimilarityMonitor(mode="passive", probe_options={"max_length": 3})
     with pytest.raises(ValueError, match="no forward pass of its own"):
         LayerSimilarityMonitor(mode="passive", reference="base")
+    with pytest.raises(ValueError, match="nothing for upload_prompts"):
+        LayerSimilarityMonitor(mode="passive", upload_prompts=True)

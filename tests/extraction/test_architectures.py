@@ -214,6 +214,18 @@ def test_states_of_every_architecture_equal_the_single_prompt(kind: str) -> None
             torch.testing.assert_close(states[task][:, row], alone(model, kind, ids), atol=1e-5, rtol=1e-5)
 
 
+def test_a_model_that_reads_its_padding_gets_prompts_of_equal_length() -> None:
+    # Its convolutions run over what stands behind the prompt.
+    model = transformers.AutoModel.from_config(transformers.AutoConfig.for_model("convbert", **BASE)).eval()
+    with pytest.warns(RuntimeWarning, match="ConvBertModel gives other hidden states when a prompt is padded"):
+        states = extract_hidden_states(model, PROBES)
+    again = extract_hidden_states(model, PROBES)  # known by now: no warning
+    for task, probe in PROBES.items():
+        torch.testing.assert_close(again[task], states[task])
+        for row, ids in enumerate(probe.input_ids):
+            torch.testing.assert_close(states[task][:, row], alone(model, "convbert", ids), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["t5", "bart"])
 def test_decoder_layers_are_read_at_the_start_token(kind: str) -> None:
     model = build(kind).eval()

@@ -1,0 +1,106 @@
+"""How often the grouped jackknife's intervals of all measures but linear CKA cover the expected value.
+
+Prints the table of docs/measures.md, one line per measure and number of examples; spectra across:
+
+    python benchmarks/coverage_measures.py [--examples 64 128 256 512] [--draws 200] [--value 0.6]
+
+Gaussian states of width 40; ``y = value * x + sqrt(1 - value^2) * noise`` for measures of two sides, four tasks with
+Gaussian means for measures of tasks. What is to be covered is the mean over the draws: the value expected at this
+number of examples, whatever bias the measure has there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_layerscope.functional import (
+    components_for_variance,
+    effective_rank,
+    jackknife_estimate,
+    knn_purity,
+    linear_predictivity,
+    mutual_knn,
+    participation_ratio,
+    procrustes_similarity,
+    rsa,
+    scatter_ratio,
+    silhouette,
+    svcca,
+)
+
+WIDTH, GROUPS, TASKS, CONFIDENCE = 40, 20, 4, 0.9
+#: Variance of the k-th direction falls with this power of k.
+SPECTRA = {"flat": 0.0, "1/sqrt(k)": 0.5, "1/k": 1.0}
+Measure = Callable[..., Any]
+PAIRS: dict[str, Measure] = {
+    "svcca(variance=0.9)": partial(svcca, variance=0.9),
+    "procrustes_similarity": procrustes_similarity,
+    "rsa spearman": rsa,
+    "rsa pearson": partial(rsa, correlation="pearson"),
+    "mutual_knn": mutual_knn,
+    "linear_predictivity": linear_predictivity,
+}
+SINGLES: dict[str, Measure] = {
+    "effective_rank": effective_rank,
+    "participation_ratio": participation_ratio,
+    "components_for_variance(interpolate=True)": partial(components_for_variance, interpolate=True),
+}
+LABELLED: dict[str, Measure] = {
+    "scatter_ratio": scatter_ratio,
+    "knn_purity(k=5)": partial(knn_purity, k=5),
+    "silhouette": silhouette,
+}
+
+
+def draw(name: str, examples: int, scale: Tensor, value: float, generator: torch.Generator) -> tuple[Tensor, ...]:
+    x = torch.randn(examples, WIDTH, generator=generator, dtype=torch.float64)
+    if name in SINGLES:
+        return (x * scale,)
+    if name in LABELLED:
+        means = torch.randn(TASKS, WIDTH, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+        labels = torch.arange(examples) % TASKS
+        return (means[labels] + x) * scale, labels
+    noise = torch.randn(examples, WIDTH, generator=generator, dtype=torch.float64)
+    return x * scale, (value * x + math.sqrt(1 - value**2) * noise) * scale
+
+
+def simulate(name: str, examples: int, power: float, value: float, draws: int) -> tuple[float, float]:
+    """Share of intervals that cover, and mean standard error over the true standard deviation."""
+    generator = torch.Generator().manual_seed(examples)
+    scale = torch.arange(1, WIDTH + 1, dtype=torch.float64).pow(-power / 2)
+    measure = (PAIRS | SINGLES | LABELLED)[name]
+    found = []
+    for _ in range(draws):
+        states = draw(name, examples, scale, value, generator)
+        strata = states[1] if name in LABELLED else None
+        found.append(jackknife_estimate(measure, *states, groups=GROUPS, strata=strata, confidence=CONFIDENCE))
+    values, stderr, low, high = (torch.stack(each) for each in zip(*found, strict=True))
+    expected = values.mean()
+    covered = ((low <= expected) & (expected <= high)).double().mean()
+    return float(covered), float(stderr.mean() / values.std())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--examples", type=int, nargs="+", default=[64, 128, 256, 512])
+    parser.add_argument("--draws", type=int, default=200, help="data sets per entry")
+    parser.add_argument("--value", type=float, default=0.6, help="correlation of the two sides")
+    options = parser.parse_args()
+    print(f"{options.draws} draws, sides correlated by {options.value:g}: coverage (standard error / true deviation)\n")
+    print("| measure | examples | " + " | ".join(SPECTRA) + " |\n|---|---|" + "---|" * len(SPECTRA))
+    for name in PAIRS | SINGLES | LABELLED:
+        for examples in options.examples:
+            cells = [simulate(name, examples, power, options.value, options.draws) for power in SPECTRA.values()]
+            line = " | ".join(f"{covered:.2f} ({ratio:.2f})" for covered, ratio in cells)
+            print(f"| `{name}` | {examples} | {line} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
