@@ -109,7 +109,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     import pytorch_lightning  # noqa: F401 - sets its loggers' levels
 
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.ERROR)
     fit(10)  # imports, first allocations
     per_step = (fit(40) - fit(10)) / 30
     steps = max(20, int(arguments.seconds / per_step))
