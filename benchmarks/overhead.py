@@ -103,7 +103,7 @@ def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20.0, help="about how long each plain run takes")
-    parser.add_argument("--rounds", type=int, default=2, help="how often each pair of runs is repeated")
+    parser.add_argument("--rounds", type=int, default=2, help="repetitions of each pair of runs; 0: no table")
     parser.add_argument("--long", type=float, default=0.0, help="seconds of one long run under the default budget")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -120,7 +120,7 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as place:
-        for size in PROBES:
+        for size in PROBES if arguments.rounds else ():
             for name, options in CADENCES.items():
                 if "in between" in name:
                     options = {**options, "every_n_steps": max(1, steps // 11)}
@@ -131,9 +131,9 @@ def main() -> None:
                     outside.append(fit(steps, monitor) / plain - 1)
                 print(row(name, size, monitor, outside), flush=True)
         if arguments.long:
-            monitor = watch("24 x 64", Path(place) / "long", every_n_steps=10)
+            monitor = watch("8 x 16", Path(place) / "long", every_n_steps=10)
             fit(int(arguments.long / per_step), monitor)
-            print(row(f"every 10 steps, budget 2 %, {arguments.long:.0f} s", "24 x 64", monitor, None))
+            print(row(f"every 10 steps, budget 2 %, {arguments.long:.0f} s", "8 x 16", monitor, None))
             budget = monitor.monitor.budget
             kept = budget.chosen <= 0.02 * budget.elapsed
             print(f"\n{budget.elapsed:.0f} s; share in between {budget.chosen / budget.elapsed:.2%}: ", end="")

@@ -47,7 +47,7 @@ def boxes_per_layer(values: Mapping[str, Array], layers: Sequence[int], *, title
             [], [], color=ROLE_COLOURS.get(role, "#0f766e"), linewidth=6, alpha=0.75, label=ROLE_NAMES.get(role, role)
         )
     _label(axes, layers, title, ylabel)
-    axes.legend(frameon=False, loc="best")
+    figure.legend(loc="outside lower center", ncols=len(values), frameon=False)
     return figure
 
 
@@ -124,13 +124,13 @@ def task_maps(points: Mapping[int, Array], clusters: Sequence[str], *, method: s
     return figure
 
 
-def components_per_layer(values: Mapping[str, Array], layers: Sequence[int], *, limit: int) -> Figure:
+def components_per_layer(values: Mapping[str, Array], layers: Sequence[int], *, limit: float) -> Figure:
     """Figure 5: principal components for 99 % of the variance, mean over tasks.
 
     Args:
         values: Role to counts of shape (tasks, layers).
         layers: Layer numbers.
-        limit: The largest count that can occur: the smaller of width and examples - 1.
+        limit: The largest value that can occur: the smaller of width and examples - 1, mean over tasks.
     """
     figure, axes = _figure(width=6.5, height=3.6)
     for role, matrix in values.items():
@@ -143,7 +143,7 @@ def components_per_layer(values: Mapping[str, Array], layers: Sequence[int], *, 
             label=ROLE_NAMES.get(role, role),
         )
     axes.axhline(limit, color="0.6", linewidth=0.8, linestyle=":")
-    axes.text(layers[0], limit, f" at most {limit}", fontsize=7, va="bottom", color="0.4")
+    axes.text(layers[0], limit, f" at most {limit:.0f}", fontsize=7, va="bottom", color="0.4")
     _label(axes, layers, "Principal components for 99 % of the variance, mean over tasks", "components")
     axes.legend(frameon=False)
     return figure

@@ -32,7 +32,7 @@ def plane(samples: Mapping[str, Array], position: int, *, method: str, seed: int
     Args:
         samples: Task to states (layers, prompts, width).
         position: Of the layer on the first axis.
-        method: ``"pca"`` or ``"t-SNE"`` (after a PCA to at most 50 dimensions).
+        method: ``"PCA"`` or ``"t-SNE"`` (after a PCA to at most 50 dimensions).
         seed: Of t-SNE.
 
     Returns:
@@ -41,7 +41,7 @@ def plane(samples: Mapping[str, Array], position: int, *, method: str, seed: int
     x = np.concatenate([np.asarray(states[position, :PER_TASK], dtype=float) for states in samples.values()])
     decomposition = require("sklearn.decomposition", extra="study")
     x = x - x.mean(axis=0)
-    if method == "pca":
+    if method == "PCA":
         return np.asarray(decomposition.PCA(2, svd_solver="full").fit_transform(x))
     manifold = require("sklearn.manifold", extra="study")
     x = decomposition.PCA(min(50, *x.shape), svd_solver="full").fit_transform(x)

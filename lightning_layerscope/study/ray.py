@@ -71,29 +71,38 @@ def _drive(
     runner: Runner | None,
 ) -> None:
     remote = ray.remote(_work)
-    refs: dict[str, Any] = {}
-    open_refs: dict[Any, Stage] = {}
+    running: dict[Any, Stage] = {}
     plan_ref, runner_ref = ray.put(plan), ray.put(runner)
+    waiting: dict[str, Stage] = {}
     for stage in stages:
         if store.done(stage):
             report(stage, "kept")
-            continue
-        report(stage, "start")
-        waits_for = [refs[need.name] for need in stage.needs if need.name in refs]
-        # Ray starts a task when the results it is given are there: that is the order of stages.
-        ref = remote.options(name=stage.name, **options).remote(
-            stage, str(store.root), plan_ref, runner_ref, *waits_for
-        )
-        refs[stage.name] = ref
-        open_refs[ref] = stage
-    while open_refs:
-        ready, _ = ray.wait(list(open_refs), num_returns=1)
-        for ref in ready:
+        else:
+            waiting[stage.name] = stage
+    while waiting or running:
+        unfinished = {*waiting, *(stage.name for stage in running.values())}
+        ready = [stage for stage in waiting.values() if not any(need.name in unfinished for need in stage.needs)]
+        # In the order of the list, which has the longest training first; Ray itself would take whatever came ready
+        # first. One more than there is room for is what makes a cluster grow that can.
+        for stage in ready[: max(0, _room(ray, options) + 1 - len(running))]:
+            report(stage, "start")
+            ref = remote.options(name=stage.name, **options).remote(stage, str(store.root), plan_ref, runner_ref)
+            running[ref] = stage
+            del waiting[stage.name]
+        finished, _ = ray.wait(list(running), num_returns=1)
+        for ref in finished:
             computed = ray.get(ref)
-            report(open_refs.pop(ref), "done" if computed else "kept")
+            report(running.pop(ref), "done" if computed else "kept")
 
 
-def _work(stage: Stage, root: str, plan: StudyPlan, runner: Runner | None, *_: Any) -> bool:
+def _room(ray: Any, options: dict[str, Any]) -> int:
+    """How many stages the machines of this moment can run at a time."""
+    there = ray.cluster_resources()
+    asked = {"CPU": options["num_cpus"], "GPU": options["num_gpus"]}
+    return min((int(there.get(name, 0) // amount) for name, amount in asked.items() if amount), default=1)
+
+
+def _work(stage: Stage, root: str, plan: StudyPlan, runner: Runner | None) -> bool:
     """One stage, in a worker."""
     if runner is None:
         key = plan.model_dump_json()

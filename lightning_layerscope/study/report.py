@@ -158,15 +158,15 @@ def _table(findings: Findings) -> dict[str, Any]:
         "task": "task",
         "cluster": "cluster",
         "prompts": "prompts",
-        "train_rows": "trained on",
         "encoded": "encoded in base",
         "gained": "gained by tuning",
         "noise": "noise floor",
-        "drift_mean_cka": "CKA tuned, base",
+        "verdict": "reading",
         "loss_base": "loss base",
         "loss_tuned": "loss tuned",
         "loss_control": "loss control",
-        "verdict": "reading",
+        "drift_mean_cka": "CKA tuned, base",
+        "train_rows": "rows trained on",
     }
     shown = {key: name for key, name in columns.items() if any(row[key] not in (None, 0) for row in rows)}
     body = []
@@ -177,7 +177,8 @@ def _table(findings: Findings) -> dict[str, Any]:
             text = "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
             if key in ("encoded", "gained") and value is not None:
                 sign = "+" if key == "gained" else ""
-                text = f"{value:{sign}.3f} ({row[f'{key}_low']:{sign}.3f} to {row[f'{key}_high']:{sign}.3f})"
+                # The jackknife's intervals are symmetric; their half takes less room than both ends.
+                text = f"{value:{sign}.3f} ± {(row[f'{key}_high'] - row[f'{key}_low']) / 2:.3f}"
             if key == "verdict" and row["control_learned"] is False:
                 text = "control did not learn"
             if key == "task" and row["seen"] is False:

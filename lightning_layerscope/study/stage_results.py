@@ -116,7 +116,7 @@ def draw(
     figure = figures.curves_per_cluster(findings.values(), layers, findings.clusters, ylabel=what)
     yield "figure3_clusters", figure, f"{what}, mean over each cluster's tasks (their number in brackets)."
     wanted = maps.layers_to_map(layers, plan.map_layers)
-    for method in ("t-SNE", "pca"):
+    for method in ("t-SNE", "PCA"):
         for role, samples in findings.samples.items():
             points = {layer: maps.plane(samples, layers.index(layer), method=method) for layer in wanted}
             figure = figures.task_maps(points, maps.clusters_of(samples, clusters), method=f"{method}, {role}")
@@ -124,9 +124,8 @@ def draw(
             yield f"figure4_map_{role}_{method.lower().replace('-', '')}", figure, caption
     counts = components(findings)
     if counts:
-        rows = min(facts["component_rows"] for facts in findings.measured["base"].values())
-        limit = min(int(next(iter(findings.measured["base"].values()))["width"]), rows - 1)
-        figure = figures.components_per_layer(counts, layers, limit=limit)
+        limits = [min(facts["width"], facts["component_rows"] - 1) for facts in findings.measured["base"].values()]
+        figure = figures.components_per_layer(counts, layers, limit=float(np.mean(limits)))
         yield "figure5_components", figure, "Principal components that hold 99 % of the variance, mean over tasks."
     if any(np.isfinite(values).any() for by_role in correlations.values() for values in by_role.values()):
         figure = figures.correlations_per_layer(correlations, pvalues, layers)

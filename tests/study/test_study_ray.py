@@ -55,5 +55,5 @@ def test_same_numbers_with_two_workers_and_a_dead_worker_is_retried(
         ray.shutdown()
     assert results is not None
     assert_same_numbers(results, finished.results)
-    assert done == ["a start", "b start", "a done", "b done"]
+    assert done == ["a start", "a done", "b start", "b done"]
     assert (store.root / "died").exists()
