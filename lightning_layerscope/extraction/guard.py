@@ -32,11 +32,12 @@ _MISSING = object()
 def no_trace(model: nn.Module, *, force_eager: bool = True) -> Iterator[None]:
     """Evaluate ``model`` inside the block and restore everything afterwards, also when the block raises.
 
-    Inside the block every module is in evaluation mode, gradients and inference mode are off, the autocast weight cache
-    is off (casts cached without gradients would cut the surrounding training step off from its weights), and compiled
-    models run eagerly. Restored on exit: ``training`` of each module (never through ``train()``, which users override),
-    ``requires_grad`` of each parameter, buffers (reference and value), attributes of the modules, their forward hooks,
-    and the random number generators of torch (all devices in use), Python and NumPy.
+    Inside the block every module is in evaluation mode (but for 4-bit layers of bitsandbytes), gradients and inference
+    mode are off, the autocast weight cache is off (casts cached without gradients would cut the surrounding training
+    step off from its weights), and compiled models run eagerly. Restored on exit: ``training`` of each module (never
+    through ``train()``, which users override), ``requires_grad`` of each parameter, buffers (reference and value),
+    attributes of the modules, their forward hooks, and the random number generators of torch (all devices in use),
+    Python and NumPy.
 
     The guard does not undo changes of parameter *values*: it detects them.
 
@@ -63,7 +64,8 @@ def no_trace(model: nn.Module, *, force_eager: bool = True) -> Iterator[None]:
         finished = False
         try:
             for module in modules:
-                module.training = False
+                if not _repacks_in_evaluation(module):
+                    module.training = False
             yield
             finished = True
         finally:
@@ -81,6 +83,15 @@ def no_trace(model: nn.Module, *, force_eager: bool = True) -> Iterator[None]:
                     + (f"; and {len(damage) - 5} more" if len(damage) > 5 else "")
                     + ". Run only forward passes that leave parameters alone: no optimiser step, no merged adapters."
                 )
+
+
+def _repacks_in_evaluation(module: nn.Module) -> bool:
+    """Whether it is a 4-bit layer of bitsandbytes.
+
+    On CPUs with bfloat16 instructions these repack their weights when they are evaluated, and not back to the bit. The
+    mode changes nothing else in them.
+    """
+    return any(c.__name__ == "Linear4bit" and c.__module__.startswith("bitsandbytes.") for c in type(module).__mro__)
 
 
 class _ModuleSnapshot:
