@@ -15,6 +15,7 @@ from lightning_layerscope.extraction.prefix import PrefixSharing
 from lightning_layerscope.extraction.target import Target
 from lightning_layerscope.extraction.tokens import Selection, TokenChoice, select_tokens
 
+# Whether states of padded prompts are those of each prompt alone.
 _IGNORES_PADDING = Verdicts()
 
 

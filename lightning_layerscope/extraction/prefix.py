@@ -17,6 +17,7 @@ from lightning_layerscope.extraction.tokens import Selection
 
 # Layer kinds whose whole memory of the past is keys and values (the rest carry a running state).
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
+# Whether states behind a cached prefix are those of whole prompts.
 _EXACT = Verdicts()
 
 
@@ -39,13 +40,15 @@ class PrefixSharing:
     def __init__(self, target: Target, capture: Capture) -> None:
         self.target, self.capture = target, capture
         model = target.language_model
+        # What the model calls its cache: ``cache`` since transformers 5.24, before it ``past_key_values``.
+        self._cache_keyword = next((name for name in ("cache", "past_key_values") if name in target.accepted), "")
         kinds = set(getattr(text_config(model), "layer_types", None) or _ATTENTION) if model is not None else set()
         self.possible = (
             model is not None
             and target.forward is None
             and target.interruptible
             and target.decoder_start is None
-            and self._cache_keyword is not None
+            and self._cache_keyword != ""
             and "use_cache" in target.accepted
             and kinds <= _ATTENTION
             and not _prompt_learning(target.call)
@@ -119,12 +122,7 @@ class PrefixSharing:
         return Prefix(cache, {layer: states[i] for i, layer in enumerate(self.capture.layers)})
 
     def _run(self, ids: Tensor, mask: Tensor, cache: Any) -> None:
-        self.target.run(ids, mask, use_cache=True, **{str(self._cache_keyword): cache})
-
-    @property
-    def _cache_keyword(self) -> str | None:
-        """What the model calls its cache: ``cache`` since transformers 5.24, before it ``past_key_values``."""
-        return next((name for name in ("cache", "past_key_values") if name in self.target.accepted), None)
+        self.target.run(ids, mask, use_cache=True, **{self._cache_keyword: cache})
 
 
 def _prompt_learning(call: nn.Module) -> bool:
