@@ -24,10 +24,16 @@ def jackknife_estimate(
 ) -> Estimate:
     r"""Interval of a measure by leaving out one example (or one group of examples) at a time.
 
-    .. math:: \mathrm{se}^2 = \frac{G - 1}{G} \sum_{g=1}^G \big(\theta_{(g)} - \bar\theta_{(\cdot)}\big)^2, \qquad
-              \theta \pm t_{G - 1} \, \mathrm{se}
+    .. math:: \mathrm{se}^2 = \frac{1}{G} \sum_{g=1}^G \frac{(\tilde\theta_g - \theta_J)^2}{h_g - 1}, \qquad
+              \tilde\theta_g = h_g \theta - (h_g - 1)\, \theta_{(g)}, \qquad
+              \theta_J = \sum_{g=1}^G \tilde\theta_g / h_g, \qquad \theta \pm t_{G - 1} \, \mathrm{se}
 
-    Source: Tukey 1958; Efron and Stein 1981 (it errs on the wide side); for groups, Shao and Tu 1995, section 2.3.
+    with ``h_g = n / n_g`` for a group of ``n_g`` examples. Groups need not be of one size, which matters for values
+    that grow with the number of examples, as dimensionalities do; where they are, ``se^2`` is the usual ``(G - 1) / G
+    sum (theta_(g) - mean)^2``.
+
+    Source: Tukey 1958; Efron and Stein 1981 (it errs on the wide side); for groups of unequal size, Busing, Meijer and
+    van der Leeden 1999, "Delete-m jackknife for unequal m".
 
     The interval says how far the value moves when other examples of the same kind are drawn. It does not remove the
     bias that a measure has at this number of examples: an SVCCA of .9 between unrelated sides has a narrow interval
@@ -79,8 +85,9 @@ def jackknife_estimate(
     member[order] = torch.arange(n, device=device) % count
     value = measure(*samples)
     left_out = torch.stack([measure(*(_take(s, member != group) for s in samples)) for group in range(count)])
-    spread = (left_out - left_out.mean(dim=0)).square().sum(dim=0)
-    stderr = (spread * (count - 1) / count).sqrt()
+    h = (n / torch.bincount(member, minlength=count)).to(value).reshape(-1, *[1] * value.ndim)
+    pseudo = h * value - (h - 1) * left_out
+    stderr = ((pseudo - (pseudo / h).sum(dim=0)).square() / (h - 1)).mean(dim=0).sqrt()
     half = _student_quantile(0.5 + confidence / 2, count - 1) * stderr
     return Estimate(value, stderr, value - half, value + half)
 

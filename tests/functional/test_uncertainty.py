@@ -52,6 +52,19 @@ def test_of_a_mean_it_is_the_textbook_interval():
     torch.testing.assert_close(found.high, torch.from_numpy(high), rtol=1e-6, atol=0)
 
 
+def test_groups_of_unequal_size():
+    """64 examples in 20 groups of 3 and 4: what a value owes to the number of examples alone is no uncertainty."""
+    x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    count = jackknife_estimate(lambda sample: torch.tensor(float(len(sample))), x, groups=20)
+    # The plain jackknife over these groups gives 1.74.
+    assert count.stderr < 0.1
+    # Of a mean the pseudo-values are the groups' means.
+    found = jackknife_estimate(lambda sample: sample.mean(dim=-2), x, groups=20)
+    parts = [x[torch.arange(64) % 20 == group] for group in range(20)]
+    expected = torch.stack([(part.mean(0) - x.mean(0)).square() / (64 / len(part) - 1) for part in parts]).mean(0)
+    torch.testing.assert_close(found.stderr, expected.sqrt())
+
+
 def test_layers_are_estimated_together(related):
     x, y = related
     whole = jackknife_estimate(rsa, x, y, groups=10)
