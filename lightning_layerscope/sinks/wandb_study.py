@@ -20,6 +20,7 @@ def log_study(
     run_id: str,
     config: Mapping[str, Any],
     banks: Mapping[str, Path],
+    stages: Path,
 ) -> None:
     """Log what the stage ``results`` wrote. Prompt texts are in none of it.
 
@@ -31,7 +32,8 @@ def log_study(
         group: Which the trainings' runs are in, too.
         run_id: The same results are logged to the same run again.
         config: Of the run.
-        banks: Stage name to a stored reference bank; one artifact holds them all, under its content's digest.
+        banks: Stage name to a stored reference bank; one artifact holds them and the controls, with all digests.
+        stages: Holds the folders that ``controls/controls.json`` names.
     """
     import pandas as pd
     import wandb
@@ -79,19 +81,28 @@ def log_study(
         for path in sorted(folder.glob("profiles/*.parquet")):
             results.add_file(str(path), name=path.name)
         run.log_artifact(results)
-        run.log_artifact(_bank_artifact(banks, run_id))
+        run.log_artifact(_bank_artifact(folder, stages, banks, run_id))
     finally:
         run.finish()
 
 
-def _bank_artifact(banks: Mapping[str, Path], run_id: str) -> Any:
+def _bank_artifact(folder: Path, stages: Path, banks: Mapping[str, Path], run_id: str) -> Any:
     import wandb
 
     digests = {}
     artifact = wandb.Artifact(f"study-banks-{run_id[-16:]}", type="layerscope-references")
-    for name, folder in banks.items():
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for name, bank in banks.items():
+        manifest = json.loads((bank / "manifest.json").read_text(encoding="utf-8"))
         digests[name] = manifest["digest"]
-        artifact.add_dir(str(folder), name=name.replace(":", "/"))
+        artifact.add_dir(str(bank), name=name.replace(":", "/"))
+    index = folder / "controls" / "controls.json"
+    if index.is_file():
+        # Laid out as in the published results, so that another plan can name the downloaded folder.
+        artifact.add_file(str(index), name="controls/controls.json")
+        for entry in json.loads(index.read_text(encoding="utf-8"))["controls"]:
+            digests[f"control:{entry['task']}@{entry['seed']}"] = entry["digest"]
+            artifact.add_dir(str(stages / entry["folder"] / "bank"), name=f"controls/{entry['folder']}/bank")
+            measured = stages / entry["folder"] / "measured.json"
+            artifact.add_file(str(measured), name=f"controls/{entry['folder']}/measured.json")
     artifact.metadata = {"digests": digests}
     return artifact

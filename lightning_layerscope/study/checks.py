@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import heapq
 import shutil
 from pathlib import Path
 from typing import Any
 
 from lightning_layerscope._extras import require
+from lightning_layerscope.study.controls import Controls
 from lightning_layerscope.study.models import is_adapter, model_digest
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.runner import StudyRunner, known_warnings
-from lightning_layerscope.study.stage_data import make_probes
+from lightning_layerscope.study.stage_data import make_probes, template_of
 from lightning_layerscope.tasks import TaskCollection
+
+_TRIED = 16
+"""Rows of each task; to tokenise all of them would take as long as a stage."""
 
 
 class StudyError(ValueError):
@@ -30,7 +35,7 @@ def check_study(plan: StudyPlan, runner: StudyRunner) -> None:
     """
     problems = [*_tasks(plan, runner.tasks), *_template(plan, runner.tokenizer)]
     if not problems:
-        problems += _probes(plan, runner)
+        problems += [*_probes(plan, runner), *_rows(plan, runner)]
     with known_warnings():
         problems += _models(plan, runner)
     if problems:
@@ -52,8 +57,9 @@ def _tasks(plan: StudyPlan, tasks: TaskCollection) -> list[str]:
         if not plan.trains:
             continue
         known = task.splits.get(train, ())
-        if not known:
-            problems.append(f"task {name!r} has no rows in the split {train!r} to train its control on")
+        unused = plan.controls is not None and task.cluster in plan.held_out
+        if not known and not unused:
+            problems.append(f"task {name!r} has no rows in the split {train!r} to train on")
         for split, examples in ((train, known), (test, rows)):
             silent = [example.id for example in examples if not example.output.strip()]
             if silent:
@@ -77,13 +83,37 @@ def _template(plan: StudyPlan, tokenizer: Any) -> list[str]:
 
 
 def _probes(plan: StudyPlan, runner: StudyRunner) -> list[str]:
-    """Do prompts fit their budget and the model's vocabulary? Found out on the real rows."""
+    """Do prompts fit their budget, the model's vocabulary and the controls? Found out on the real rows."""
     try:
         probes = make_probes(runner.tasks, plan, runner.tokenizer)
         probes.check_model(runner.room.base())
+        if plan.controls is not None:
+            return Controls.load(plan.controls).problems(plan, runner.tasks, runner.tokenizer)
     except ValueError as error:
         return [str(error)]
     return []
+
+
+def _rows(plan: StudyPlan, runner: StudyRunner) -> list[str]:
+    """Do prompt and answer fit their budget? Found out on each task's longest instructions, which cannot be cut."""
+    from lightning_layerscope.training.encoding import encode_examples
+
+    problems = []
+    for name, task in runner.tasks.items():
+        rows = [example for examples in task.splits.values() for example in examples if example.output.strip()]
+        longest = heapq.nlargest(_TRIED, rows, key=lambda example: len(example.instruction))
+        try:
+            if longest:
+                encode_examples(
+                    name,
+                    longest,
+                    runner.tokenizer,
+                    template=template_of(plan),
+                    max_length=plan.training.max_length,
+                )
+        except ValueError as error:
+            problems.append(f"training.max_length: {error}")
+    return problems
 
 
 def _models(plan: StudyPlan, runner: StudyRunner) -> list[str]:

@@ -102,6 +102,8 @@ def _overview(study: Any) -> str:
     lines = [f"study           {study.plan.name}", f"tasks           {len(tasks)} in {clusters} clusters"]
     if study.plan.trains:
         lines.append(f"multi-task      trained on {len(graph.trained)} tasks, {len(graph.held_out)} held out")
+    if study.plan.controls is not None:
+        lines.append(f"controls        of an earlier study, {study.plan.controls}")
     counts = []
     for name, task in tasks.items():
         available = len(task.splits.get(study.plan.tasks.test_split, ()))

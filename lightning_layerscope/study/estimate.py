@@ -80,7 +80,13 @@ def estimate(plan: StudyPlan, graph: StudyGraph, store: Store, runner: StudyRunn
     trainable = _trainable(plan, base) if plan.trains else 0
     layers, width = base.config.num_hidden_layers, base.config.hidden_size
     per_entry = 2 if plan.bank_dtype == "float16" else 4
-    written = sum(layers * (n * n // 2 * per_entry if n <= MOST_IN_GRAMS else n * width * 4) for n in probed)
+    # Controls are copied: into the results, or from those of another study.
+    copied = [
+        prompts[stage.name.split(":", 2)[2]]
+        for stage in todo
+        if stage.kind == "import" or stage.name.startswith("states:control@")
+    ]
+    written = sum(layers * (n * n // 2 * per_entry if n <= MOST_IN_GRAMS else n * width * 4) for n in probed + copied)
     written += len(trainings) * trainable * 4
     written += sum(stage.kind == "data" for stage in todo) * 2_000_000
     if timed and (trainings or measurements):

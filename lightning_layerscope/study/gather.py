@@ -64,6 +64,11 @@ class Findings:
         return "base" in self.profiles
 
     @property
+    def trained_here(self) -> bool:
+        """Whether the tuned model is the study's own, so that some tasks are known to be seen and others not."""
+        return self.tuned == "multitask"
+
+    @property
     def roles(self) -> tuple[str, ...]:
         """The curves that figures show: both models against the control, or the tuned one against the base model."""
         return ("base", self.tuned) if self.has_controls else ("drift",)
@@ -151,7 +156,7 @@ def covariates(findings: Findings) -> Mapping[str, list[float]]:
     def column(key: str) -> list[float]:
         return [float("nan") if (v := findings.data[name][key]) is None else float(v) for name in findings.names]
 
-    size = np.asarray(column("train_rows" if findings.has_controls else "test_available"))
+    size = np.asarray(column("train_rows" if findings.trained_here else "test_available"))
     return {
         "prompt length (tokens)": column("prompt_tokens"),
         "data size (log rows)": np.log(np.maximum(size, 1)).tolist(),

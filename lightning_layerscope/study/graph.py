@@ -7,11 +7,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.store import Stage
 from lightning_layerscope.tasks import Task, TaskCollection
+
+if TYPE_CHECKING:
+    from lightning_layerscope.study.controls import Controls
 
 ANALYSIS_REVISION = 1
 """Counts up when the meaning of a stage's result changes, so that old results are not taken for new ones."""
@@ -72,19 +75,23 @@ def control_name(task: str, seed: int) -> str:
     return f"control:{task}@{seed}"
 
 
-def build_graph(plan: StudyPlan, tasks: TaskCollection, models: Mapping[str, str]) -> StudyGraph:
+def build_graph(
+    plan: StudyPlan, tasks: TaskCollection, models: Mapping[str, str], controls: Controls | None = None
+) -> StudyGraph:
     """Lay out the stages of a plan.
 
     Args:
         plan: The plan.
         tasks: Its tasks.
         models: Digest of each model that exists already (``"base"``, and ``"tuned"`` where the plan names one).
+        controls: Those that the plan takes over from another study.
 
     Returns:
         The graph. Per-task stages depend on their task alone, so that a task more or less re-runs no other.
 
     Raises:
-        ValueError: If a held-out cluster does not exist, or nothing would be left to train on.
+        ValueError: If a held-out cluster does not exist, nothing would be left to train on, or the controls are of
+            other tasks or another base model.
     """
     clusters = set(tasks.clusters.values())
     unknown = sorted(set(plan.held_out) - clusters)
@@ -94,16 +101,23 @@ def build_graph(plan: StudyPlan, tasks: TaskCollection, models: Mapping[str, str
     trained = tuple(name for name in tasks if name not in held_out)
     if not trained:
         raise ValueError("held_out names every cluster: nothing is left to train the multi-task model on")
-    builder = _Builder(plan, tasks, models, trained)
+    if controls is not None:
+        controls.check_covers(tasks, models["base"])
+    builder = _Builder(plan, tasks, models, trained, controls)
     builder.build()
     return StudyGraph(builder.stages, trained, held_out)
 
 
 class _Builder:
     def __init__(
-        self, plan: StudyPlan, tasks: TaskCollection, models: Mapping[str, str], trained: tuple[str, ...]
+        self,
+        plan: StudyPlan,
+        tasks: TaskCollection,
+        models: Mapping[str, str],
+        trained: tuple[str, ...],
+        controls: Controls | None,
     ) -> None:
-        self.plan, self.tasks, self.models, self.trained = plan, tasks, models, trained
+        self.plan, self.tasks, self.models, self.trained, self.controls = plan, tasks, models, trained, controls
         self.stages: dict[str, Stage] = {}
 
     def build(self) -> None:
@@ -133,9 +147,19 @@ class _Builder:
                 self._states("base", name, (data[name],)),
                 self._states(tuned_role, name, (data[name], *tuned_needs)),
             ]
-            for seed in plan.training.control_seeds if plan.trains else []:
-                control = self._control(name, seed, recipe, data[name])
-                inputs.append(self._states(f"control@{seed}", name, (data[name], control)))
+            if self.controls is not None:
+                inputs += [
+                    self._add(
+                        f"import:control@{seed}:{name}",
+                        {"bank": by_task[name].digest, "max_length": plan.training.max_length},
+                        (data[name],),
+                    )
+                    for seed, by_task in self.controls.by_seed.items()
+                ]
+            elif plan.trains:
+                for seed in plan.training.control_seeds:
+                    control = self._control(name, seed, recipe, data[name])
+                    inputs.append(self._states(f"control@{seed}", name, (data[name], control)))
             comparisons.append(self._add(f"compare:{name}", analysis, tuple(inputs)))
         settings = {
             "map_layers": plan.map_layers,

@@ -146,8 +146,8 @@ class Wandb(Settings):
 class StudyPlan(Settings):
     """A whole study.
 
-    Without ``tuned`` the multi-task model and one control per task are trained. Three lines compare two checkpoints
-    that exist:
+    Without ``tuned`` the multi-task model and one control per task are trained; with ``controls`` these exist already.
+    Three lines compare two checkpoints that exist:
 
     ```yaml
     tasks: data/instruct
@@ -163,6 +163,9 @@ class StudyPlan(Settings):
     """The base model: a folder or a name on the Hugging Face hub."""
     tuned: str | None = None
     """A tuned model (or a peft adapter of the base model) that exists already; nothing is trained then."""
+    controls: str | None = None
+    """Controls that another study measured: the folder ``controls`` of its results, or of its W&B artifact with the
+    banks. None are trained then."""
     tasks: TaskSource
     held_out: list[str] = []
     """Clusters that the multi-task model is not trained on."""
@@ -214,11 +217,17 @@ class StudyPlan(Settings):
                 "'tuned' names a model that exists already, so 'training' and 'held_out' have no meaning; "
                 "remove one side"
             )
+        chosen = {"control_seeds", "control_budget"} & self.training.model_fields_set
+        if self.controls is not None and chosen:
+            raise ValueError(
+                f"'controls' names controls that exist already, so training.{min(chosen)} has no meaning; "
+                "remove one of them"
+            )
         return self
 
     @property
     def trains(self) -> bool:
-        """Whether the study trains models, or compares two that exist."""
+        """Whether the study trains the multi-task model, or compares two models that exist."""
         return self.tuned is None
 
     @classmethod
@@ -238,8 +247,9 @@ class StudyPlan(Settings):
             "model": _beside(folder, plan.model),
             "output_dir": str(folder / (plan.output_dir or plan.name)),
         }
-        if plan.tuned is not None:
-            update["tuned"] = _beside(folder, plan.tuned)
+        for key in ("tuned", "controls"):
+            if (value := getattr(plan, key)) is not None:
+                update[key] = _beside(folder, value)
         return plan.model_copy(update=update)
 
 

@@ -62,13 +62,15 @@ def read_study(findings: Findings, cuts: Mapping[str, Transition]) -> list[str]:
     """What the numbers say, in sentences; only what has an interval is called a finding."""
     told = []
     if findings.has_controls:
-        rows = [row for row in task_rows(findings) if row["control_learned"] and row["gained"] is not None]
+        known = [row for row in task_rows(findings) if row["gained"] is not None]
+        rows = [row for row in known if row["control_learned"] is not False]
         if rows:
+            learned = "learned" if all(row["control_learned"] for row in rows) else "is not known to have missed"
             counts = {
                 words: sum(row["verdict"] == words for row in rows) for words in sorted({r["verdict"] for r in rows})
             }
             told.append(
-                f"Of {len(rows)} tasks whose control learned its task, by the interval of each: "
+                f"Of {len(rows)} tasks whose control {learned} its task, by the interval of each: "
                 + ", ".join(f"{words}: {count}" for words, count in sorted(counts.items()))
                 + ". The intervals are not corrected for the number of tasks."
             )
@@ -98,7 +100,8 @@ def _subtitle(findings: Findings) -> str:
         f"{len(findings.layers)} layers",
     ]
     if findings.has_controls:
-        parts.append("base and multi-task model against single-task controls")
+        tuned = "multi-task" if findings.trained_here else "tuned"
+        parts.append(f"base and {tuned} model against single-task controls")
     else:
         parts.append("tuned model against base model")
     return " · ".join(parts)
@@ -127,9 +130,16 @@ def _notices(findings: Findings) -> list[str]:
             f"The controls of {len(unlearned)} tasks did not learn their task (held-out loss not below the base "
             f"model's beyond chance), so that similarity to them means nothing: {', '.join(unlearned)}."
         )
+    unknown = [row["task"] for row in task_rows(findings) if row["control_learned"] is None]
+    if findings.has_controls and unknown:
+        told.append(
+            f"Whether the controls of {len(unknown)} tasks learned their task is not known, for want of held-out "
+            f"losses of the same tokens: {', '.join(unknown)}."
+        )
     if findings.has_controls and all(found.get("noise") is None for found in findings.tasks.values()):
         told.append(
-            "There is one seed per control, so the noise floor is not known: training.control_seeds: [0, 1] gives it."
+            "There is one seed per control, so the noise floor is not known: controls trained with "
+            "training.control_seeds: [0, 1] give it."
         )
     few = [name for name in findings.names if findings.data[name]["test_rows"] < 100]
     if few:
@@ -196,7 +206,11 @@ def _settings(plan: StudyPlan) -> list[tuple[str, str]]:
         batches = f"{t.epochs} epochs of batches of {t.batch_size} x {t.accumulate}"
         recipe = f"{t.method}, learning rate {t.learning_rate:g}, {batches}"
         found += [("recipe", recipe), ("held out", ", ".join(plan.held_out) or "none")]
-        found.append(("seeds", f"{t.seed}; controls {', '.join(map(str, t.control_seeds))}"))
-        found.append(("control budget", t.control_budget.replace("_", " ")))
+        found.append(("seed", str(t.seed)))
+        if plan.controls is None:
+            found.append(("control seeds", ", ".join(map(str, t.control_seeds))))
+            found.append(("control budget", t.control_budget.replace("_", " ")))
+    if plan.controls is not None:
+        found.append(("controls", plan.controls))
     found.append(("estimator", plan.estimator))
     return [*found, ("probes", f"{plan.probes.examples_per_task} per task, {plan.probes.token_choice}")]

@@ -86,6 +86,10 @@ class StudyRunner:
             from lightning_layerscope.study.stage_states import measure_states
 
             measure_states(stage, store, folder, self.plan, self.room, self.tokenizer)
+        elif stage.kind == "import":
+            from lightning_layerscope.study.controls import take_over
+
+            take_over(stage, store, folder, self.plan, self.tokenizer)
         elif stage.kind == "compare":
             from lightning_layerscope.study.stage_compare import compare_task
 

@@ -68,12 +68,16 @@ def compare_task(stage: Stage, store: Store, folder: Path) -> None:
     facts: dict[str, Any] = {"task": task, "tuned": tuned, "confidence": confidence, "losses": _loss_means(losses)}
     drift = against(task, banks[tuned], [banks["base"]], estimator)
     _write(folder / "drift.parquet", drift, banks[tuned], [banks["base"]], "base", estimator, confidence, extra)
-    if all(losses.values()):
+    if losses["base"]:
         compared = {
-            role: asdict(improvement(losses["base"], losses[role], confidence)) for role in roles if role != "base"
+            role: asdict(improvement(losses["base"], losses[role], confidence))
+            for role in roles
+            if role != "base" and losses[role]
         }
         facts["loss_gain_over_base"] = compared
-        facts["not_learned"] = sorted(role for role in controls if not compared[role]["low"] > 0)
+        # Unknown where a control that was taken over has no losses of these tokens.
+        if all(role in compared for role in controls):
+            facts["not_learned"] = sorted(role for role in controls if not compared[role]["low"] > 0)
     if controls:
         found = {role: against(task, banks[role], list(controls.values()), estimator) for role in ("base", tuned)}
         for role, similarity in found.items():

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lightning_layerscope.study import figures, maps
+from lightning_layerscope.study.controls import CONTROLS, index_controls
 from lightning_layerscope.study.covariates import correlate
 from lightning_layerscope.study.gather import Array, Findings, components, covariates, gather
 from lightning_layerscope.study.plan import StudyPlan
@@ -31,7 +32,8 @@ def write_results(stage: Stage, store: Store, folder: Path, plan: StudyPlan) -> 
         stage: ``results``.
         store: Of the study.
         folder: Gets ``profiles/*.parquet``, ``tasks.csv``, ``table.md``, ``transitions.json``, ``correlations.csv``,
-            ``figures/*.png``, ``summary.json`` and ``report.html``.
+            ``figures/*.png``, ``summary.json``, ``report.html`` and, where controls were trained, their index
+            ``controls/controls.json``.
         plan: The study's plan.
     """
     from lightning_layerscope.study.report import write_report
@@ -55,6 +57,7 @@ def write_results(stage: Stage, store: Store, folder: Path, plan: StudyPlan) -> 
     summary = summarise(findings, cuts) | {"figures": pictures, "name": plan.name}
     (folder / SUMMARY).write_text(json.dumps(summary, indent=1), encoding="utf-8")
     write_report(findings, cuts, summary, plan, folder)
+    index_controls(stage.needs, store, folder / CONTROLS, plan.training.max_length)
     if plan.wandb is not None:
         from lightning_layerscope.sinks.wandb_study import log_study
 
@@ -62,7 +65,7 @@ def write_results(stage: Stage, store: Store, folder: Path, plan: StudyPlan) -> 
             need.name: store.folder(need) / "bank"
             for comparison in stage.needs
             for need in comparison.needs
-            if need.name.startswith("states:")
+            if need.kind == "states" and not need.name.startswith("states:control@")
         }
         log_study(
             folder,
@@ -73,6 +76,7 @@ def write_results(stage: Stage, store: Store, folder: Path, plan: StudyPlan) -> 
             run_id=f"results-{stage.fingerprint[:16]}",
             config={"role": "results", "study": plan.name, "plan": plan.model_dump(mode="json", exclude={"wandb"})},
             banks=banks,
+            stages=store.stages,
         )
 
 
@@ -92,7 +96,7 @@ def transitions(findings: Findings, confidence: float) -> dict[str, Transition]:
     if findings.has_controls:
         drift = findings.profiles["drift"].matrix()
         cuts["drift"] = find_transitions(
-            drift, signal="drift of multitask from base (cka)", confidence=confidence, layers=findings.layers
+            drift, signal=f"drift of {findings.tuned} from base (cka)", confidence=confidence, layers=findings.layers
         )
     return cuts
 
@@ -110,7 +114,7 @@ def draw(
     unseen = [name for name in findings.names if name not in seen]
     for name, group, words in (("figure2_layers", seen, "seen"), ("figure7_unseen", unseen, "unseen")):
         if group:
-            title = f"{what}, {len(group)} {words + ' ' if findings.has_controls else ''}tasks"
+            title = f"{what}, {len(group)} {words + ' ' if findings.trained_here else ''}tasks"
             figure = figures.boxes_per_layer(findings.values(group), layers, title=title, ylabel=what)
             yield name, figure, f"{title}: distribution over tasks per layer (box: quartiles, line: median)."
     figure = figures.curves_per_cluster(findings.values(), layers, findings.clusters, ylabel=what)
@@ -139,7 +143,7 @@ def summarise(findings: Findings, cuts: dict[str, Transition]) -> dict[str, Any]
     rows = task_rows(findings)
     verdicts: dict[str, int] = {}
     for row in rows:
-        if row["verdict"] and row["control_learned"]:
+        if row["verdict"] and row["control_learned"] is not False:
             verdicts[row["verdict"]] = verdicts.get(row["verdict"], 0) + 1
     curves = {
         role: {

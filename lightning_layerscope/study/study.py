@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lightning_layerscope.atomic import replace_folder
 from lightning_layerscope.study.checks import check_disk, check_study
+from lightning_layerscope.study.controls import CONTROLS, Controls, copy_controls
 from lightning_layerscope.study.estimate import Estimate, estimate
 from lightning_layerscope.study.execute import Report, run_locally
 from lightning_layerscope.study.graph import StudyGraph, build_graph
@@ -32,7 +33,8 @@ class Study:
 
     Raises:
         FileNotFoundError: If tasks or models are not there.
-        ValueError: If tasks are malformed, or the plan names clusters that are not there.
+        ValueError: If tasks are malformed, or the plan names clusters that are not there or controls of other tasks
+            or of another base model.
 
     Example:
         >>> study = Study.from_yaml("study.yaml")    # doctest: +SKIP
@@ -48,7 +50,8 @@ class Study:
         if plan.tuned is not None:
             models["tuned"] = model_digest(plan.tuned, cache)
         self.runner = StudyRunner(plan, tasks)
-        self.graph: StudyGraph = build_graph(plan, tasks, models)
+        controls = Controls.load(plan.controls) if plan.controls is not None else None
+        self.graph: StudyGraph = build_graph(plan, tasks, models, controls)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Study:
@@ -83,7 +86,7 @@ class Study:
         """
         stages = self.stages(only)
         pending = [stage for stage in stages if not self.store.done(stage)]
-        if any(stage.trains or stage.kind == "states" for stage in pending):
+        if any(stage.trains or stage.kind in ("states", "import") for stage in pending):
             self.check()
         if self.plan.executor == "ray":
             from lightning_layerscope.study.ray import run_on_ray
@@ -108,7 +111,7 @@ class Study:
         return self.store.root / "results"
 
     def publish(self) -> Path:
-        """Copy the stage's results to ``results/``, in place of older ones.
+        """Copy the stage's results, and the controls that were trained, to ``results/``, in place of older ones.
 
         Raises:
             FileNotFoundError: If there are none yet.
@@ -122,4 +125,6 @@ class Study:
             )
         with replace_folder(self.results, overwrite=True, marker=SUMMARY) as passing:
             shutil.copytree(self.store.folder(stage), passing, dirs_exist_ok=True)
+            if (passing / CONTROLS).is_dir():
+                copy_controls(passing / CONTROLS, self.store)
         return self.results

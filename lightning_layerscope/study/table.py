@@ -19,7 +19,7 @@ def task_rows(findings: Findings) -> list[dict[str, Any]]:
         row: dict[str, Any] = {
             "task": name,
             "cluster": data["cluster"],
-            "seen": name in findings.trained if findings.has_controls else None,
+            "seen": name in findings.trained if findings.trained_here else None,
             "prompts": data["test_rows"],
             "prompts_available": data["test_available"],
             "train_rows": data["train_rows"],
@@ -58,22 +58,23 @@ def markdown(findings: Findings) -> str:
         ]
         return _grid(head, body)
     percent = f"{next(iter(findings.tasks.values()))['confidence']:.0%}"
-    head = ["task", "cluster", "seen", "n", f"encoded in base [{percent}]", f"gained by tuning [{percent}]"]
+    head = ["task", "cluster", *(["seen"] if findings.trained_here else []), "n"]
+    head += [f"encoded in base [{percent}]", f"gained by tuning [{percent}]"]
     head += ["noise floor", "loss base / tuned / control", "reading"]
     body = []
     for row in rows:
-        mark = "" if row["control_learned"] else UNLEARNED
+        mark = UNLEARNED if row["control_learned"] is False else ""
         body.append(
             [
                 row["task"] + mark,
                 row["cluster"],
-                "yes" if row["seen"] else "no",
+                *(["yes" if row["seen"] else "no"] if findings.trained_here else []),
                 str(row["prompts"]),
                 _interval(row, "encoded", ""),
                 _interval(row, "gained", "+"),
                 _text(row["noise"]),
                 " / ".join(_text(row[key]) for key in ("loss_base", "loss_tuned", "loss_control")),
-                row["verdict"] if row["control_learned"] else "control did not learn",
+                "control did not learn" if row["control_learned"] is False else row["verdict"],
             ]
         )
     notes = [

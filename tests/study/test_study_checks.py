@@ -36,7 +36,7 @@ def nothing_was_trained(study: Study) -> bool:
     [
         ({"train": 20}, "yes", r"task 'bad' has 0 rows in the split 'test', and 8 are needed"),
         ({"train": 20, "test": 5}, "yes", r"task 'bad' has 5 rows in the split 'test', and 8 are needed"),
-        ({"test": 20}, "yes", r"task 'bad' has no rows in the split 'train' to train its control on"),
+        ({"test": 20}, "yes", r"task 'bad' has no rows in the split 'train' to train on"),
         ({"train": 20, "test": 20}, " ", r"task 'bad' has 20 rows without an output in the split 'train'"),
     ],
 )
@@ -92,6 +92,13 @@ def test_modules_that_the_model_does_not_have(make_plan: MakePlan) -> None:
     study = Study(make_plan(PLAN.replace("{{learning", "{{target_modules: [q_prj], learning")))
     with pytest.raises(StudyError, match=r"modules that .* does not have: \['q_prj'\]"):
         study.run()
+
+
+def test_an_instruction_longer_than_its_budget(make_plan: MakePlan) -> None:
+    study = Study(make_plan(PLAN.replace("{{learning", "{{max_length: 24, learning")))
+    with pytest.raises(StudyError, match=r"- training.max_length: task 'last_word': .* too long; raise max_length"):
+        study.run()
+    assert nothing_was_trained(study)
 
 
 def test_a_full_disk(make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
