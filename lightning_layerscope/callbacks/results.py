@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,11 +30,12 @@ class Results:
         self.folder: Path | None = None
         self._sinks: list[Any] = []
         self._bank_written = False
+        self._written: tuple[int, dict[str, Any]] | None = None
 
     def begin(self, record: RunRecord, folder: Path | None) -> None:
         """Go on with this record in this folder (None: in memory)."""
         self.record, self.folder = record, folder
-        self._sinks, self._bank_written = [], False
+        self._sinks, self._bank_written, self._written = [], False, None
 
     def open(self, probes: ProbeSet | None, sinks: Callable[[Path | None], Sequence[Any]]) -> None:
         """Keep the probes and start the loggers' sinks."""
@@ -64,11 +66,13 @@ class Results:
 
     def write(self, bank: ReferenceBank | None) -> None:
         """Write reference, record and report to the folder, each whole or not at all."""
-        if self.folder is None or not self.record.measurements:
+        if self.folder is None or not self.record.measurements or self._written == self._content():
             return
         written = attempt(partial(self._write, self.folder, bank))
         if written.error:
             self._not_written(written.error)
+        else:
+            self._written = self._content()
 
     def finish(self, status: str, bank: ReferenceBank | None) -> None:
         """Write and close what has measurements."""
@@ -77,6 +81,10 @@ class Results:
         self.write(bank)
         for sink in self._sinks:
             self._tell(sink, partial(sink.finish, self.record, status))
+
+    def _content(self) -> tuple[int, dict[str, Any]]:
+        """Tells whether there is anything new to write: to draw the report once more takes as long as a measurement."""
+        return len(self.record), copy.deepcopy(self.record.config)
 
     def _write(self, folder: Path, bank: ReferenceBank | None) -> None:
         if bank is not None and not self._bank_written:

@@ -57,6 +57,19 @@ def test_results_lie_in_a_folder_in_both_namespaces(tiny, tmp_path, namespace):
     assert ReferenceBank.load(tmp_path / "out" / "reference").digest == record.profile.meta["reference_digest"]
 
 
+def test_the_report_is_drawn_once_per_measurement(tiny, tmp_path, monkeypatch):
+    """The end of the run has nothing to add to what its last measurement wrote."""
+    from lightning_layerscope.sinks import report
+
+    drawn = []
+    render = report.render
+    monkeypatch.setattr(
+        report, "render", lambda record, **options: drawn.append(len(record)) or render(record, **options)
+    )
+    fit(tiny, tmp_path, watch(tiny, tmp_path / "out", report=True))
+    assert drawn == [1, 2, 3, 4]
+
+
 def test_the_last_measurement_is_of_the_final_weights(tiny, tmp_path):
     from lightning_layerscope import compare, extract_hidden_states
 
