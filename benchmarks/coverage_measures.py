@@ -2,7 +2,8 @@
 
 Prints the table of docs/measures.md, one line per measure and number of examples; spectra across:
 
-    python benchmarks/coverage_measures.py [--examples 64 128 256 512] [--width 40] [--draws 200] [--value 0.6]
+    python benchmarks/coverage_measures.py [--examples 64 128 256 512] [--width 40] [--draws 200] [--value 0.6] \\
+        [--measures rbf_cka ...] [--seed 0]
 
 Gaussian states; ``y = value * x + sqrt(1 - value^2) * noise`` for measures of two sides, four tasks with
 Gaussian means for measures of tasks. What is to be covered is the mean over the draws: the value expected at this
@@ -63,6 +64,8 @@ LABELLED: dict[str, Measure] = {
     "silhouette": silhouette,
 }
 
+NAMES = (CLOSED_FORM, *PAIRS, *SINGLES, *LABELLED)
+
 
 def draw(name: str, examples: int, scale: Tensor, value: float, generator: torch.Generator) -> tuple[Tensor, ...]:
     width = len(scale)
@@ -86,9 +89,11 @@ def estimate(name: str, states: tuple[Tensor, ...]) -> Estimate:
     return jackknife_estimate(measure, *states, groups=GROUPS, strata=strata, confidence=CONFIDENCE)
 
 
-def simulate(name: str, examples: int, width: int, power: float, value: float, draws: int) -> tuple[float, float]:
+def simulate(
+    name: str, examples: int, width: int, power: float, value: float, draws: int, seed: int
+) -> tuple[float, float]:
     """Share of intervals that cover, and mean standard error over the true standard deviation."""
-    generator = torch.Generator().manual_seed(examples)
+    generator = torch.Generator().manual_seed(examples + 1000 * seed)
     scale = torch.arange(1, width + 1, dtype=torch.float64).pow(-power / 2)
     found = [estimate(name, draw(name, examples, scale, value, generator)) for _ in range(draws)]
     values, stderr, low, high = (torch.stack(each) for each in zip(*found, strict=True))
@@ -103,14 +108,16 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=40, help="dimensions of the states")
     parser.add_argument("--draws", type=int, default=200, help="data sets per entry")
     parser.add_argument("--value", type=float, default=0.6, help="correlation of the two sides")
+    parser.add_argument("--measures", nargs="+", choices=NAMES, default=NAMES, metavar="MEASURE")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws")
     options = parser.parse_args()
     print(f"Width {options.width}, {options.draws} draws, sides correlated by {options.value:g}:")
     print("coverage (mean standard error / true standard deviation)\n")
     print("| measure | examples | " + " | ".join(SPECTRA) + " |\n|---|---|" + "---|" * len(SPECTRA))
-    for name in (CLOSED_FORM, *PAIRS, *SINGLES, *LABELLED):
+    for name in options.measures:
         for examples in options.examples:
             cells = [
-                simulate(name, examples, options.width, power, options.value, options.draws)
+                simulate(name, examples, options.width, power, options.value, options.draws, options.seed)
                 for power in SPECTRA.values()
             ]
             line = " | ".join(f"{covered:.2f} ({ratio:.2f})" for covered, ratio in cells)
