@@ -16,7 +16,7 @@ from lightning_layerscope.study.stage_data import make_probes, template_of
 from lightning_layerscope.tasks import TaskCollection
 
 _TRIED = 16
-"""Rows of each task; to tokenise all of them would take as long as a stage."""
+"""Rows of each task and kind; to tokenise all of them would take as long as a stage."""
 
 
 class StudyError(ValueError):
@@ -95,13 +95,18 @@ def _probes(plan: StudyPlan, runner: StudyRunner) -> list[str]:
 
 
 def _rows(plan: StudyPlan, runner: StudyRunner) -> list[str]:
-    """Do prompt and answer fit their budget? Found out on each task's longest instructions, which cannot be cut."""
+    """Do prompt and answer fit their budget?
+
+    Found out on each task's longest instructions, which cannot be cut, and on those whose answers leave least room.
+    """
     from lightning_layerscope.training.encoding import encode_examples
 
     problems = []
+    splits = [plan.tasks.test_split, *([plan.tasks.train_split] if plan.trains else [])]
     for name, task in runner.tasks.items():
-        rows = [example for examples in task.splits.values() for example in examples if example.output.strip()]
-        longest = heapq.nlargest(_TRIED, rows, key=lambda example: len(example.instruction))
+        rows = [example for split in splits for example in task.splits.get(split, ()) if example.output.strip()]
+        longest = heapq.nlargest(_TRIED, rows, key=lambda example: (len(example.instruction), len(example.output)))
+        longest += heapq.nlargest(_TRIED, rows, key=lambda example: len(example.instruction) + len(example.output))
         try:
             if longest:
                 encode_examples(

@@ -54,12 +54,14 @@ class Controls:
         root: Where they are.
         base: Digest of the base model that they were fine-tuned from.
         max_length: Tokens of prompt and answer together, where their held-out losses were measured.
+        dtype: The plan's, of the weights that their states were measured with.
         by_seed: Seed to task to control.
     """
 
     root: Path
     base: str
     max_length: int
+    dtype: str
     by_seed: Mapping[int, Mapping[str, Control]]
 
     @classmethod
@@ -84,7 +86,7 @@ class Controls:
             for entry in index["controls"]:
                 control = Control(root / entry["folder"], entry["digest"])
                 by_seed.setdefault(int(entry["seed"]), {})[entry["task"]] = control
-            return cls(root, index["base"], int(index["max_length"]), by_seed)
+            return cls(root, index["base"], int(index["max_length"]), index["dtype"], by_seed)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{root / INDEX} cannot be used: {error!r}; copy it anew from its study") from error
 
@@ -103,8 +105,13 @@ class Controls:
                 )
 
     def problems(self, plan: StudyPlan, tasks: TaskCollection, tokenizer: Any) -> list[str]:
-        """What keeps a plan from using them: damage, or other probes than its own; every byte is read."""
-        damage: list[str] = []
+        """What keeps a plan from using them: damage, or another way of measuring; every byte is read."""
+        found: list[str] = []
+        if self.dtype != plan.dtype:
+            found.append(
+                f"the controls in {self.root} were measured with dtype {self.dtype}, and the plan has {plan.dtype}; "
+                f"set dtype: {self.dtype}"
+            )
         elsewise: dict[str, list[str]] = {}
         for name, task in tasks.items():
             probes = make_probes(TaskCollection([task]), plan, tokenizer)
@@ -112,11 +119,11 @@ class Controls:
                 try:
                     what = _other_probes(by_task[name].load(), probes)
                 except (OSError, ValueError) as error:
-                    damage.append(str(error))
+                    found.append(str(error))
                     continue
                 if what and name not in elsewise.setdefault(what, []):
                     elsewise[what].append(name)
-        return damage + [
+        return found + [
             f"the controls in {self.root} were probed with {what} ({len(names)} tasks, e.g. {', '.join(names[:3])}); "
             "use the tasks, probes and template of the plan that made them, or train controls (remove 'controls')"
             for what, names in elsewise.items()
@@ -133,14 +140,14 @@ def _other_probes(bank: ReferenceBank, probes: ProbeSet) -> str:
     return ""
 
 
-def index_controls(comparisons: Iterable[Stage], store: Store, folder: Path, max_length: int) -> None:
+def index_controls(comparisons: Iterable[Stage], store: Store, folder: Path, plan: StudyPlan) -> None:
     """Write which controls a study trained; :func:`copy_controls` puts them beside it. Nothing where there are none.
 
     Args:
         comparisons: The stages ``compare:<task>``.
         store: Of the study.
         folder: Where to; made.
-        max_length: Tokens of prompt and answer together, of the held-out losses.
+        plan: The study's plan.
     """
     stages = [
         need
@@ -156,8 +163,13 @@ def index_controls(comparisons: Iterable[Stage], store: Store, folder: Path, max
         place = store.folder(stage)
         digest = ReferenceBank.load(place / BANK).digest
         entries.append({"task": task, "seed": int(role.partition("@")[2]), "folder": place.name, "digest": digest})
-    base = stages[0].settings["model"]
-    index = {"format": FORMAT, "base": base, "max_length": max_length, "controls": entries}
+    index = {
+        "format": FORMAT,
+        "base": stages[0].settings["model"],
+        "max_length": plan.training.max_length,
+        "dtype": plan.dtype,
+        "controls": entries,
+    }
     folder.mkdir()
     (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
 

@@ -143,6 +143,10 @@ class Wandb(Settings):
     mode: Literal["online", "offline"] = "online"
 
 
+_WITHOUT_TRAINING = {"max_length", "accelerator"}
+"""Of the recipe, what held-out losses and the measuring of models that exist already need, too."""
+
+
 class StudyPlan(Settings):
     """A whole study.
 
@@ -212,11 +216,10 @@ class StudyPlan(Settings):
 
     @model_validator(mode="after")
     def _nothing_to_train(self) -> StudyPlan:
-        if self.tuned is not None and ("training" in self.model_fields_set or self.held_out):
-            raise ValueError(
-                "'tuned' names a model that exists already, so 'training' and 'held_out' have no meaning; "
-                "remove one side"
-            )
+        recipe = self.training.model_fields_set - _WITHOUT_TRAINING
+        if self.tuned is not None and (recipe or self.held_out):
+            what = f"'training.{min(recipe)}'" if recipe else "'held_out'"
+            raise ValueError(f"'tuned' names a model that exists already, so {what} has no meaning; remove one side")
         chosen = {"control_seeds", "control_budget"} & self.training.model_fields_set
         if self.controls is not None and chosen:
             raise ValueError(

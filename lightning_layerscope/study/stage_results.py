@@ -57,7 +57,7 @@ def write_results(stage: Stage, store: Store, folder: Path, plan: StudyPlan) -> 
     summary = summarise(findings, cuts) | {"figures": pictures, "name": plan.name}
     (folder / SUMMARY).write_text(json.dumps(summary, indent=1), encoding="utf-8")
     write_report(findings, cuts, summary, plan, folder)
-    index_controls(stage.needs, store, folder / CONTROLS, plan.training.max_length)
+    index_controls(stage.needs, store, folder / CONTROLS, plan)
     if plan.wandb is not None:
         from lightning_layerscope.sinks.wandb_study import log_study
 

@@ -1,5 +1,6 @@
 """What would fail later is told before anything is trained."""
 
+import json
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -99,6 +100,24 @@ def test_an_instruction_longer_than_its_budget(make_plan: MakePlan) -> None:
     with pytest.raises(StudyError, match=r"- training.max_length: task 'last_word': .* too long; raise max_length"):
         study.run()
     assert nothing_was_trained(study)
+
+
+def test_the_budget_of_held_out_rows_can_be_set_without_training(make_plan: MakePlan, tmp_path: Path) -> None:
+    write_task(tmp_path / "tasks", "long", {"train": 8, "test": 8})
+    with (tmp_path / "tasks" / "long.jsonl").open("a") as file:
+        # Not used by a plan that trains nothing.
+        file.write(
+            json.dumps({"split": "train", "instruction": "again " * 500, "input": "word", "output": "yes"}) + "\n"
+        )
+    text = (
+        "tasks: tasks\nmodel: {model}\ntuned: {model}\nprobes: {{examples_per_task: 8}}\ntraining: {{max_length: 64}}\n"
+    )
+    Study(make_plan(text)).check()
+    with (tmp_path / "tasks" / "long.jsonl").open("a") as file:
+        file.write(json.dumps({"split": "test", "instruction": "again " * 70, "input": "word", "output": "yes"}) + "\n")
+    with pytest.raises(StudyError, match=r"training.max_length: task 'long': .* raise max_length"):
+        Study(make_plan(text)).check()
+    Study(make_plan(text.replace("64", "512"))).check()
 
 
 def test_a_full_disk(make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:

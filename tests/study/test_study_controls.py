@@ -119,6 +119,12 @@ def test_controls_of_other_probes(make_plan: MakePlan, finished: Study, old: str
     assert nothing_was_trained(study)
 
 
+def test_controls_measured_in_another_precision(make_plan: MakePlan, finished: Study) -> None:
+    study = Study(make_plan(TAKEN + "dtype: bfloat16\n", controls=finished.results / "controls"))
+    with pytest.raises(StudyError, match=r"measured with dtype float32, and the plan has bfloat16; set dtype: float32"):
+        study.run()
+
+
 def test_controls_of_another_base_model(make_plan: MakePlan, finished: Study, tmp_path: Path) -> None:
     other = save_model(tmp_path / "other", seed=5)
     with pytest.raises(ValueError, match=r"were fine-tuned from another base model than the plan's"):
