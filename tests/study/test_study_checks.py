@@ -1,6 +1,7 @@
 """What would fail later is told before anything is trained."""
 
 import json
+import math
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 
 from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.study.checks import StudyError
-from lightning_layerscope.study.stage_compare import against
+from lightning_layerscope.study.stage_compare import _gains, against
 from lightning_layerscope.study.study import Study
 
 from .conftest import PLAN, MakePlan, save_model
@@ -134,6 +135,18 @@ def test_a_bank_of_other_probes() -> None:
     one = ReferenceBank.from_states({"a": states})
     with pytest.raises(ValueError, match=r"expected the same examples in the same order for task 'a'"):
         against("a", one, [ReferenceBank.from_states({"a": states[:, :7]})], "debiased")
+
+
+def test_a_task_whose_states_are_all_alike_has_no_gain() -> None:
+    """Every prompt has the same state, so no layer has a value: undefined, with its reason, and not 0."""
+    banks = {role: ReferenceBank.from_states({"a": torch.ones(2, 8, 4)}) for role in ("base", "multitask", "control@0")}
+    base, tuned = (against("a", banks[role], [banks["control@0"]], "debiased") for role in ("base", "multitask"))
+    assert torch.isnan(base.values).all()
+    assert "zero variance" in base.reasons[0]
+    found = _gains("a", base, tuned, banks, "multitask", {"control@0": banks["control@0"]}, "debiased", 0.9)
+    assert found["verdict"] == "undefined"
+    assert found["gain_layers"] == []
+    assert math.isnan(found["gained"]["value"])
 
 
 def test_clusters_that_are_not_there(make_plan: MakePlan) -> None:

@@ -1,11 +1,13 @@
 """``layerscope study``: asks before it trains, says what it did."""
 
 import argparse
+import re
 from pathlib import Path
 
 import pytest
 
-from lightning_layerscope.study.command import add_parser
+from lightning_layerscope.study.command import _progress, add_parser
+from lightning_layerscope.study.store import Stage
 from lightning_layerscope.study.study import Study
 
 from .conftest import PLAN
@@ -57,6 +59,35 @@ def test_stages_that_train_nothing_run_without_a_question(path: Path, capsys: py
     assert "control        0 of 4" in told
     with pytest.raises(FileNotFoundError, match="no results yet: 5 of 26 stages are done"):
         call("report", path)
+
+
+@pytest.mark.parametrize("answer", ["", "n", "no"])
+def test_a_person_is_asked_and_may_say_no(
+    path: Path, answer: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or answer)
+    call("run", path)
+    assert asked == ["Start 5 trainings? [y/N] "]
+    told = capsys.readouterr().out
+    assert "trainings       5 to do" in told
+    assert "nothing was started" in told
+    assert list((path.parent / "study" / "stages").iterdir()) == []
+
+
+def test_progress_counts_what_was_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    report = _progress(4)
+    one, two, three, four = (Stage(f"data:{name}", {}) for name in "abcd")
+    for stage, what in ((one, "kept"), (two, "kept"), (three, "start"), (four, "start"), (four, "busy")):
+        report(stage, what)
+    report(three, "done")
+    report(four, "kept")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "[   2/4] data:d: another runner is at it"
+    assert lines[1] == "[   2/4] 2 stages kept"
+    assert re.fullmatch(r"\[   3/4\] data:c \d+\.\d s", lines[2])
+    assert len(lines) == 3
 
 
 def test_report_prints_the_table(finished: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

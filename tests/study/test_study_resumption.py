@@ -51,6 +51,28 @@ def test_two_kills_leave_the_numbers_as_they_are(tmp_path: Path, model: Path, fi
     assert_same_numbers(results, finished.results)
 
 
+def test_a_stage_that_another_runner_took_first_waits_behind_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the lock and the taking of it another runner was faster."""
+    store, stages = Store(tmp_path), [Stage("taken", {}), Stage("free", {})]
+    monkeypatch.setattr(Store, "busy", lambda self, stage: False)
+    told: list[str] = []
+    other = store.produce(stages[0])
+    work = other.__enter__()
+    assert work is not None
+
+    def report(stage: Stage, what: str) -> None:
+        told.append(f"{stage.name} {what}")
+        if told[-1] == "free done":
+            (work / "out").write_text("of the other")
+            other.__exit__(None, None, None)
+
+    run_locally(stages, store, lambda stage, store, folder: None, report)
+    assert told == ["taken start", "taken busy", "free start", "free done", "taken kept"]
+    assert (store.folder(stages[0]) / "out").read_text() == "of the other"
+
+
 def test_two_runners_share_the_work(tmp_path: Path) -> None:
     leaves = [Stage(f"leaf:{number}", {}) for number in range(8)]
     stages = [*leaves, Stage("sum", {}, tuple(leaves))]

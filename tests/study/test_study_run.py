@@ -10,10 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lightning_layerscope.comparison import compare
 from lightning_layerscope.extraction import extract_hidden_states
 from lightning_layerscope.functional import linear_cka
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.profiles import LayerProfile
+from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.study.stage_train import MODEL, RECORD
 from lightning_layerscope.study.study import Study
 
@@ -141,7 +143,7 @@ def test_stages_run_alone(make_plan: MakePlan) -> None:
 def test_equal_steps_full_fine_tuning_and_two_seeds(make_plan: MakePlan) -> None:
     text = PLAN.replace("parity, last_word, to_lumi", "parity").replace("held_out: [translation]", "")
     text = text.replace("{{learning", "{{method: full, control_budget: equal_steps, control_seeds: [0, 1], learning")
-    study = Study(make_plan(text))
+    study = Study(make_plan(text + "measures: [cka, rsa]\n"))
     results = study.run()
     assert results is not None
     records = {
@@ -157,3 +159,16 @@ def test_equal_steps_full_fine_tuning_and_two_seeds(make_plan: MakePlan) -> None
     facts = json.loads((study.store.folder(study.graph.stages["compare:parity"]) / "compared.json").read_text())
     assert all(0 < value < 0.9999 for value in facts["control_agreement"])
     assert "one seed per control" not in (results / "report.html").read_text()
+
+    # Every measure is the mean over the seeds' controls.
+    def bank(role: str) -> ReferenceBank:
+        return ReferenceBank.load(study.store.folder(study.graph.stages[f"states:{role}:parity"]) / "bank")
+
+    profile = LayerProfile.from_parquet(results / "profiles" / "base.parquet")
+    for measure in ("cka", "rsa"):
+        each = [compare(bank("base"), bank(f"control@{seed}"), measure=measure).matrix(measure) for seed in (0, 1)]
+        row = profile.tasks.index("parity")
+        assert np.allclose(profile.matrix(measure)[row], np.mean(each, axis=0)[0], atol=1e-9), measure
+    rsa = profile.frame.query("measure == 'rsa'")
+    assert (rsa["low"] < rsa["value"]).all()
+    assert (rsa["value"] < rsa["high"]).all()
