@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
+from lightning_layerscope.study.graph import measures_control
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.rows import ROWS, load_rows
 from lightning_layerscope.study.stage_data import make_probes, template_of
@@ -149,12 +150,7 @@ def index_controls(comparisons: Iterable[Stage], store: Store, folder: Path, pla
         folder: Where to; made.
         plan: The study's plan.
     """
-    stages = [
-        need
-        for comparison in comparisons
-        for need in comparison.needs
-        if need.kind == "states" and need.name.startswith("states:control@")
-    ]
+    stages = [need for comparison in comparisons for need in comparison.needs if measures_control(need)]
     if not stages:
         return
     entries = []

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lightning_layerscope.study.graph import StudyGraph
+from lightning_layerscope.study.graph import StudyGraph, measures_control
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.runner import StudyRunner
 from lightning_layerscope.study.stage_data import template_of
@@ -82,9 +82,7 @@ def estimate(plan: StudyPlan, graph: StudyGraph, store: Store, runner: StudyRunn
     per_entry = 2 if plan.bank_dtype == "float16" else 4
     # Controls are copied: into the results, or from those of another study.
     copied = [
-        prompts[stage.name.split(":", 2)[2]]
-        for stage in todo
-        if stage.kind == "import" or stage.name.startswith("states:control@")
+        prompts[stage.name.split(":", 2)[2]] for stage in todo if stage.kind == "import" or measures_control(stage)
     ]
     written = sum(layers * (n * n // 2 * per_entry if n <= MOST_IN_GRAMS else n * width * 4) for n in probed + copied)
     written += len(trainings) * trainable * 4

@@ -75,6 +75,11 @@ def control_name(task: str, seed: int) -> str:
     return f"control:{task}@{seed}"
 
 
+def measures_control(stage: Stage) -> bool:
+    """Whether the stage measures a control that this study trained."""
+    return stage.name.startswith("states:control@")
+
+
 def build_graph(
     plan: StudyPlan, tasks: TaskCollection, models: Mapping[str, str], controls: Controls | None = None
 ) -> StudyGraph:

@@ -14,6 +14,7 @@ from lightning_layerscope.study import figures, maps
 from lightning_layerscope.study.controls import CONTROLS, index_controls
 from lightning_layerscope.study.covariates import correlate
 from lightning_layerscope.study.gather import Array, Findings, components, covariates, gather
+from lightning_layerscope.study.graph import measures_control
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.store import Stage, Store
 from lightning_layerscope.study.table import markdown, task_rows
@@ -65,7 +66,7 @@ def write_results(stage: Stage, store: Store, folder: Path, plan: StudyPlan) -> 
             need.name: store.folder(need) / "bank"
             for comparison in stage.needs
             for need in comparison.needs
-            if need.kind == "states" and not need.name.startswith("states:control@")
+            if need.kind == "states" and not measures_control(need)
         }
         log_study(
             folder,
