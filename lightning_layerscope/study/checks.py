@@ -88,7 +88,7 @@ def _probes(plan: StudyPlan, runner: StudyRunner) -> list[str]:
         probes = make_probes(runner.tasks, plan, runner.tokenizer)
         probes.check_model(runner.room.base())
         if plan.controls is not None:
-            return Controls.load(plan.controls).problems(plan, runner.tasks, runner.tokenizer)
+            return Controls.load(plan.controls).problems(plan, probes)
     except ValueError as error:
         return [str(error)]
     return []

@@ -14,7 +14,7 @@ from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.study.graph import measures_control
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.rows import ROWS, load_rows
-from lightning_layerscope.study.stage_data import make_probes, template_of
+from lightning_layerscope.study.stage_data import template_of
 from lightning_layerscope.study.stage_states import BANK, FACTS
 from lightning_layerscope.study.store import Stage, Store
 from lightning_layerscope.tasks import Task, TaskCollection
@@ -105,7 +105,7 @@ class Controls:
                     f"{sorted(by_task)}. Choose among these (tasks.select), or train controls (remove 'controls')"
                 )
 
-    def problems(self, plan: StudyPlan, tasks: TaskCollection, tokenizer: Any) -> list[str]:
+    def problems(self, plan: StudyPlan, probes: ProbeSet) -> list[str]:
         """What keeps a plan from using them: damage, or another way of measuring; every byte is read."""
         found: list[str] = []
         if self.dtype != plan.dtype:
@@ -114,11 +114,11 @@ class Controls:
                 f"set dtype: {self.dtype}"
             )
         elsewise: dict[str, list[str]] = {}
-        for name, task in tasks.items():
-            probes = make_probes(TaskCollection([task]), plan, tokenizer)
+        for name in probes:
+            own = probes.select(name)
             for by_task in self.by_seed.values():
                 try:
-                    what = _other_probes(by_task[name].load(), probes)
+                    what = _other_probes(by_task[name].load(), own)
                 except (OSError, ValueError) as error:
                     found.append(str(error))
                     continue
@@ -141,6 +141,12 @@ def _other_probes(bank: ReferenceBank, probes: ProbeSet) -> str:
     return ""
 
 
+def _seed_and_task(stage: Stage) -> tuple[int, str]:
+    """Of a stage ``<kind>:control@<seed>:<task>``."""
+    _, role, task = stage.name.split(":", 2)
+    return int(role.partition("@")[2]), task
+
+
 def index_controls(comparisons: Iterable[Stage], store: Store, folder: Path, plan: StudyPlan) -> None:
     """Write which controls a study trained; :func:`copy_controls` puts them beside it. Nothing where there are none.
 
@@ -155,10 +161,10 @@ def index_controls(comparisons: Iterable[Stage], store: Store, folder: Path, pla
         return
     entries = []
     for stage in stages:
-        _, role, task = stage.name.split(":", 2)
+        seed, task = _seed_and_task(stage)
         place = store.folder(stage)
         digest = ReferenceBank.load(place / BANK).digest
-        entries.append({"task": task, "seed": int(role.partition("@")[2]), "folder": place.name, "digest": digest})
+        entries.append({"task": task, "seed": seed, "folder": place.name, "digest": digest})
     index = {
         "format": FORMAT,
         "base": stages[0].settings["model"],
@@ -186,10 +192,10 @@ def take_over(stage: Stage, store: Store, folder: Path, plan: StudyPlan, tokeniz
     with: they would not be of the same tokens.
     """
     assert plan.controls is not None
-    _, role, task = stage.name.split(":", 2)
+    seed, task = _seed_and_task(stage)
     controls = Controls.load(plan.controls)
-    control = controls.by_seed[int(role.partition("@")[2])][task]
-    control.load()
+    control = controls.by_seed[seed][task]
+    control.load()  # what is copied is whole, and the one that the stage's fingerprint names
     shutil.copytree(control.folder / BANK, folder / BANK)
     facts = json.loads((control.folder / FACTS).read_text(encoding="utf-8"))
     rows = load_rows(store.folder(stage.need(f"data:{task}")) / ROWS)
