@@ -24,7 +24,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def rows_of(table, title):
     """The cells of a section's rows."""
     lines = table[table.index(f"**{title}") :].splitlines()[2:]
-    end = next(index for index, line in enumerate(lines) if not line.startswith("|"))
+    end = next((index for index, line in enumerate(lines) if not line.startswith("|")), len(lines))
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:end]]
 
 
