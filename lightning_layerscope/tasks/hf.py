@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning_layerscope._extras import require
-from lightning_layerscope.tasks.choice import rank
-from lightning_layerscope.tasks.rows import DEFAULT_SPLIT, Columns, TaskBuilder
+from lightning_layerscope.tasks.builder import TaskBuilder
+from lightning_layerscope.tasks.columns import DEFAULT_SPLIT, Columns
+from lightning_layerscope.tasks.sampling import sampling_key
 from lightning_layerscope.tasks.task import Example, TaskCollection
 
 
@@ -86,7 +87,7 @@ def load_datasets(
 
 
 class _Draw:
-    """Rows in the order in which they came, or of each task and split the `limit` rows of lowest rank."""
+    """Rows in the order in which they came, or of each task and split the `limit` rows of lowest key."""
 
     def __init__(self, limit: int | None, seed: int) -> None:
         self.limit, self.seed = limit, seed
@@ -99,8 +100,8 @@ class _Draw:
         if self.limit is None:
             heap.append((0, self._count, example))
             return
-        # Negated, because heapq has the smallest on top and the row of highest rank has to go; the count breaks ties.
-        item = (-rank(self.seed, task, example.id), self._count, example)
+        # Negated: heapq has the smallest on top, and the row of the highest key has to go; the count breaks ties.
+        item = (-sampling_key(self.seed, task, example.id), self._count, example)
         if len(heap) < self.limit:
             heapq.heappush(heap, item)
         else:

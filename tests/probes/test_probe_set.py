@@ -52,7 +52,7 @@ def test_choice_is_stable(tasks, tokenizer, make_tasks):
 
 
 def test_choice_is_the_same_in_another_process():
-    code = "from lightning_layerscope.tasks.choice import rank; print(rank(3, 'täsk', 'a/test/7'))"
+    code = "from lightning_layerscope.tasks.sampling import sampling_key; print(sampling_key(3, 'täsk', 'a/test/7'))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     # Pinned, so that no release or Python version changes which examples are probed.
     assert int(out) == 44283666217589403990820249798829302704
