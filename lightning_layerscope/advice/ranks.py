@@ -46,8 +46,8 @@ def equal_ranks(targets: Targets, selection: Selection, budget: int) -> dict[str
     found = parameters(targets, ranks)
     if min(ranks.values()) < 1 or abs(found - budget) > TOLERANCE * budget:
         raise ValueError(
-            f"{selection.selector}: no ranks of its {len(chosen)} matrices come within 1 % of {budget} parameters (rank "
-            f"1 everywhere takes {size}); give the budget a higher rank or more layers."
+            f"{selection.selector}: no ranks of its {len(chosen)} matrices come within 1 % of {budget} parameters "
+            f"(rank 1 everywhere takes {size}); give the budget a higher rank or more layers."
         )
     return ranks
 

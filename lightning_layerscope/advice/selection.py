@@ -46,7 +46,7 @@ def top_layers(scores: Sequence[float], count: int) -> tuple[int, ...]:
     known = [layer for layer, score in enumerate(scores, start=1) if not math.isnan(score)]
     if not 1 <= count <= len(known):
         raise ValueError(
-            f"cannot choose {count} layers: {len(known)} of {len(scores)} have a score; expected a budget between 1 and "
+            f"cannot choose {count} layers: {len(known)} of {len(scores)} have a score; expected a number from 1 to "
             f"{len(known)}."
         )
     best = sorted(known, key=lambda layer: (-scores[layer - 1], layer))[:count]

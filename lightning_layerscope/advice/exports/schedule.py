@@ -13,7 +13,7 @@ from lightning_layerscope.advice.targets import Targets
 def finetuning_schedule(
     targets: Targets, selections: Sequence[Selection], *, prefix: str = "model."
 ) -> dict[int, dict[str, Any]]:
-    """Phases that thaw one selection after the other (Lightning callback ``FinetuningScheduler``).
+    r"""Phases that thaw one selection after the other (Lightning callback ``FinetuningScheduler``).
 
     Args:
         targets: Tells how the model names its layers.
@@ -30,7 +30,7 @@ def finetuning_schedule(
 
     Example:
         >>> finetuning_schedule(Targets("model.layers", 18, ()), [Selection("middle", (4, 5))])
-        {0: {'params': ['model\\\\.model\\\\.layers\\\\.(3|4)\\\\..*']}}
+        {0: {'params': ['model\\.model\\.layers\\.(3|4)\\..*']}}
     """
     if not selections:
         raise ValueError("finetuning_schedule: expected one selection per phase, got none.")
