@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +18,13 @@ def replace_file(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    passing = Path(name)
+    passing = _passing_name(target)
+    passing.touch(exist_ok=False)
+    mode = passing.stat().st_mode
     try:
         yield passing
-        # mkstemp is private to its owner; results are as readable as any new file.
-        passing.chmod(0o666 & ~_umask())
+        # Some writers make files that are private to their owner; results are as readable as any new file.
+        passing.chmod(mode)
         passing.replace(target)
     finally:
         passing.unlink(missing_ok=True)
@@ -54,10 +53,11 @@ def replace_folder(path: str | Path, *, overwrite: bool = False, marker: str) ->
                 f"{target} is there already; pass overwrite=True to replace it, or choose another path"
             )
     target.parent.mkdir(parents=True, exist_ok=True)
-    passing = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    passing = _passing_name(target)
+    passing.mkdir()
     try:
         yield passing
-        passing.chmod(0o777 & ~_umask())
+        _make_as_readable_as_new(passing)
         if target.exists():
             old = passing.with_name(passing.name + ".old")
             target.replace(old)
@@ -69,7 +69,14 @@ def replace_folder(path: str | Path, *, overwrite: bool = False, marker: str) ->
         shutil.rmtree(passing, ignore_errors=True)
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def _passing_name(target: Path) -> Path:
+    """A hidden name in the same folder that nobody else has."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(6)}")
+
+
+def _make_as_readable_as_new(folder: Path) -> None:
+    """Give everything in a new folder the permissions that the folder itself got from the user's umask."""
+    mode = folder.stat().st_mode & 0o777
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(mode if path.is_dir() else mode & 0o666)

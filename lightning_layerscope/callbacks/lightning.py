@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_layerscope.callbacks.core import Monitor
-from lightning_layerscope.callbacks.folder import prompts_to_upload
-from lightning_layerscope.callbacks.moment import Moment
-from lightning_layerscope.callbacks.passive import PassiveSource, dataloader_names
-from lightning_layerscope.callbacks.settings import make_settings, resolve_probes
+from lightning_layerscope.monitor.folder import prompts_to_upload
+from lightning_layerscope.monitor.host_state import HostState
+from lightning_layerscope.monitor.monitor import Monitor
+from lightning_layerscope.monitor.passive import PassiveSource, dataloader_names
+from lightning_layerscope.monitor.settings import make_settings, resolve_probes
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 
@@ -190,7 +190,7 @@ class LayerSimilarityMonitor(_Callback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Take the baseline. Not in ``on_fit_start``: there a resumed run still counts 0 steps."""
         self.monitor.start(
-            self._moment(trainer, pl_module),
+            self._host_state(trainer, pl_module),
             probes=self._probes,
             folder=self._folder(trainer),
             sinks=lambda folder: self._make_sinks(trainer, folder),
@@ -199,7 +199,7 @@ class LayerSimilarityMonitor(_Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Measure where due."""
-        self.monitor.after_step(self._moment(trainer, pl_module))
+        self.monitor.after_step(self._host_state(trainer, pl_module))
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """In passive mode, begin to read; in the sanity check only if it is a whole validation before training."""
@@ -221,11 +221,11 @@ class LayerSimilarityMonitor(_Callback):
         if self._passive is not None:
             self._passive.close()
         if _fitting(trainer):
-            self.monitor.after_validation(self._moment(trainer, pl_module))
+            self.monitor.after_validation(self._host_state(trainer, pl_module))
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Take the last measurement. In ``on_fit_end`` the model may have left its device."""
-        self.monitor.end(self._moment(trainer, pl_module))
+        self.monitor.end(self._host_state(trainer, pl_module))
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Finish from the last measurement."""
@@ -233,8 +233,8 @@ class LayerSimilarityMonitor(_Callback):
             self._passive.close()
         self.monitor.crash()
 
-    def _moment(self, trainer: Any, pl_module: Any) -> Moment:
-        return Moment(
+    def _host_state(self, trainer: Any, pl_module: Any) -> HostState:
+        return HostState(
             model=pl_module,
             step=trainer.global_step,
             # What Lightning itself logs by (DeviceStatsMonitor); in this hook global_step is one ahead of it.

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from lightning_layerscope.callbacks.core import Monitor
-from lightning_layerscope.callbacks.folder import prompts_to_upload
-from lightning_layerscope.callbacks.moment import Moment
-from lightning_layerscope.callbacks.passive import PassiveSource
-from lightning_layerscope.callbacks.settings import make_settings, resolve_probes
+from lightning_layerscope.monitor.folder import prompts_to_upload
+from lightning_layerscope.monitor.host_state import HostState
+from lightning_layerscope.monitor.monitor import Monitor
+from lightning_layerscope.monitor.passive import PassiveSource
+from lightning_layerscope.monitor.settings import make_settings, resolve_probes
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 
@@ -127,7 +127,7 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
         if state.global_step > 0 and (kept := (state.stateful_callbacks or {}).get(self._key)):
             self.monitor.load_state_dict(kept)
         self.monitor.start(
-            self._moment(args, state),
+            self._host_state(args, state),
             probes=probes,
             folder=Path(self.settings.output_dir or Path(args.output_dir) / self.settings.name),
             sinks=partial(self._make_sinks, args),
@@ -142,7 +142,7 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure where due."""
-        self.monitor.after_step(self._moment(args, state))
+        self.monitor.after_step(self._host_state(args, state))
         self._remember(state)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -153,7 +153,7 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
             self._passive.finish_task(_dataset_name(kwargs.get("metrics") or {}))
             self._evaluated = True
         else:
-            self.monitor.after_validation(self._moment(args, state))
+            self.monitor.after_validation(self._host_state(args, state))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take the last measurement; not where the trainer has put an earlier checkpoint's weights in its place."""
@@ -166,7 +166,7 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
                 "load_best_model_at_end=True has replaced the last step's weights by the best checkpoint's: the last "
                 "measurement is left out, so that no step shows another's weights"
             )
-        self.monitor.end(self._moment(args, state), measure=not loaded_best)
+        self.monitor.end(self._host_state(args, state), measure=not loaded_best)
         self._model = None
 
     @property
@@ -181,10 +181,10 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
     def _measure_passively(self, args: Any, state: Any) -> None:
         if self._evaluated:  # on every rank alike, whatever it read
             self._evaluated = False
-            self.monitor.after_validation(self._moment(args, state))
+            self.monitor.after_validation(self._host_state(args, state))
 
-    def _moment(self, args: Any, state: Any) -> Moment:
-        return Moment(
+    def _host_state(self, args: Any, state: Any) -> HostState:
+        return HostState(
             model=self._model,
             step=state.global_step,
             host_step=state.global_step,

@@ -13,7 +13,8 @@ from lightning.pytorch import Trainer  # noqa: E402
 from lightning.pytorch.strategies import DDPStrategy  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
-from lightning_layerscope.callbacks import LayerSimilarityMonitor, active  # noqa: E402
+from lightning_layerscope.callbacks import LayerSimilarityMonitor  # noqa: E402
+from lightning_layerscope.monitor import active  # noqa: E402
 
 
 def main(out: Path, what: str) -> None:

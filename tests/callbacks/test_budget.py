@@ -1,6 +1,6 @@
 import pytest
 
-from lightning_layerscope.callbacks.budget import Budget
+from lightning_layerscope.monitor.budget import Budget
 
 
 class Clock:

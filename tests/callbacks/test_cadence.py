@@ -1,6 +1,6 @@
 import pytest
 
-from lightning_layerscope.callbacks.cadence import Cadence
+from lightning_layerscope.monitor.cadence import Cadence
 
 
 def test_every_n_steps_and_chosen_steps_add_up():

@@ -85,7 +85,7 @@ def test_a_rank_that_dies_ends_the_run_as_it_would_without_the_monitor(tmp_path)
 
 
 def test_fsdp2_is_watched_passively_and_never_hung_by_active_mode(runs, tiny):
-    from lightning_layerscope.callbacks.watching import _content_id
+    from lightning_layerscope.monitor.validation_recorder import _content_id
     from lightning_layerscope.probes import Probe, ProbeSet
 
     plain, (out, watched) = runs["sharded plain"][1], runs["sharded watched"]

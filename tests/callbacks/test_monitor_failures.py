@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_layerscope.callbacks import LayerSimilarityMonitor, active
+from lightning_layerscope.callbacks import LayerSimilarityMonitor
 from lightning_layerscope.callbacks import lightning as monitor_module
 from lightning_layerscope.measurements import RunRecord
+from lightning_layerscope.monitor import active
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

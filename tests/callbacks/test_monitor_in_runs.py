@@ -104,7 +104,7 @@ def test_scalars_reach_any_logger_on_its_own_steps(tiny, tmp_path):
 
 def test_a_failing_measurement_warns_once_is_counted_and_training_goes_on(tiny, tmp_path, monkeypatch):
     plain = tiny.fingerprint(fit(tiny, tmp_path, None)[0])
-    from lightning_layerscope.callbacks import active
+    from lightning_layerscope.monitor import active
 
     real, calls = active.extract_hidden_states, []
 
@@ -126,7 +126,7 @@ def test_a_failing_measurement_warns_once_is_counted_and_training_goes_on(tiny, 
 
 @pytest.mark.parametrize("error", [StopIteration, OSError])
 def test_no_error_of_a_measurement_ends_the_epoch(tiny, tmp_path, monkeypatch, error):
-    from lightning_layerscope.callbacks import results
+    from lightning_layerscope.monitor import results
 
     def breaks(*_):
         raise error("full")
@@ -138,7 +138,7 @@ def test_no_error_of_a_measurement_ends_the_epoch(tiny, tmp_path, monkeypatch, e
 
 
 def test_an_interruption_in_a_measurement_interrupts(tiny, tmp_path, monkeypatch):
-    from lightning_layerscope.callbacks import active
+    from lightning_layerscope.monitor import active
 
     real, calls = active.extract_hidden_states, []
 

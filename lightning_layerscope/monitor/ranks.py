@@ -18,7 +18,7 @@ class RanksLostError(RuntimeError):
 
 @dataclass(frozen=True)
 class Outcome(Generic[T]):
-    """What one rank has to show: a value, or the error it met, in words."""
+    """What one rank has to show: a value, or the error it met, in messages."""
 
     value: T | None = None
     error: str = ""

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from lightning_layerscope.callbacks.ranks import describe
 from lightning_layerscope.extraction import DecoderLayers, Selection, find_layers, select_tokens
 from lightning_layerscope.extraction.checks import choose_layers
 from lightning_layerscope.extraction.target import find_target
 from lightning_layerscope.extraction.tokens import TokenChoice
+from lightning_layerscope.monitor.ranks import describe
 
 Rows = dict[str, Tensor]
 """Example id -> ``(layers, width)``."""
 
 
-class Watch:
+class ValidationRecorder:
     """Reads one vector per prompt and layer from the forward passes of the user's own validation.
 
     Only the first forward pass of a batch counts, so that generation afterwards is not read. Nothing raised in here

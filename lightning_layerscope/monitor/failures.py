@@ -8,7 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 
-from lightning_layerscope.callbacks.ranks import RanksLostError, describe
+from lightning_layerscope.monitor.ranks import RanksLostError, describe
 
 _LOG = logging.getLogger(__name__)
 

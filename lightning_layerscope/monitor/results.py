@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning_layerscope.callbacks.failures import Failures
-from lightning_layerscope.callbacks.folder import PROBES, REFERENCE, REPORT
-from lightning_layerscope.callbacks.ranks import attempt
 from lightning_layerscope.measurements import Measurement, RunRecord
+from lightning_layerscope.monitor.failures import Failures
+from lightning_layerscope.monitor.folder import PROBES, REFERENCE, REPORT
+from lightning_layerscope.monitor.ranks import attempt
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lightning_layerscope.callbacks.budget import Budget
-from lightning_layerscope.callbacks.moment import Source
-from lightning_layerscope.callbacks.settings import Settings
 from lightning_layerscope.measurements import RunRecord
+from lightning_layerscope.monitor.budget import Budget
+from lightning_layerscope.monitor.settings import Settings
+from lightning_layerscope.monitor.source import Source
 
 
 def when(settings: Settings) -> str:

@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from lightning_layerscope.callbacks.adapters import adapters_off
-from lightning_layerscope.callbacks.moment import Moment
-from lightning_layerscope.callbacks.ranks import Ranks
-from lightning_layerscope.callbacks.settings import Settings
-from lightning_layerscope.callbacks.sharing import Share, compare_share, merge_shares, share_out, with_digests
 from lightning_layerscope.extraction import HiddenStates, extract_hidden_states
 from lightning_layerscope.measurements import Measurement, take_measurement
+from lightning_layerscope.monitor.adapters import adapters_off
+from lightning_layerscope.monitor.distributed import Share, compare_share, merge_shares, share_out, with_digests
+from lightning_layerscope.monitor.host_state import HostState
+from lightning_layerscope.monitor.ranks import Ranks
+from lightning_layerscope.monitor.settings import Settings
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.references.bank import Stored
@@ -49,13 +49,13 @@ class ActiveSource:
         """Always: the probes are at hand."""
         return True
 
-    def adopt(self, bank: ReferenceBank) -> None:
+    def set_reference(self, bank: ReferenceBank) -> None:
         """Compare with this reference from now on."""
         self._bank = bank
 
-    def collect(self, moment: Moment) -> _Part:
+    def measure_local(self, host: HostState) -> _Part:
         """Extract this rank's tasks and, with several ranks, compare them."""
-        if sharded(moment.model):
+        if sharded(host.model):
             raise RuntimeError(
                 "the model's parameters are sharded over processes, where a forward pass of one task per process would "
                 'hang; use mode="passive", which reads the states of your own validation'
@@ -64,21 +64,21 @@ class ActiveSource:
             return _Part()
         new = None
         if self._bank is None and self.settings.reference_kind == "base":
-            with adapters_off(moment.model):
-                new = self._keep(self._extract(moment), "base", moment.step)
-        states = self._extract(moment)
+            with adapters_off(host.model):
+                new = self._keep(self._extract(host), "base", host.step)
+        states = self._extract(host)
         if self._bank is None and new is None:
-            new = self._keep(states, "initial", moment.step)
+            new = self._keep(states, "initial", host.step)
         if self.ranks.world == 1:
             return _Part(states=states, bank=new)
         if new is not None:
             self._bank = new
         assert self._bank is not None
-        share = compare_share(states, self._bank.select(self.tasks), step=moment.step, **self._options)
+        share = compare_share(states, self._bank.select(self.tasks), step=host.step, **self._options)
         return _Part(share=share, bank=new)
 
-    def conclude(self, parts: list[_Part], moment: Moment) -> tuple[ReferenceBank, Measurement]:
-        """Put the parts together; a new reference is adopted."""
+    def merge(self, parts: list[_Part], host: HostState) -> tuple[ReferenceBank, Measurement]:
+        """Put the parts together; a new reference is kept."""
         if self.ranks.world == 1:
             part = parts[0]
             if part.bank is not None:
@@ -87,7 +87,7 @@ class ActiveSource:
             assert part.states is not None
             # Tasks that the reference has beside the probes (a bank of a larger study) do not matter.
             bank = self._bank.select(self.tasks) if set(self._bank) > set(self.tasks) else self._bank
-            return self._bank, take_measurement(part.states, bank, step=moment.step, **self._options)
+            return self._bank, take_measurement(part.states, bank, step=host.step, **self._options)
         if (new := [part.bank for part in parts if part.bank is not None]) and self.ranks.leads:
             self._bank = join_banks(new, list(self.probes))
         assert self._bank is not None
@@ -112,15 +112,15 @@ class ActiveSource:
         }
 
     def preview(self) -> str:
-        """What one measurement takes, in words."""
+        """What one measurement takes, in messages."""
         probes = self.probes
         text = f"{len(probes)} tasks, {probes.num_examples:,} prompts, {probes.num_tokens:,} tokens"
         return text + (f", shared by {self.ranks.world} processes" if self.ranks.world > 1 else "")
 
-    def _extract(self, moment: Moment) -> HiddenStates:
+    def _extract(self, host: HostState) -> HiddenStates:
         assert self._own is not None
-        with moment.autocast():
-            states = extract_hidden_states(moment.model, self._own, **self.settings.extraction)
+        with host.autocast():
+            states = extract_hidden_states(host.model, self._own, **self.settings.extraction)
         return with_digests(states, self.probes)
 
     def _keep(self, states: HiddenStates, name: str, step: int) -> ReferenceBank:

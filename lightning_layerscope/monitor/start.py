@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_layerscope.callbacks.folder import clear_passing, find_resumed, free_folder
-from lightning_layerscope.callbacks.settings import Settings
 from lightning_layerscope.measurements import RunRecord
+from lightning_layerscope.monitor.folder import clear_passing, find_resumed, free_folder
+from lightning_layerscope.monitor.settings import Settings
 from lightning_layerscope.references import ReferenceBank
 
 

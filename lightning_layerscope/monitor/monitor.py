@@ -9,17 +9,18 @@ from typing import Any
 
 from torch import nn
 
-from lightning_layerscope.callbacks import words
-from lightning_layerscope.callbacks.active import ActiveSource
-from lightning_layerscope.callbacks.budget import Budget
-from lightning_layerscope.callbacks.failures import Failures
-from lightning_layerscope.callbacks.moment import Moment, Source
-from lightning_layerscope.callbacks.ranks import Ranks, attempt
-from lightning_layerscope.callbacks.results import Results
-from lightning_layerscope.callbacks.settings import Settings
-from lightning_layerscope.callbacks.start import Plan, begin
 from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.measurements import RunRecord
+from lightning_layerscope.monitor import messages
+from lightning_layerscope.monitor.active import ActiveSource
+from lightning_layerscope.monitor.budget import Budget
+from lightning_layerscope.monitor.failures import Failures
+from lightning_layerscope.monitor.host_state import HostState
+from lightning_layerscope.monitor.ranks import Ranks, attempt
+from lightning_layerscope.monitor.results import Results
+from lightning_layerscope.monitor.settings import Settings
+from lightning_layerscope.monitor.source import Source
+from lightning_layerscope.monitor.start import Plan, begin
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 
@@ -68,7 +69,7 @@ class Monitor:
 
     def start(
         self,
-        moment: Moment,
+        host: HostState,
         *,
         probes: ProbeSet | None,
         folder: Path | None,
@@ -78,7 +79,7 @@ class Monitor:
         """Find or take the baseline, print what a measurement costs, and take the first one.
 
         Args:
-            moment: Before the first step of this process.
+            host: Before the first step of this process.
             probes: What to measure on; None in passive mode.
             folder: Where results go, None for nowhere; another run's folder is left alone.
             sinks: Gives the sinks, from the results' folder; called on rank 0.
@@ -88,7 +89,7 @@ class Monitor:
         self._ranks = ranks = Ranks(self.settings.ranks)
         self._source, self.bank = None, None
         self._running, self._forced_checked, self._left_out = True, False, -1
-        self._seen = self._first_step = moment.step
+        self._seen = self._first_step = host.step
         self.failures.counts.clear()
         if not ranks.takes_part:
             return
@@ -99,10 +100,10 @@ class Monitor:
                 assert source is not None
                 here = source(ranks)
             self._source = here
-            plan = ranks.agree(lambda: self._plan(moment.step, folder, probes, earlier))
+            plan = ranks.agree(lambda: self._plan(host.step, folder, probes, earlier))
             if plan.bank is not None:
                 self.bank = plan.bank
-                here.adopt(plan.bank)
+                here.set_reference(plan.bank)
             self._off = plan.kind == "off"
             if ranks.leads and not self._off:
                 opened = attempt(lambda: self._open(plan, probes, here, sinks))
@@ -110,31 +111,31 @@ class Monitor:
                     self.failures.add("start", f"{opened.error}.")
             first = plan.kind == "measure" and ranks.agree(lambda: here.ready)
             if first:
-                self._measure(moment, forced=True)
+                self._measure(host, forced=True)
             if ranks.leads and first and self.record.measurements:
-                self.failures.say(words.first_cost(self.settings, self.budget, self.results.folder))
+                self.failures.say(messages.first_cost(self.settings, self.budget, self.results.folder))
 
-    def after_step(self, moment: Moment) -> None:
+    def after_step(self, host: HostState) -> None:
         """Call after every batch, optimiser step or not."""
         if not self._measures:
             return
-        since, self._seen = self._seen, moment.step
-        attempt(lambda: self._check_forced(moment))
-        if self.settings.mode == "active" and self.settings.cadence.due(moment.step, since):
+        since, self._seen = self._seen, host.step
+        attempt(lambda: self._check_forced(host))
+        if self.settings.mode == "active" and self.settings.cadence.due(host.step, since):
             with self._contained():
-                self._measure_if_wanted(moment)
+                self._measure_if_wanted(host)
 
-    def after_validation(self, moment: Moment) -> None:
+    def after_validation(self, host: HostState) -> None:
         """Call at the end of every complete validation inside training."""
         if self._measures and (self.settings.mode == "passive" or self.settings.cadence.on_validation_end):
             with self._contained():
-                self._measure_if_wanted(moment)
+                self._measure_if_wanted(host)
 
-    def end(self, moment: Moment, *, measure: bool = True) -> None:
+    def end(self, host: HostState, *, measure: bool = True) -> None:
         """Take the last measurement and finish; call when training ends as it should.
 
         Args:
-            moment: At the end.
+            host: At the end.
             measure: False where the model is no longer that of the last step.
         """
         ranks = self._ranks
@@ -142,8 +143,8 @@ class Monitor:
             return
         if measure and self._measures and self.settings.mode == "active":
             with self._contained():
-                if ranks.agree(lambda: self._wants_last(moment.step)):
-                    self._measure(moment, forced=True)
+                if ranks.agree(lambda: self._wants_last(host.step)):
+                    self._measure(host, forced=True)
         with self._contained():
             self._finish("finished")
         attempt(ranks.close)
@@ -219,16 +220,16 @@ class Monitor:
         self, plan: Plan, probes: ProbeSet | None, source: Source, sinks: Callable[[Path | None], Sequence[Any]]
     ) -> None:
         """On rank 0: what the record says of itself, the preview, and the loggers."""
-        self.record.config.update(words.configuration(self.settings, source))
+        self.record.config.update(messages.configuration(self.settings, source))
         if plan.reason:
             self.record.config["beginning"] = plan.reason
-        self.failures.say(words.preview(self.settings, source))
+        self.failures.say(messages.preview(self.settings, source))
         self.results.open(probes, sinks)
 
-    def _measure_if_wanted(self, moment: Moment) -> None:
+    def _measure_if_wanted(self, host: HostState) -> None:
         assert self._ranks is not None
-        if self._ranks.agree(lambda: self._wants(moment.step)):
-            self._measure(moment, forced=False)
+        if self._ranks.agree(lambda: self._wants(host.step)):
+            self._measure(host, forced=False)
 
     def _wants(self, step: int) -> bool:
         """On rank 0: whether a due measurement is taken."""
@@ -241,7 +242,7 @@ class Monitor:
         self.skipped += 1
         self._left_out = step
         if self.skipped == 1:
-            self.failures.say(words.left_out(self.settings, self.budget, step))
+            self.failures.say(messages.left_out(self.settings, self.budget, step))
         return False
 
     def _wants_last(self, step: int) -> bool:
@@ -254,29 +255,29 @@ class Monitor:
     def _is_new(self, step: int) -> bool:
         return not self.record.measurements or self.record.measurements[-1].step < step
 
-    def _measure(self, moment: Moment, *, forced: bool) -> None:
+    def _measure(self, host: HostState, *, forced: bool) -> None:
         """One measurement, on every rank that takes part: own part, one gather, and the rest on rank 0."""
         assert self._ranks is not None
         assert self._source is not None
         source = self._source
         with self.budget.measuring(forced=forced):
-            outcomes = self._ranks.gather(attempt(lambda: source.collect(moment)))
+            outcomes = self._ranks.gather(attempt(lambda: source.measure_local(host)))
             if not self._ranks.leads:
                 return
             errors = [f"rank {rank}: {found.error}" for rank, found in enumerate(outcomes) if found.error]
             if not errors:
-                concluded = attempt(lambda: source.conclude([found.value for found in outcomes], moment))
-                if concluded.value is not None:
-                    self.bank, measurement = concluded.value
+                merged = attempt(lambda: source.merge([found.value for found in outcomes], host))
+                if merged.value is not None:
+                    self.bank, measurement = merged.value
                     measurement.seconds, measurement.overhead = self.budget.running, self.budget.overhead
                     self.record.config.update(failures=dict(self.failures.counts), left_out=self.skipped)
-                    self.results.keep(measurement, self.bank, moment.host_step)
+                    self.results.keep(measurement, self.bank, host.host_step)
                     return
-                errors = [concluded.error]
+                errors = [merged.error]
             text = "; ".join(errors).removeprefix("rank 0: ") if len(outcomes) == 1 else "; ".join(errors)
             self.failures.add(
                 "measurement",
-                f"at step {moment.step}: {text}. {words.consequence(self.settings, lost=self.bank is None)}",
+                f"at step {host.step}: {text}. {messages.consequence(self.settings, lost=self.bank is None)}",
             )
 
     def _finish(self, status: str) -> None:
@@ -288,16 +289,16 @@ class Monitor:
         self.record.config.update(failures=dict(self.failures.counts), left_out=self.skipped)
         self.results.finish(status, self.bank)
         if self.record.measurements:
-            self.failures.say(words.closing(self.record, self.budget, self.skipped, self.failures.summary()))
+            self.failures.say(messages.closing(self.record, self.budget, self.skipped, self.failures.summary()))
 
-    def _check_forced(self, moment: Moment) -> None:
+    def _check_forced(self, host: HostState) -> None:
         """On rank 0: warn once when the two forced measurements alone will take more than the budget of this run."""
-        steps = moment.step - self._first_step
+        steps = host.step - self._first_step
         leads = self._ranks is not None and self._ranks.leads
-        if not leads or self._forced_checked or steps < _STEPS_FOR_ESTIMATE or not moment.total_steps:
+        if not leads or self._forced_checked or steps < _STEPS_FOR_ESTIMATE or not host.total_steps:
             return
         self._forced_checked = True
         training = self.budget.elapsed - self.budget.spent
-        expected = training * moment.total_steps / max(moment.step, 1) + 2 * self.budget.cost
+        expected = training * host.total_steps / max(host.step, 1) + 2 * self.budget.cost
         if self.budget.exceeded_by_forced(expected):
-            self.failures.warn(words.too_dear(self.settings, self.budget, expected))
+            self.failures.warn(messages.too_dear(self.settings, self.budget, expected))

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_layerscope.callbacks.moment import Moment
-from lightning_layerscope.callbacks.ranks import Ranks
-from lightning_layerscope.callbacks.settings import Settings
-from lightning_layerscope.callbacks.watching import Rows, Watch
 from lightning_layerscope.extraction import HiddenStates
 from lightning_layerscope.measurements import Measurement, take_measurement
+from lightning_layerscope.monitor.host_state import HostState
+from lightning_layerscope.monitor.ranks import Ranks
+from lightning_layerscope.monitor.settings import Settings
+from lightning_layerscope.monitor.validation_recorder import Rows, ValidationRecorder
 from lightning_layerscope.references import ReferenceBank
 
 _MOST_EXAMPLES = 256
@@ -45,7 +45,7 @@ class PassiveSource:
             raise ValueError("passive mode has no prompts' texts, so there is nothing for upload_prompts to upload.")
         self.settings, self.options = settings, settings.probe_options
         self.ranks: Ranks | None = None
-        self._watch: Watch | None = None
+        self._recorder: ValidationRecorder | None = None
         self._found: dict[str, Rows] = {}
         self._bank: ReferenceBank | None = None
 
@@ -62,7 +62,7 @@ class PassiveSource:
         self.close()
         most = int(self.options.get("examples_per_task") or _MOST_EXAMPLES)
         self._found = {}
-        self._watch = Watch(
+        self._recorder = ValidationRecorder(
             model,
             layers=self.settings.extraction["layers"],
             layer_modules=self.settings.extraction["layer_modules"],
@@ -71,14 +71,14 @@ class PassiveSource:
             most=-(-most // world),
             only_in_eval=only_in_eval,
         )
-        self._watch.install()
+        self._recorder.install()
 
     def batch(self, task: str, batch: Any) -> None:
         """A batch of a task begins."""
-        if self._watch is not None:
+        if self._recorder is not None:
             self.store_under(task)
-            self._watch.rows = self._found[task]
-            self._watch.next_batch(batch)
+            self._recorder.rows = self._found[task]
+            self._recorder.next_batch(batch)
 
     def store_under(self, task: str) -> None:
         """Make room for a task."""
@@ -86,45 +86,50 @@ class PassiveSource:
 
     def finish_task(self, task: str) -> None:
         """What was read since the last task belongs to this one."""
-        if self._watch is not None:
-            self._found[task] = self._watch.take()
+        if self._recorder is not None:
+            self._found[task] = self._recorder.take()
 
     def close(self) -> None:
         """Validation is over: hooks away."""
-        if self._watch is not None:
-            self._watch.remove()
+        if self._recorder is not None:
+            self._recorder.remove()
 
     @property
     def ready(self) -> bool:
         """Whether something was read that was not measured yet, or could not be read, which is then told."""
-        return any(self._found.values()) or bool(self._watch and self._watch.error)
+        return any(self._found.values()) or bool(self._recorder and self._recorder.error)
 
     # What the monitor calls.
 
-    def adopt(self, bank: ReferenceBank) -> None:
+    def set_reference(self, bank: ReferenceBank) -> None:
         """Compare with this reference from now on."""
         self._bank = bank
 
-    def collect(self, moment: Moment) -> dict[str, Any]:
+    def measure_local(self, host: HostState) -> dict[str, Any]:
         """What this rank read."""
         found, self._found = self._found, {}
-        watch = self._watch
-        if watch is None:
+        recorder = self._recorder
+        if recorder is None:
             raise RuntimeError("no validation ran yet")
-        if watch.error:
-            error, watch.error = watch.error, ""
+        if recorder.error:
+            error, recorder.error = recorder.error, ""
             raise RuntimeError(f"the states of the validation batches could not be read: {error}")
         tasks = {task: (list(rows), torch.stack(list(rows.values()), dim=1)) for task, rows in found.items() if rows}
-        return {"tasks": tasks, "layers": watch.layers, "num_layers": watch.stack.num_layers, "name": watch.target.name}
+        return {
+            "tasks": tasks,
+            "layers": recorder.layers,
+            "num_layers": recorder.stack.num_layers,
+            "name": recorder.target.name,
+        }
 
-    def conclude(self, parts: list[dict[str, Any]], moment: Moment) -> tuple[ReferenceBank, Measurement]:
+    def merge(self, parts: list[dict[str, Any]], host: HostState) -> tuple[ReferenceBank, Measurement]:
         """Put the ranks' examples together, each once, in the order of their ids."""
         states = self._join(parts)
         if self._bank is None:
-            name = "initial" if moment.step == 0 else f"step {moment.step}"
+            name = "initial" if host.step == 0 else f"step {host.step}"
             self._bank = ReferenceBank.from_states(states, name=name, robust=self.settings.measure == "cka")
         measured = take_measurement(
-            states, self._bank, step=moment.step, measure=self.settings.measure, estimator=self.settings.estimator
+            states, self._bank, step=host.step, measure=self.settings.measure, estimator=self.settings.estimator
         )
         if self._bank.name.startswith("step "):
             measured.warnings.append(f"the reference is {self._bank.name}, the first validation, not the beginning")
@@ -135,7 +140,7 @@ class PassiveSource:
         return {"token_choice": str(self.options.get("token_choice", "last_prompt"))}
 
     def preview(self) -> str:
-        """What one measurement takes, in words."""
+        """What one measurement takes, in messages."""
         most = self.options.get("examples_per_task") or _MOST_EXAMPLES
         return f"the first {most} examples of each of your own validation dataloaders, no extra forward pass"
 

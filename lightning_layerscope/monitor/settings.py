@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lightning_layerscope.callbacks.cadence import Cadence
 from lightning_layerscope.comparison.measures import check_measure
+from lightning_layerscope.monitor.cadence import Cadence
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 

@@ -1,0 +1,32 @@
+"""Where a monitor's hidden states come from, as far as the monitor sees it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from lightning_layerscope.measurements import Measurement
+from lightning_layerscope.monitor.host_state import HostState
+from lightning_layerscope.references import ReferenceBank
+
+
+class Source(Protocol):
+    """Where hidden states come from: forward passes of the monitor's own, or the user's validation."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether a measurement can be taken now."""
+
+    def set_reference(self, bank: ReferenceBank) -> None:
+        """Compare with this reference from now on; called on every rank that takes part."""
+
+    def measure_local(self, host: HostState) -> Any:
+        """This rank's part of a measurement; without a reference so far, the part of one too. May raise."""
+
+    def merge(self, parts: list[Any], host: HostState) -> tuple[ReferenceBank, Measurement]:
+        """On rank 0: the reference and the measurement, from the parts of all ranks. May raise."""
+
+    def describe(self) -> dict[str, Any]:
+        """What is measured on, for the record's configuration."""
+
+    def preview(self) -> str:
+        """What one measurement takes, in messages."""
