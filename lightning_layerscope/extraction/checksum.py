@@ -29,19 +29,16 @@ def checksum(tensor: Tensor) -> Tensor | None:
     """
     if hasattr(tensor, "__tensor_flatten__"):  # a wrapper around other tensors, as DTensor is
         parts = [checksum(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0]]
-        return (
-            None
-            if not parts or any(part is None for part in parts)
-            else _mix(torch.stack([p for p in parts if p is not None]))
-        )
+        readable = [part for part in parts if part is not None]
+        return _mix(torch.stack(readable)) if readable and len(readable) == len(parts) else None
     if is_lazy(tensor) or tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
         return None
     if tensor.is_conj() or tensor.is_neg():  # the values stand in the memory otherwise than they are read
         tensor = tensor.resolve_conj().resolve_neg()
     data = tensor.detach()
-    memory_order = sorted(range(data.ndim), key=lambda axis: -data.stride(axis))
+    memory_order = sorted(range(data.ndim), key=lambda axis: -data.stride()[axis])
     raw = data.permute(memory_order).reshape(-1).contiguous().view(torch.uint8)  # a copy only where the memory has gaps
-    start = min(-raw.storage_offset() % 8, len(raw))
+    start = min(-int(raw.storage_offset()) % 8, len(raw))
     words = (len(raw) - start) // 8
     body = raw[start : start + 8 * words].view(torch.int64)
     whole = words // _SEGMENT * _SEGMENT

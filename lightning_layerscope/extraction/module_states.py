@@ -61,12 +61,12 @@ class ModuleStates:
             return
         self._seen.add(id(module))
         self.modules.append(module)
-        for key, tensor in module._parameters.items():
-            if tensor is not None:
-                self.tensors.append((f"parameter {_join(name, key)!r}", tensor))
-        for key, tensor in module._buffers.items():
-            if tensor is not None:
-                self.tensors.append((f"buffer {_join(name, key)!r} of {type(module).__name__}", tensor))
+        for key, parameter in module._parameters.items():
+            if parameter is not None:
+                self.tensors.append((f"parameter {_join(name, key)!r}", parameter))
+        for key, buffer in module._buffers.items():
+            if buffer is not None:
+                self.tensors.append((f"buffer {_join(name, key)!r} of {type(module).__name__}", buffer))
         attributes = {key: value for key, value in vars(module).items() if key not in _TABLES}
         tables = {k: t.copy() for k in _TABLES if isinstance(t := vars(module).get(k), (dict, set))}
         what = f"module {name!r}" if name else type(module).__name__
