@@ -89,7 +89,7 @@ def _score(model: Any, datamodule: InstructionDataModule) -> dict[str, TaskScore
     from lightning_layerscope.training import score_tasks
 
     held_out = sum(map(len, datamodule.test_rows().values()))
-    with Progress("scoring", held_out, keep=True) as progress:
+    with Progress("scoring", held_out) as progress:
         return score_tasks(model, datamodule, progress=lambda done, _: progress.to(done))
 
 
