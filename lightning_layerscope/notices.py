@@ -18,4 +18,4 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
         level, frame = level + 1, frame.f_back
-    warnings.warn(f"layerscope: {message}", category, stacklevel=level - 1)
+    warnings.warn(f"layerscope: {message}", category, stacklevel=level)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -11,15 +11,19 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from lightning_layerscope.extraction import no_trace
-from lightning_layerscope.training.encoding import EncodedExample, collate
-from lightning_layerscope.training.loss import answer_loss, device_of
+from lightning_layerscope.training.encoding import EncodedExample
+from lightning_layerscope.training.evaluation import row_losses as batched_row_losses
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def row_losses(
-    model: nn.Module, rows: Sequence[EncodedExample], *, padding: int, max_tokens_per_batch: int = 8192
+    model: nn.Module,
+    rows: Sequence[EncodedExample],
+    *,
+    padding: int,
+    max_tokens_per_batch: int = 8192,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[float]:
     """Cross-entropy per answer token of each row, in nats; the model is left as it was.
 
@@ -28,20 +32,12 @@ def row_losses(
         rows: Encoded, all of one task.
         padding: Token id to pad with.
         max_tokens_per_batch: Bound of the padded tokens in one pass.
+        progress: Called with (rows done, rows in all) after every pass.
     """
-    device = device_of(model)
-    order = sorted(range(len(rows)), key=lambda place: len(rows[place]), reverse=True)
-    found = [math.nan] * len(rows)
-    with no_trace(model):
-        start = 0
-        while start < len(order):
-            places = order[start : start + max(1, max_tokens_per_batch // len(rows[order[start]]))]
-            start += len(places)
-            batch = collate([rows[place] for place in places], padding)
-            losses = answer_loss(model, {key: value.to(device) for key, value in batch.items()})
-            for place, loss in zip(places, (losses.total.double() / losses.tokens).tolist(), strict=True):
-                found[place] = loss
-    return found
+    losses = batched_row_losses(
+        model, rows, padding=padding, max_tokens_per_batch=max_tokens_per_batch, progress=progress
+    )
+    return [float(loss) for loss in losses.total.double() / losses.tokens]
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning_layerscope._extras import require
+from lightning_layerscope.compat.huggingface_hub import require_loadable
 from lightning_layerscope.tasks.builder import TaskBuilder
 from lightning_layerscope.tasks.columns import DEFAULT_SPLIT, Columns
 from lightning_layerscope.tasks.sampling import sampling_key
-from lightning_layerscope.tasks.task import Example, TaskCollection
+from lightning_layerscope.tasks.task import Example, MissingSplitError, TaskCollection
 
 
 def load_datasets(
@@ -81,8 +82,9 @@ def load_datasets(
     for task, split, example in drawn.examples():
         builder.add(task, split, example)
     if not builder.names:
-        where = f" in the splits {sorted(wanted)}, only in {sorted(seen)}" if wanted and seen else ""
-        raise ValueError(f"{label} has no rows{where}")
+        if wanted and seen:
+            raise MissingSplitError(f"{label} has no rows in the splits {sorted(wanted)}, only in {sorted(seen)}", seen)
+        raise ValueError(f"{label} has no rows")
     return builder.build(clusters)
 
 
@@ -126,9 +128,10 @@ def _parts(
     ours = {part: split_map.get(part, part) for part in opened}
     missing = sorted((wanted or set()) - set(ours.values()))
     if missing:
-        raise ValueError(
+        raise MissingSplitError(
             f"{label} has no split {missing}; it has {sorted(ours.values())}. "
-            "Name another split, or say which is meant with split_map={'<its name>': '<the name wanted>'}"
+            "Name another split, or say which is meant with split_map={'<its name>': '<the name wanted>'}",
+            ours.values(),
         )
     return [(part, ours[part], rows) for part, rows in opened.items() if wanted is None or ours[part] in wanted]
 
@@ -157,6 +160,7 @@ def _open(source: Any, name: str | None) -> Any:
         raise ValueError(f"{path} was not written by save_to_disk: it has neither dataset_dict.json nor state.json")
     if not is_hub_name(str(source)):
         raise FileNotFoundError(f"no such folder: {path} (and not a name on the hub, either)")
+    require_loadable(str(source), "dataset")
     return datasets.load_dataset(str(source), name)
 
 

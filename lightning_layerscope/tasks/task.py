@@ -12,6 +12,18 @@ UNCLUSTERED = "unclustered"
 """The cluster of tasks whose source names none."""
 
 
+class MissingSplitError(ValueError):
+    """A source has no rows in the splits that were asked for.
+
+    Attributes:
+        available: the splits that it has, sorted.
+    """
+
+    def __init__(self, message: str, available: Iterable[str]) -> None:
+        super().__init__(message)
+        self.available = sorted(set(available))
+
+
 def check_text(text: str, where: str) -> None:
     """Refuse text that no tokenizer and no file can hold.
 
