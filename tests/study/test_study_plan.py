@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_layerscope.study.plan import StudyPlan
-from lightning_layerscope.study.yaml_lines import PlanError
+from lightning_layerscope.study.plan import PlanError, StudyPlan
 
 MINIMAL = "model: some/hub-model\ntasks: toy\n"
 
