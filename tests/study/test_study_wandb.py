@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,12 @@ def test_offline_runs_of_one_group(tmp_path: Path, model: Path, monkeypatch: pyt
     path.write_text(text.format(model=model, folder=tmp_path / "study") + "wandb: {project: layers, mode: offline}\n")
     results = Study.from_yaml(path).run()
     assert results is not None
+    # Multi-task model, control, results. W&B's own process may still be writing when a run is finished.
     runs = configs(tmp_path)
-    # Multi-task model, control, results.
+    deadline = time.monotonic() + 30
+    while not all("logged" in run for run in runs) and time.monotonic() < deadline:
+        time.sleep(0.1)
+        runs = configs(tmp_path)
     assert len(runs) == 3
     assert all("logged" in run for run in runs)
     for role in ("multitask", "control", "results"):
