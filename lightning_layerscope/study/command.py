@@ -85,7 +85,10 @@ def _report(options: argparse.Namespace) -> None:
 def _open(path: str) -> Any:
     from lightning_layerscope.study.study import Study
 
-    return Study.from_yaml(path)
+    study = Study.from_yaml(path)
+    if note := study.note_on_earlier_stages():
+        print(f"note: {note}", file=sys.stderr)
+    return study
 
 
 def _show(study: Any) -> None:

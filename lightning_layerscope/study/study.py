@@ -122,6 +122,18 @@ class Study:
             counts[stage.kind] = done + self.store.done(stage), count + 1
         return counts
 
+    def note_on_earlier_stages(self) -> str:
+        """What to know of stages that an earlier version of this package left here; empty where it left none."""
+        count = self.store.foreign()
+        if not count:
+            return ""
+        readable = f" The results in {self.results} can be read as before, until a new run has finished."
+        return (
+            f"{count} stages in {self.store.stages} were written by an earlier version of this package and are not "
+            "used; what they hold is made anew. Set output_dir to another folder to keep them apart, or delete them."
+            + (readable if self.results.is_dir() else "")
+        )
+
     @property
     def results(self) -> Path:
         """Where the results are, once they are there."""

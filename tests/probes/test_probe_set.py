@@ -52,7 +52,7 @@ def test_choice_is_stable(tasks, tokenizer, make_tasks):
 
 
 def test_choice_is_the_same_in_another_process():
-    code = "from lightning_layerscope.tasks.choice import rank; print(rank(3, 'täsk', 'a/test/7'))"
+    code = "from lightning_layerscope.tasks.sampling import sampling_key; print(sampling_key(3, 'täsk', 'a/test/7'))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     # Pinned, so that no release or Python version changes which examples are probed.
     assert int(out) == 44283666217589403990820249798829302704
@@ -94,11 +94,24 @@ def test_all_examples(tasks, tokenizer):
 def test_splits(make_tasks, tokenizer):
     tasks = make_tasks(alpha=40, split="train")
     with pytest.raises(ValueError, match=r"has a split 'test'; name one of \['train'\] with split="):
-        ProbeSet.from_tasks(tasks, tokenizer)
-    assert ProbeSet.from_tasks(tasks, tokenizer, split="train").split == "train"
+        ProbeSet.from_tasks(tasks, tokenizer, split="test")
+    named = ProbeSet.from_tasks(tasks, tokenizer, split="train")
+    assert (named.split, named.notes) == ("train", ())
     mixed = TaskCollection([*tasks.values(), *make_tasks(beta=40).values()])
     with pytest.raises(ValueError, match=r"1 of 2 tasks .*: alpha \(0\)"):
         ProbeSet.from_tasks(mixed, tokenizer)
+
+
+def test_the_only_split_there_is_is_taken_and_told(make_tasks, tokenizer):
+    tasks = make_tasks(alpha=40, split="train")
+    with pytest.warns(UserWarning, match=r"^layerscope: the prompts are of the split 'train', the only one") as told:
+        probes = ProbeSet.from_tasks(tasks, tokenizer)
+    assert told[0].filename == __file__
+    assert probes == ProbeSet.from_tasks(tasks, tokenizer, split="train")
+    assert "note: the prompts are of the split 'train'" in probes.summary()
+    several = TaskCollection([*tasks.values(), *make_tasks(beta=40, split="validation").values()])
+    with pytest.raises(ValueError, match=r"has a split 'test'; name one of \['train', 'validation'\] with split="):
+        ProbeSet.from_tasks(several, tokenizer)
 
 
 @pytest.mark.parametrize("option", ["examples_per_task", "max_length", "min_examples"])
@@ -148,10 +161,33 @@ def test_summary_shows_counts_and_cuts(make_tasks, make_tokenizer):
     assert table["long"][-1] == "1"
     text = "\n".join(lines)
     assert "4 tasks in 4 clusters: 169 prompts of the split 'test' (seed 0)" in text
-    assert "1 prompts were cut to 8 tokens" in text
+    assert "1 prompt was cut to 8 tokens" in text
     assert f"tokens {probes.tokens_digest[:16]}" in text
     assert "prompts are copies of another one of their task" in text
     assert repr(probes).startswith("ProbeSet(4 tasks, 169 prompts")
+
+
+def test_summary_shows_the_last_token_in_words(make_bpe, make_tokenizer):
+    prompts = {"a": ["w1 w2", "w3 w2", "w4"], "b": ["w2", "w4", "w5", "w6", "w7", "w8"]}
+    words = make_tokenizer([" ".join(texts) for texts in prompts.values()])
+    told = ProbeSet.from_prompts(prompts, words, min_examples=2).summary()
+    assert "the prompts end in the tokens 'w2' (3), 'w4' (2), " in told
+    assert told.count("(1)") == 3
+    assert " and 1 other\n" in told
+    told = ProbeSet.from_prompts(prompts, make_bpe(["one"]), template="{input}\n", min_examples=2).summary()
+    assert r"every prompt ends in the token '\n'" in told
+    only = ProbeSet.from_prompts({"a": ["w1"]}, words, min_examples=1).summary()
+    assert "1 task in 1 cluster: 1 prompt of the split" in only
+
+
+def test_an_end_token_behind_every_text_is_left_out_and_told(make_tokenizer):
+    prompts = {"a": ["w1 w2", "w2 w1"]}
+    closing, plain = (make_tokenizer(["w1 w2"], bos=True, end=end) for end in (True, False))
+    probes = ProbeSet.from_prompts(prompts, closing, min_examples=2)
+    assert probes == ProbeSet.from_prompts(prompts, plain, min_examples=2)
+    assert "note: the tokenizer closes every text with '</s>'; prompts" in probes.summary()
+    assert "note:" not in ProbeSet.from_prompts(prompts, plain, min_examples=2).summary()
+    assert probes.select("a").notes == probes.notes
 
 
 def my_choice(mask):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from lightning_layerscope._extras import require
 
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 2
 Location = tuple[str | int, ...]
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -38,34 +41,58 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
         raise PlanError(f"{path}: cannot be read ({error.strerror}); give the path of a plan in YAML") from error
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines = dict[Location, int]()
+        _Lines(path, lines).collect(root, ())
         data = yaml.safe_load(text)
+    except RecursionError as error:
+        raise PlanError(f"{path}: nested too deeply to be a plan") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise PlanError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
     if not isinstance(data, dict):
         raise PlanError(f"{path}: expected a mapping of settings, got {type(data).__name__}")
-    lines: dict[Location, int] = {}
-    _collect_lines(root, (), lines, path)
     return data, lines
 
 
-def _collect_lines(node: Any, location: Location, lines: dict[Location, int], path: Path) -> None:
-    lines.setdefault(location, node.start_mark.line + 1)
-    if node.id == "mapping":
-        seen: set[Any] = set()
+class _Lines:
+    """Collects the line of every value; an anchor is followed once, however often it is named."""
+
+    def __init__(self, path: Path, lines: dict[Location, int]) -> None:
+        self.path, self.lines = path, lines
+        self.open: set[int] = set()
+        self.seen: set[int] = set()
+
+    def collect(self, node: Any, location: Location) -> None:
+        if node is None:
+            return
+        if id(node) in self.open:
+            line = node.start_mark.line + 1
+            raise PlanError(f"{self.path}:{line}: this anchor contains itself; write the values out")
+        self.lines.setdefault(location, node.start_mark.line + 1)
+        if id(node) in self.seen:
+            return
+        self.seen.add(id(node))
+        self.open.add(id(node))
+        if node.id == "mapping":
+            self._collect_mapping(node, location)
+        elif node.id == "sequence":
+            for position, value in enumerate(node.value):
+                self.collect(value, (*location, position))
+        self.open.remove(id(node))
+
+    def _collect_mapping(self, node: Any, location: Location) -> None:
+        keys: set[Any] = set()
         for key, value in node.value:
-            if key.value in seen:
-                raise PlanError(
-                    f"{path}:{key.start_mark.line + 1}: the key {key.value!r} stands here a second time; keep one"
-                )
-            seen.add(key.value)
+            line = key.start_mark.line + 1
+            if not isinstance(key.value, str):
+                raise PlanError(f"{self.path}:{line}: expected a name before the colon, got a list or a mapping")
+            if key.value in keys:
+                raise PlanError(f"{self.path}:{line}: the key {key.value!r} stands here a second time; keep one")
+            keys.add(key.value)
             inner = (*location, key.value)
-            lines[inner] = key.start_mark.line + 1
-            _collect_lines(value, inner, lines, path)
-    elif node.id == "sequence":
-        for position, value in enumerate(node.value):
-            _collect_lines(value, (*location, position), lines, path)
+            self.lines[inner] = line
+            self.collect(value, inner)
 
 
 def validate(model: type[ModelT], data: Mapping[str, Any], lines: Mapping[Location, int], path: Path) -> ModelT:
@@ -103,7 +130,7 @@ def _message(item: Any, model: type[BaseModel], lines: Mapping[Location, int], p
     if item["type"] == "missing":
         return f"{where}: the setting {dotted!r} is missing"
     return (
-        f"{where}: {dotted or 'plan'}: {item['msg'].removeprefix('Value error, ')} (got {item['input']!r})"
+        f"{where}: {dotted or 'plan'}: {item['msg'].removeprefix('Value error, ')} (got {_SHORT.repr(item['input'])})"
         if dotted
         else f"{where}: {item['msg'].removeprefix('Value error, ')}"
     )

@@ -12,7 +12,7 @@ from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.stages.context import StudyContext
 from lightning_layerscope.study.stages.rows import digest_rows, load_rows, save_rows
 from lightning_layerscope.tasks import Example, Task
-from lightning_layerscope.tasks.choice import rank
+from lightning_layerscope.tasks.sampling import sampling_key
 
 _ROWS = "rows.json"
 TRAIN = "train"
@@ -72,4 +72,4 @@ class DataStage(Stage[StudyContext, Task]):
 def choose_rows(task: Task, split: str, seed: int, count: int) -> tuple[Example, ...]:
     """A seeded choice of a task's rows: n + 1 of them are the n ones and one more."""
     known = task.splits.get(split, ())
-    return tuple(sorted(known, key=lambda example: rank(seed, task.name, example.id))[:count])
+    return tuple(sorted(known, key=lambda example: sampling_key(seed, task.name, example.id))[:count])

@@ -14,7 +14,6 @@ from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.plan import Template
 from lightning_layerscope.study.stages.context import StudyContext
-from lightning_layerscope.study.stages.losses import row_losses
 from lightning_layerscope.study.stages.measured import BANK, MOST_IN_GRAMS, MeasuredModel, load_measured, write_measured
 from lightning_layerscope.study.stages.probes import HELD_OUT, ProbesStage, prompt_template
 from lightning_layerscope.study.stages.roles import Role
@@ -120,6 +119,7 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
     def _losses(self, model: Any, rows: Task, tokenizer: Any) -> list[float]:
         """Of the held-out rows; none where they have no answers, which only a study without training allows."""
         from lightning_layerscope.training.encoding import encode_examples, padding_id
+        from lightning_layerscope.training.evaluation import row_losses
 
         examples = rows.split(HELD_OUT)
         if not all(example.output.strip() for example in examples):
@@ -131,6 +131,7 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
             template=prompt_template(self.template),
             max_length=self.measuring.max_length,
         )
-        return row_losses(
+        losses = row_losses(
             model, encoded, padding=padding_id(tokenizer), max_tokens_per_batch=self.measuring.max_tokens_per_batch
         )
+        return [float(loss) for loss in losses.total.double() / losses.tokens]
