@@ -24,6 +24,7 @@ from lightning_layerscope.study.stages.context import MakeStudyContext, StudyCon
 from lightning_layerscope.study.stages.controls import CONTROLS, KeptControls, copy_controls
 from lightning_layerscope.study.stages.imported import ImportedStage
 from lightning_layerscope.study.stages.states import StatesStage
+from lightning_layerscope.training.progress import is_shown
 
 RESULTS = "results"
 _LOGGED = "logged.json"
@@ -103,8 +104,8 @@ class Study:
             self.check()
         if self.plan.executor == "ray":
             self.context.models.drop()
-            options = RayOptions(**self.plan.ray.model_dump())
-            run_on_ray(stages, self.store, MakeStudyContext(self.plan), options, report)
+            options = RayOptions(**self.plan.ray.model_dump(), show_output=is_shown())
+            run_on_ray(stages, self.store, MakeStudyContext(self.plan, is_shown()), options, report)
         else:
             run_locally(stages, self.context, report)
         if not self.store.done(self.graph.results):

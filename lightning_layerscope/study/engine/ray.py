@@ -26,6 +26,7 @@ class RayOptions:
         cpus_per_stage: What one stage is given.
         gpus_per_stage: What one stage is given.
         retries: How often a stage whose worker died is tried again.
+        show_output: What workers of a Ray on this machine print is printed here.
     """
 
     address: str | None = None
@@ -33,6 +34,7 @@ class RayOptions:
     cpus_per_stage: float = 1
     gpus_per_stage: float = 0
     retries: int = 2
+    show_output: bool = False
 
 
 def run_on_ray(
@@ -70,7 +72,7 @@ def _start(ray: Any, options: RayOptions) -> None:
         num_cpus=max(1, round(options.workers * options.cpus_per_stage)),
         include_dashboard=False,
         logging_level="warning",
-        log_to_driver=False,
+        log_to_driver=options.show_output,
     )
 
 

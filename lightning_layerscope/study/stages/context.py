@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -30,14 +30,16 @@ class StudyContext:
     Args:
         plan: Of the study; nothing else is needed, so that another process or machine can make its own.
         tasks: The plan's tasks where they are loaded already.
+        shown: Print how far long stages have come, and nothing else; for processes whose output another one shows.
 
     Attributes:
         plan: The plan.
         store: The folder with the stages' results.
     """
 
-    def __init__(self, plan: StudyPlan, tasks: TaskCollection | None = None) -> None:
+    def __init__(self, plan: StudyPlan, tasks: TaskCollection | None = None, *, shown: bool = False) -> None:
         self.plan = plan
+        self._shown = shown
         self.store = Store(plan.output_dir or plan.name)
         self._tasks = tasks
 
@@ -62,7 +64,15 @@ class StudyContext:
     @contextmanager
     def at_work(self, stage: Stage[Any, Any]) -> Iterator[None]:
         """Around the work of one stage: the plan's threads, and no warnings that are known to mean nothing here."""
-        with self.threads(), known_warnings():
+        from lightning_layerscope.training.progress import showing
+        from lightning_layerscope.training.quiet import quiet
+
+        with ExitStack() as around:
+            if self._shown:
+                around.enter_context(quiet())
+                around.enter_context(showing())
+            around.enter_context(self.threads())
+            around.enter_context(known_warnings())
             yield
 
     @contextmanager
@@ -84,10 +94,11 @@ class MakeStudyContext:
     """Makes a plan's context in another process."""
 
     plan: StudyPlan
+    shown: bool = False
 
     def __call__(self) -> StudyContext:
         """A new context; its tasks and models are loaded when they are first asked for."""
-        return StudyContext(self.plan)
+        return StudyContext(self.plan, shown=self.shown)
 
 
 @contextmanager

@@ -33,6 +33,8 @@ def fit(stage: TrainStage, module: Any, data: Any, context: StudyContext, folder
     from pytorch_lightning import Trainer
     from pytorch_lightning.loggers import CSVLogger
 
+    from lightning_layerscope.training.lightning_progress import ProgressCallback
+
     recipe = stage.recipe.training
     with _environment("WANDB_MODE"):
         loggers: list[Any] = [CSVLogger(str(folder), name="log", version="")]
@@ -46,7 +48,7 @@ def fit(stage: TrainStage, module: Any, data: Any, context: StudyContext, folder
             max_epochs=recipe.epochs if steps is None else -1,
             max_steps=-1 if steps is None else steps,
             accumulate_grad_batches=recipe.accumulate,
-            callbacks=[_monitor(stage, context, folder)],
+            callbacks=[_monitor(stage, context, folder), ProgressCallback(stage.name)],
             logger=loggers,
             log_every_n_steps=10,
             limit_val_batches=0,

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_layerscope.extraction import extract_hidden_states
+from lightning_layerscope.extraction import HiddenStates, extract_hidden_states
+from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.engine.store import Store
@@ -19,6 +20,7 @@ from lightning_layerscope.study.stages.probes import HELD_OUT, ProbesStage, prom
 from lightning_layerscope.study.stages.roles import Role
 from lightning_layerscope.study.stages.train import TrainStage
 from lightning_layerscope.tasks import Task
+from lightning_layerscope.training.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,7 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
         probed = self.probes.load(context.store)
         with self._model(context) as model:
             probed.probes.check_model(model)
-            states = extract_hidden_states(
-                model, probed.probes, max_tokens_per_batch=self.measuring.max_tokens_per_batch
-            )
+            states = self._states(model, probed.probes)
             losses = self._losses(model, probed.rows, context.tokenizer)
         grams = len(states.example_ids[self.task]) <= MOST_IN_GRAMS
         bank = ReferenceBank.from_states(states, kind="gram" if grams else "features", name=self.role.key, robust=False)
@@ -116,6 +116,15 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
             return context.models.tuned(self.model.place)
         return context.models.tuned(self.model.load(context.store).folder)
 
+    def _states(self, model: Any, probes: ProbeSet) -> HiddenStates:
+        with Progress(self.name, probes.num_examples, unit="prompts") as progress:
+            return extract_hidden_states(
+                model,
+                probes,
+                max_tokens_per_batch=self.measuring.max_tokens_per_batch,
+                progress=lambda done, _: progress.to(done),
+            )
+
     def _losses(self, model: Any, rows: Task, tokenizer: Any) -> list[float]:
         """Of the held-out rows; none where they have no answers, which only a study without training allows."""
         from lightning_layerscope.training.encoding import encode_examples, padding_id
@@ -131,7 +140,12 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
             template=prompt_template(self.template),
             max_length=self.measuring.max_length,
         )
-        losses = row_losses(
-            model, encoded, padding=padding_id(tokenizer), max_tokens_per_batch=self.measuring.max_tokens_per_batch
-        )
+        with Progress(self.name, len(encoded), unit="held-out rows") as progress:
+            losses = row_losses(
+                model,
+                encoded,
+                padding=padding_id(tokenizer),
+                max_tokens_per_batch=self.measuring.max_tokens_per_batch,
+                progress=lambda done, _: progress.to(done),
+            )
         return [float(loss) for loss in losses.total.double() / losses.tokens]
