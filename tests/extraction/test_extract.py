@@ -399,9 +399,9 @@ def float64_by_default() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def measured_values() -> Any:
+def measured_values(model: nn.Module) -> Any:
     probes = make_probes().select(["a"])
-    states = ls.extract_hidden_states(llama().float(), probes)
+    states = ls.extract_hidden_states(model, probes)
     bank = ls.ReferenceBank.from_states(states)
     moved = replace(states, tensors={task: tensor + 0.1 * tensor.roll(1, dims=1) for task, tensor in states.items()})
     matrices = [
@@ -412,7 +412,8 @@ def measured_values() -> Any:
 
 
 def test_the_default_dtype_changes_no_number(request: pytest.FixtureRequest) -> None:
-    expected = measured_values()
+    model = llama()  # before the switch: its weights are drawn in the default dtype
+    expected = measured_values(model)
     request.getfixturevalue("float64_by_default")
-    for value, wanted in zip(measured_values(), expected, strict=True):
+    for value, wanted in zip(measured_values(model), expected, strict=True):
         np.testing.assert_allclose(value, wanted, rtol=1e-6)
