@@ -47,3 +47,14 @@ def puts_something_before(model: nn.Module | None) -> bool:
     """Whether the model puts virtual tokens or keys before the prompt (and refuses a cache of others)."""
     config = getattr(model, "active_peft_config", None) if hasattr(model, "peft_config") else None
     return bool(getattr(config, "is_prompt_learning", False))
+
+
+def is_peft_wrapper(module: nn.Module) -> bool:
+    """Whether the class is PEFT's own (``PeftModel`` or one for a task)."""
+    return any(c.__name__ == "PeftModel" and c.__module__.startswith("peft.") for c in type(module).__mro__)
+
+
+def forget_adapters(model: Any) -> None:
+    """After ``unload()``: else the next adapter would be taken for a second one beside those that are gone."""
+    if hasattr(model, "peft_config"):
+        del model.peft_config
