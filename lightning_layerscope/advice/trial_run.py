@@ -54,7 +54,7 @@ class TrialSetting:
 
     def selection(self, name: str, seed: int) -> Selection:
         """What one rule says in the training of one seed."""
-        return select(name, self.evidence, self.targets, self.recipe, model=self.model, seed=seed)
+        return select(name, self.evidence, self.targets, self.recipe, seed=seed)
 
 
 def held_out_rows(tasks: TaskCollection, tokenizer: Any, count: int, max_length: int, split: str = "test") -> Rows:
