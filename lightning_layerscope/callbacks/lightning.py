@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lightning_layerscope.compat.lightning import logging_step
 from lightning_layerscope.monitor.folder import prompts_to_upload
 from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.monitor import Monitor
@@ -237,8 +238,7 @@ class LayerSimilarityMonitor(_Callback):
         return HostState(
             model=pl_module,
             step=trainer.global_step,
-            # What Lightning itself logs by (DeviceStatsMonitor); in this hook global_step is one ahead of it.
-            host_step=trainer.fit_loop.epoch_loop._batches_that_stepped,
+            host_step=logging_step(trainer),
             autocast=trainer.precision_plugin.forward_context,
             total_steps=_total_steps(trainer),
         )

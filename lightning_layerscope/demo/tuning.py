@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_layerscope.compat.lightning import drop_anonymous
+from lightning_layerscope.compat.wandb import is_wandb_error
 from lightning_layerscope.demo import options as settings
 from lightning_layerscope.demo.options import PROJECT, RESULTS, DemoOptions, measured_steps
 from lightning_layerscope.measurements import RunRecord
@@ -37,7 +39,7 @@ def make_data(
 
 
 def fine_tune(
-    options: DemoOptions, model: Any, datamodule: InstructionDataModule, probes: ProbeSet, folder: Path, bars: bool
+    options: DemoOptions, model: Any, datamodule: InstructionDataModule, probes: ProbeSet, folder: Path
 ) -> tuple[RunRecord, Path | None, str | None]:
     """Train with the monitor attached; gives the record, and the folder or the address of the W&B run."""
     import pytorch_lightning as pl
@@ -45,8 +47,7 @@ def fine_tune(
 
     from lightning_layerscope.callbacks import LayerSimilarityMonitor
     from lightning_layerscope.training import InstructionModule
-    from lightning_layerscope.training.bars import Bar
-    from lightning_layerscope.training.progress import ProgressCallback
+    from lightning_layerscope.training.lightning_progress import ProgressCallback
 
     pl.seed_everything(options.seed, verbose=False)
     # No account is needed: offline, unless the user says otherwise.
@@ -66,7 +67,7 @@ def fine_tune(
         max_steps=options.steps,
         max_epochs=-1,
         logger=logger,
-        callbacks=[monitor, ProgressCallback(Bar("fine-tuning", options.steps, show=bars))],
+        callbacks=[monitor, ProgressCallback("fine-tuning", keep=True)],
         gradient_clip_val=1.0,
         log_every_n_steps=5,
         limit_val_batches=0,
@@ -90,12 +91,11 @@ def fine_tune(
 
 def _start(logger: Any) -> Any:
     """Start the run now: without an account it fails here, before the fine-tuning."""
-    # The default that Lightning passes on is one that W&B warns about, before it can be told to be silent.
-    getattr(logger, "_wandb_init", {}).pop("anonymous", None)
+    drop_anonymous(logger)
     try:
         return logger.experiment
     except Exception as error:
-        if not type(error).__module__.startswith("wandb."):
+        if not is_wandb_error(error):
             raise
         raise ValueError(
             f"Weights & Biases could not start the run ({error}); log in with `wandb login`, or leave WANDB_MODE unset "

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_layerscope.compat.peft import virtual_tokens
+from lightning_layerscope.compat.accelerate import is_dispatched
+from lightning_layerscope.compat.deepspeed import has_partitioned_parameters
+from lightning_layerscope.compat.peft import is_peft_wrapper, virtual_tokens
+from lightning_layerscope.compat.torch import has_sharded_parameters, is_fsdp1
+from lightning_layerscope.compat.transformers import is_pretrained, model_name, text_config
+from lightning_layerscope.compat.transformers_rope import LengthRopes, length_ropes
 from lightning_layerscope.extraction.capture import DeepestLayerReached
-from lightning_layerscope.extraction.layers import DecoderLayers, find_layers, is_pretrained, text_config
+from lightning_layerscope.extraction.layers import DecoderLayers, find_layers
 
 Forward = Callable[[nn.Module, Tensor, Tensor], Any]
 
@@ -31,6 +36,7 @@ class Target:
         decoder_start: Id the decoder of an encoder-decoder starts with, when the layers are the decoder's; else None.
         interruptible: Whether a forward pass may be broken off (not under sharding or offloading).
         virtual_tokens: Positions that prompt tuning puts before each prompt.
+        ropes: Rotary embeddings that depend on the length of a batch, or None.
     """
 
     stack: DecoderLayers
@@ -41,12 +47,13 @@ class Target:
     decoder_start: int | None
     interruptible: bool
     virtual_tokens: int
+    ropes: LengthRopes | None
 
     @property
     def name(self) -> str:
         """What the model calls itself."""
         named = self.language_model or self.root
-        return str(getattr(getattr(named, "config", None), "_name_or_path", "") or type(named).__name__)
+        return model_name(named) or type(named).__name__
 
     @property
     def device(self) -> torch.device:
@@ -63,12 +70,20 @@ class Target:
             frozenset(inspect.signature(self.language_model.forward).parameters) if self.language_model else frozenset()
         )
 
+    @property
+    def regime(self) -> Callable[[int], Hashable] | None:
+        """From a prompt's length to what prompts must share to go through together; None: any may."""
+        ropes, before = self.ropes, self.virtual_tokens
+        return None if ropes is None else lambda length: ropes.regime(length + before)
+
     def run(self, input_ids: Tensor, attention_mask: Tensor, **extra: Any) -> None:
         """One forward pass over ``(B, T)`` ids; what it computes stays with the hooks.
 
         Logits are never wanted: breaking off in the deepest layer avoids them, ``logits_to_keep`` reduces them
         otherwise.
         """
+        if self.ropes is not None:
+            self.ropes.reset()
         with contextlib.suppress(DeepestLayerReached):
             if self.forward is not None:
                 self.forward(self.root, input_ids, attention_mask)
@@ -92,7 +107,7 @@ def find_target(
     """
     stack = find_layers(model, layer_modules)
     above = _path(model, stack.names[0])
-    outer = next((module for module in above if is_pretrained(module)), None)
+    outer = next((module for module in above if is_pretrained(module) or is_peft_wrapper(module)), None)
     if outer is None and forward is None:
         raise ValueError(
             f"{type(model).__name__} holds no transformers model around {stack.names[0]!r}, so it is unknown "
@@ -108,13 +123,14 @@ def find_target(
             language_model = call
     return Target(
         stack=stack,
-        call=next((module for module in above if type(module).__name__ == "FullyShardedDataParallel"), call),
+        call=next((module for module in above if is_fsdp1(module)), call),
         language_model=language_model,
         forward=forward,
         root=model,
         decoder_start=decoder_start,
         interruptible=not _sharded_or_offloaded(model),
         virtual_tokens=virtual_tokens(outer),
+        ropes=length_ropes(model),
     )
 
 
@@ -143,8 +159,4 @@ def _part_of_encoder_decoder(model: Any, call: nn.Module, stack: DecoderLayers) 
 
 def _sharded_or_offloaded(model: nn.Module) -> bool:
     """Whether parameters live elsewhere between the layers' turns; then every pass must come to its end."""
-    sharded = any(
-        c.__name__ in {"FSDPModule", "FullyShardedDataParallel"} for m in model.modules() for c in type(m).__mro__
-    )
-    offloaded = any(hasattr(m, "_hf_hook") for m in model.modules())
-    return sharded or offloaded or any(hasattr(p, "device_mesh") or hasattr(p, "ds_id") for p in model.parameters())
+    return has_sharded_parameters(model) or has_partitioned_parameters(model) or is_dispatched(model)

@@ -1,0 +1,59 @@
+"""What is known of models of transformers beyond their documented interface; told without importing the library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+
+def is_pretrained(module: nn.Module) -> bool:
+    """Whether this is a model of transformers."""
+    return _has_base(module, "PreTrainedModel")
+
+
+def text_config(module: nn.Module | None) -> Any:
+    """The configuration of a module's text part, or None."""
+    config: Any = getattr(module, "config", None)
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
+def is_checkpointing_layer(module: nn.Module) -> bool:
+    """Whether this is a layer that gradient checkpointing knows: one of the stack that hidden states flow through."""
+    return _has_base(module, "GradientCheckpointingLayer")
+
+
+def is_conv1d(module: nn.Module) -> bool:
+    """Whether this is GPT-2's linear layer, whose weight is transposed."""
+    return type(module).__name__ == "Conv1D" and type(module).__module__.startswith("transformers.")
+
+
+def attention_implementation(module: nn.Module | None) -> str | None:
+    """Which kernel computes attention (``"eager"``, ``"sdpa"``, ...)."""
+    return getattr(getattr(module, "config", None), "_attn_implementation", None)
+
+
+def model_name(module: nn.Module) -> str:
+    """What the model was loaded from; empty where it was made anew."""
+    return str(getattr(getattr(module, "config", None), "_name_or_path", "") or "")
+
+
+def rescales_when_evaluated(model: nn.Module) -> bool:
+    """Whether this is an RWKV that would divide its weights in the first evaluation."""
+    every = getattr(text_config(model), "rescale_every", 0)
+    pending = any(getattr(module, "layers_are_rescaled", True) is False for module in model.modules())
+    return pending and isinstance(every, int) and every > 0
+
+
+def is_hub_adapter(name: str) -> bool:
+    """Whether a hub name (or a folder) is that of a PEFT adapter; False where nothing can be found out."""
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    try:
+        return find_adapter_config_file(name) is not None
+    except (OSError, ValueError):
+        return False
+
+
+def _has_base(module: nn.Module, name: str) -> bool:
+    return any(c.__name__ == name and c.__module__.startswith("transformers.") for c in type(module).__mro__)
