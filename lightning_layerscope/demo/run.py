@@ -114,9 +114,6 @@ def _tasks(options: DemoOptions, say: Callable[[str], None]) -> TaskCollection:
     return hold_out(tasks, most=options.examples_per_task, seed=options.seed)
 
 
-def _model(
-    options: DemoOptions, tasks: TaskCollection, folder: Path, say: Callable[[str], None], bars: bool
-) -> tuple[Any, Any]:
 def _score(model: Any, datamodule: InstructionDataModule) -> dict[str, TaskScore]:
     from lightning_layerscope.training import score_tasks
 
