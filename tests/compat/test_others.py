@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_layerscope.compat.accelerate import is_dispatched
+from lightning_layerscope.compat.accelerate import execution_device, is_dispatched
 from lightning_layerscope.compat.bitsandbytes import repacks_in_evaluation
 from lightning_layerscope.compat.deepspeed import has_partitioned_parameters
 from lightning_layerscope.compat.huggingface_hub import model_revision, require_loadable
@@ -90,8 +90,10 @@ def test_models_that_accelerate_dispatched_are_recognised() -> None:
     accelerate = pytest.importorskip("accelerate")
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     assert not is_dispatched(model)
+    assert execution_device(model) is None
     accelerate.cpu_offload(model, execution_device=torch.device("cpu"))
     assert is_dispatched(model)
+    assert execution_device(model) == torch.device("cpu")
 
 
 def test_partitioned_parameters_of_deepspeed() -> None:
