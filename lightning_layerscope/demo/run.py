@@ -51,9 +51,6 @@ def run_demo(options: DemoOptions, *, say: Callable[[str], None] = print, bars: 
     folder = free_folder(Path(options.out))
     clusters = count(len(set(tasks.clusters.values())), "cluster")
     say(f"{count(len(tasks), 'task')} in {clusters} from {options.tasks}; results: {folder}")
-    with quiet():
-        model, tokenizer = _model(options, tasks, folder, say)
-    say(f"{len(tasks)} tasks in {len(set(tasks.clusters.values()))} clusters from {options.tasks}; results: {folder}")
     with quiet(), showing(bars):
         model, tokenizer = _model(options, tasks, folder, say)
         template = PromptTemplate(chat=options.chat)
