@@ -113,6 +113,9 @@ def test_finished_trainings_are_not_made_again(setting, tmp_path):
     made = list(run_trial(setting, ["all", "first", "last"], [0], path))
     assert [line.key for line in made] == [("first", 0)]
     lines = read_lines(path)
+    base = lines.pop(("base", 0))
+    assert base.parameters == 0
+    assert base.loss != lines["all", 0].loss
     assert {line.parameters for line in lines.values()} == {setting.budget}
     assert set(lines["all", 0].loss) == {"last_word", "parity", "to_lumi"}
     assert lines["all", 0].loss != lines["last", 0].loss
