@@ -17,6 +17,8 @@ from lightning_layerscope.study.stages.data import TRAIN, DataStage
 from lightning_layerscope.study.stages.measured import MeasuredFacts
 from lightning_layerscope.study.stages.probes import ProbeFacts
 from lightning_layerscope.study.stages.roles import Multitask, Role
+from lightning_layerscope.study.stages.states import StatesStage
+from lightning_layerscope.study.stages.train import TrainingRecord, TrainStage
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 DRIFT = "drift"
@@ -34,7 +36,9 @@ class StudyResults:
         comparisons: Task to what its comparison found.
         probes: Task to its counts and covariates.
         train_rows: Task to the number of its rows that models of this study were trained on.
-        measured: Role to task to numbers of its states, without the losses.
+        trainings: Task to how its controls were trained, those beside the others left out; empty where another study
+            trained them.
+        measured: Role to task to numbers of its states.
         samples: Role to task to states of a few prompts, (layers, prompts, width).
     """
 
@@ -44,6 +48,7 @@ class StudyResults:
     comparisons: dict[str, ComparisonFacts]
     probes: dict[str, ProbeFacts]
     train_rows: dict[str, int]
+    trainings: dict[str, list[TrainingRecord]]
     measured: dict[str, dict[str, MeasuredFacts]]
     samples: dict[str, dict[str, Array]]
 
@@ -150,9 +155,15 @@ def gather(
         comparisons={task: each.facts for task, each in found.items()},
         probes={stage.task: stage.base.probes.load(store).facts for stage in comparisons},
         train_rows={task: rows.get(task, 0) for task in found},
+        trainings={stage.task: _records(stage, store) for stage in comparisons},
         measured=measured,
         samples=samples,
     )
+
+
+def _records(comparison: CompareStage, store: Store) -> list[TrainingRecord]:
+    models = [stage.model for stage in comparison.controls if isinstance(stage, StatesStage)]
+    return [model.load(store).record for model in models if isinstance(model, TrainStage)]
 
 
 def join(profiles: Sequence[LayerProfile]) -> LayerProfile:
