@@ -51,7 +51,7 @@ def task_budgets(plan: StudyPlan, tasks: TaskCollection, kept: KeptControls | No
         raise ValueError(f"extra_controls names tasks that are not there: {unknown}; the tasks are {list(tasks)}")
     caps = _caps(plan, tasks)
     if kept is not None:
-        rows = {name: min(control.train_rows for control in kept.by_task[name]) for name in tasks}
+        rows = {name: min(control.training.rows for control in kept.by_task[name]) for name in tasks}
         return {name: TaskBudget(min(caps[name], rows[name]), 0, (), ()) for name in tasks}
     return {name: _task_budget(plan, name, caps[name], _available(plan, tasks, name)) for name in tasks}
 

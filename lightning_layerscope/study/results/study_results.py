@@ -14,11 +14,11 @@ from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.stages.compare import CompareStage, ComparisonFacts
 from lightning_layerscope.study.stages.data import TRAIN, DataStage
+from lightning_layerscope.study.stages.imported import ImportedStage
 from lightning_layerscope.study.stages.measured import MeasuredFacts
 from lightning_layerscope.study.stages.probes import ProbeFacts
 from lightning_layerscope.study.stages.roles import Multitask, Role
-from lightning_layerscope.study.stages.states import StatesStage
-from lightning_layerscope.study.stages.train import TrainingRecord, TrainStage
+from lightning_layerscope.study.stages.train import ControlTraining, TrainStage
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 DRIFT = "drift"
@@ -36,8 +36,7 @@ class StudyResults:
         comparisons: Task to what its comparison found.
         probes: Task to its counts and covariates.
         train_rows: Task to the number of its rows that models of this study were trained on.
-        trainings: Task to how its controls were trained, those beside the others left out; empty where another study
-            trained them.
+        trainings: Task to how its controls were trained, those beside the others left out.
         measured: Role to task to numbers of its states.
         samples: Role to task to states of a few prompts, (layers, prompts, width).
     """
@@ -48,7 +47,7 @@ class StudyResults:
     comparisons: dict[str, ComparisonFacts]
     probes: dict[str, ProbeFacts]
     train_rows: dict[str, int]
-    trainings: dict[str, list[TrainingRecord]]
+    trainings: dict[str, list[ControlTraining]]
     measured: dict[str, dict[str, MeasuredFacts]]
     samples: dict[str, dict[str, Array]]
 
@@ -155,15 +154,20 @@ def gather(
         comparisons={task: each.facts for task, each in found.items()},
         probes={stage.task: stage.base.probes.load(store).facts for stage in comparisons},
         train_rows={task: rows.get(task, 0) for task in found},
-        trainings={stage.task: _records(stage, store) for stage in comparisons},
+        trainings={stage.task: _trainings(stage, store) for stage in comparisons},
         measured=measured,
         samples=samples,
     )
 
 
-def _records(comparison: CompareStage, store: Store) -> list[TrainingRecord]:
-    models = [stage.model for stage in comparison.controls if isinstance(stage, StatesStage)]
-    return [model.load(store).record for model in models if isinstance(model, TrainStage)]
+def _trainings(comparison: CompareStage, store: Store) -> list[ControlTraining]:
+    found = []
+    for stage in comparison.controls:
+        if isinstance(stage, ImportedStage):
+            found.append(stage.control.training)
+        elif isinstance(stage.model, TrainStage):
+            found.append(ControlTraining.of(stage.model.load(store).record, stage.task))
+    return found
 
 
 def join(profiles: Sequence[LayerProfile]) -> LayerProfile:

@@ -54,7 +54,7 @@ class TaskRow(Means):
         control_learned: Whether every control's loss is below the base model's beyond chance; None where unknown.
         control_trained: Whether no control's loss is above the tuned model's beyond chance; None where unknown.
         control_budget: How long the controls were trained.
-        control_steps: Optimiser steps that they took, mean; None where another study trained them.
+        control_steps: Optimiser steps that they took, mean.
         control_at_bound: Whether a control was still improving when its bound ended it; None where there is none.
     """
 
@@ -150,8 +150,8 @@ def verdict_of(group: AgainstControls) -> str:
 def _row(results: StudyResults, name: str) -> TaskRow:
     facts, probes, group = results.comparisons[name], results.probes[name], results.comparisons[name].controls
     drift = results.profiles[DRIFT].matrix()[results.names.index(name)]
-    records = results.trainings.get(name, [])
-    ends = [record.convergence.at_bound for record in records if record.convergence is not None]
+    trainings = results.trainings[name]
+    ends = [each.at_bound for each in trainings if each.at_bound is not None]
     return TaskRow(
         **_means(group.gains if group else None),
         task=name,
@@ -169,7 +169,7 @@ def _row(results: StudyResults, name: str) -> TaskRow:
         control_learned=_none_of(group.losses.unlearned) if group else None,
         control_trained=_none_of(group.losses.under_trained) if group else None,
         control_budget=group.budget if group else None,
-        control_steps=sum(record.steps for record in records) / len(records) if records else None,
+        control_steps=sum(each.steps for each in trainings) / len(trainings) if trainings else None,
         control_at_bound=any(ends) if ends else None,
     )
 

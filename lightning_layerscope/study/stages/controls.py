@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.stages.measured import BANK, FACTS
 from lightning_layerscope.study.stages.roles import Control
 from lightning_layerscope.study.stages.states import StatesStage
-from lightning_layerscope.study.stages.train import TrainStage
+from lightning_layerscope.study.stages.train import ControlTraining, TrainStage
 
 CONTROLS, INDEX, FORMAT = "controls", "controls.json", 2
 
@@ -29,7 +29,7 @@ class KeptControl:
         beside: Whether its budget is another one than that of the controls that the verdict rests on.
         folder: Holds ``bank/`` and ``measured.json``.
         digest: Of the bank.
-        train_rows: How many rows of its task it was trained on.
+        training: How it was trained.
         files: Path below the folder to digest, of every file.
     """
 
@@ -37,7 +37,7 @@ class KeptControl:
     beside: bool
     folder: Path
     digest: str
-    train_rows: int
+    training: ControlTraining
     files: Mapping[str, str]
 
     def load(self) -> ReferenceBank:
@@ -119,7 +119,7 @@ def _entry(root: Path, entry: Mapping[str, Any]) -> KeptControl:
         beside=bool(entry["beside"]),
         folder=root / _inside(entry["folder"]),
         digest=str(entry["digest"]),
-        train_rows=int(entry["train_rows"]),
+        training=ControlTraining(**entry["training"]),
         files={_inside(name): str(digest) for name, digest in entry["files"].items()},
     )
 
@@ -147,7 +147,7 @@ def write_index(stages: Sequence[tuple[StatesStage, bool]], store: Store, folder
                 "seed": stage.role.seed,
                 "budget": stage.role.budget,
                 "beside": beside,
-                "train_rows": stage.model.load(store).record.rows[stage.task],
+                "training": asdict(ControlTraining.of(stage.model.load(store).record, stage.task)),
                 "folder": measured.folder.name,
                 "digest": measured.bank().digest,
                 "files": files,

@@ -50,6 +50,27 @@ class TrainingRecord:
 
 
 @dataclass(frozen=True)
+class ControlTraining:
+    """What a reader should know of a control's training.
+
+    Attributes:
+        rows: Rows of its task that it was trained on.
+        steps: Optimiser steps taken.
+        at_bound: Whether its bound ended it while it was still improving; None where it was not trained to converge.
+    """
+
+    rows: int
+    steps: int
+    at_bound: bool | None
+
+    @classmethod
+    def of(cls, record: TrainingRecord, task: str) -> ControlTraining:
+        """The same from a training's record."""
+        ending = record.convergence
+        return cls(record.rows[task], record.steps, None if ending is None else ending.at_bound)
+
+
+@dataclass(frozen=True)
 class TrainedModel:
     """A model that a study trained.
 
