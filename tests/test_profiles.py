@@ -12,7 +12,6 @@ import pytest
 
 from lightning_layerscope import LayerProfile
 from lightning_layerscope.profiles import COLUMNS
-from lightning_layerscope.profiles.curves import student_quantile
 
 
 def make(values, *, layers=None, step=0, measure="cka", half=0.1, **meta):
@@ -103,13 +102,6 @@ def test_the_interval_over_tasks_covers_the_mean_of_other_tasks():
         curve = make(rng.normal(0.5, 0.2, (5, 1))).mean_curve()
         covered.append(curve["low"][0] <= 0.5 <= curve["high"][0])
     assert 0.86 < np.mean(covered) < 0.94
-
-
-@pytest.mark.parametrize(
-    ("freedom", "expected"), [(1, 6.3138), (2, 2.9200), (3, 2.3534), (4, 2.1318), (10, 1.8125), (47, 1.6779)]
-)
-def test_student_quantiles(freedom, expected):
-    assert student_quantile(0.95, freedom) == pytest.approx(expected, rel=5e-3)
 
 
 def test_undefined_cells_are_left_out_of_means_and_counted():

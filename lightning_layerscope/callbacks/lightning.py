@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lightning_layerscope.compat.lightning import logging_step
 from lightning_layerscope.monitor.folder import prompts_to_upload
 from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.monitor import Monitor
@@ -49,11 +50,11 @@ class LayerSimilarityMonitor(_Callback):
 
     Works in the ``Trainer`` of ``lightning.pytorch`` and of ``pytorch_lightning``, with any logger or none.
 
-    Logged keys (W&B; other loggers have the scalars): per measurement ``layerscope/<measure>/layer_<l>`` (mean over
-    tasks), ``layerscope/<measure>/cluster/<cluster>`` (mean over layers), ``layerscope/transition/start`` and ``/end``,
-    ``layerscope/seconds`` (s), ``layerscope/overhead`` (share of the run's wall time), and pictures. All of it also
-    lies in ``output_dir``: ``profile.parquet/``, ``matrices/``, ``measurements/``, ``config.json``,
-    ``reference/``, ``report.html``.
+    Logged keys (loggers other than W&B and TensorBoard get the scalars): per measurement
+    ``layerscope/<measure>/layer_<l>`` (mean over tasks), ``layerscope/<measure>/cluster/<cluster>`` (mean over layers),
+    ``layerscope/transition/start`` and ``/end``, ``layerscope/seconds`` (s), ``layerscope/overhead`` (share of the
+    run's wall time), and pictures. All of it also lies in ``output_dir``: ``profile.parquet/``, ``matrices/``,
+    ``measurements/``, ``config.json``, ``reference/``, ``report.html``.
 
     Args:
         probes: What to measure on: a ``ProbeSet``; or the path of a saved one; or a source of tasks (a folder of JSONL
@@ -237,8 +238,7 @@ class LayerSimilarityMonitor(_Callback):
         return HostState(
             model=pl_module,
             step=trainer.global_step,
-            # What Lightning itself logs by (DeviceStatsMonitor); in this hook global_step is one ahead of it.
-            host_step=trainer.fit_loop.epoch_loop._batches_that_stepped,
+            host_step=logging_step(trainer),
             autocast=trainer.precision_plugin.forward_context,
             total_steps=_total_steps(trainer),
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, cast
 
 from torch import nn
+
+from lightning_layerscope.compat.torch import name_without_compile, uncompiled
+from lightning_layerscope.compat.transformers import input_embedding, is_checkpointing_layer, text_config
 
 _CONTAINERS = (nn.ModuleList, nn.Sequential)
 # What configurations call the number of layers of a stack; the first is the rule, the others occur in encoder-decoders.
@@ -51,23 +52,7 @@ def find_layers(model: nn.Module, name: str | Sequence[nn.Module] | None = None)
     """
     if name is not None and not isinstance(name, str):
         return _describe(model, _named(model, list(name)))
-    found = _by_structure(model) if name is None else _by_name(model, name)
-    return _describe(model, found)
-
-
-def is_pretrained(module: nn.Module) -> bool:
-    """Whether this is a model of transformers or a PEFT wrapper (told by class names: neither library is imported)."""
-    return any(
-        (c.__name__ == "PreTrainedModel" and c.__module__.startswith("transformers."))
-        or (c.__name__ == "PeftModel" and c.__module__.startswith("peft."))
-        for c in type(module).__mro__
-    )
-
-
-def text_config(module: nn.Module) -> Any:
-    """The configuration of a module's text part, or None."""
-    config: Any = getattr(module, "config", None)
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
+    return _describe(model, _by_structure(model) if name is None else _by_name(model, name))
 
 
 def _by_structure(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -111,14 +96,13 @@ def _ancestors(name: str) -> Iterator[str]:
 
 
 def _has_checkpointing_layers(modules: dict[str, nn.Module], name: str) -> bool:
-    children = (getattr(child, "_orig_mod", child) for child in modules[name].children())
-    return all(any(c.__name__ == "GradientCheckpointingLayer" for c in type(child).__mro__) for child in children)
+    return all(is_checkpointing_layer(uncompiled(child)) for child in modules[name].children())
 
 
 def _stands_by_the_embedding(modules: dict[str, nn.Module], name: str) -> bool:
     """Whether the stack's parent also holds the token embedding (a vision tower's does not)."""
     for ancestor in _ancestors(name):
-        embedding = _embedding(modules[ancestor])
+        embedding = input_embedding(modules[ancestor])
         if embedding is not None:
             parent = modules[name.rpartition(".")[0]]
             return any(module is embedding for module in parent.modules())
@@ -128,19 +112,19 @@ def _stands_by_the_embedding(modules: dict[str, nn.Module], name: str) -> bool:
 def _by_name(model: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
     modules = dict(model.named_modules())
     if "*" in name:
-        pattern = _plain(name).split(".")
-        found = [(key, module) for key, module in modules.items() if _matches(key, pattern)]
-        if not found:
+        pattern = name_without_compile(name).split(".")
+        layers = [(key, module) for key, module in modules.items() if _matches(key, pattern)]
+        if not layers:
             raise ValueError(f"No module of {type(model).__name__} matches {name!r}. {_candidates(model)}")
-        parents = {key.split(".")[: -len(pattern)].__repr__() for key, _ in found}
+        parents = {key.split(".")[: -len(pattern)].__repr__() for key, _ in layers}
         if len(parents) > 1:
             raise ValueError(
-                f"{name!r} matches layers in several places of {type(model).__name__}, from {found[0][0]!r} to "
-                f"{found[-1][0]!r}. Write more of the name."
+                f"{name!r} matches layers in several places of {type(model).__name__}, from {layers[0][0]!r} to "
+                f"{layers[-1][0]!r}. Write more of the name."
             )
-        return found
+        return layers
     exact = [key for key in modules if key == name] or [
-        key for key in modules if _matches(key, _plain(name).split("."))
+        key for key in modules if _matches(key, name_without_compile(name).split("."))
     ]
     if len(exact) != 1:
         what = f"fits several modules: {', '.join(exact)}" if exact else "fits no module"
@@ -153,13 +137,8 @@ def _by_name(model: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
     return [(f"{exact[0]}.{key}", child) for key, child in modules[exact[0]].named_children()]
 
 
-def _plain(name: str) -> str:
-    """A module's name without the part that torch.compile inserts."""
-    return re.sub(r"(^|\.)_orig_mod(?=\.|$)", "", name).lstrip(".")
-
-
 def _matches(key: str, pattern: list[str]) -> bool:
-    parts = _plain(key).split(".")[-len(pattern) :]
+    parts = name_without_compile(key).split(".")[-len(pattern) :]
     return len(parts) == len(pattern) and all(map(fnmatchcase, parts, pattern))
 
 
@@ -185,23 +164,12 @@ def _candidates(model: nn.Module) -> str:
     )
 
 
-def _describe(model: nn.Module, found: list[tuple[str, nn.Module]]) -> DecoderLayers:
-    if not found:
+def _describe(model: nn.Module, named_layers: list[tuple[str, nn.Module]]) -> DecoderLayers:
+    if not named_layers:
         raise ValueError(f"The layer stack of {type(model).__name__} is empty; name another with layer_modules=.")
     modules = dict(model.named_modules())
-    above = [modules[key] for key in _ancestors(found[0][0])]
+    above = [modules[key] for key in _ancestors(named_layers[0][0])]
     width = next((w for m in above if isinstance(w := getattr(text_config(m), "hidden_size", None), int)), None)
-    embedding = next((e for m in above if (e := _embedding(m)) is not None), None)
-    names, layers = zip(*found, strict=True)
+    embedding = next((e for m in above if (e := input_embedding(m)) is not None), None)
+    names, layers = zip(*named_layers, strict=True)
     return DecoderLayers(tuple(layers), tuple(names), len(layers), width, embedding)
-
-
-def _embedding(module: nn.Module) -> nn.Module | None:
-    """The token embedding as the model itself tells it."""
-    getter = getattr(module, "get_input_embeddings", None)
-    if getter is None:
-        return None
-    try:
-        return cast("nn.Module | None", getter())
-    except (NotImplementedError, AttributeError):  # transformers raises where a model has none (vision, audio)
-        return None

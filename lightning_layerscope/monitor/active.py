@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from lightning_layerscope.compat.deepspeed import has_partitioned_parameters
+from lightning_layerscope.compat.torch import has_sharded_parameters
 from lightning_layerscope.extraction import HiddenStates, extract_hidden_states
 from lightning_layerscope.measurements import Measurement, take_measurement
 from lightning_layerscope.monitor.adapters import adapters_off
@@ -161,5 +163,4 @@ def join_banks(banks: list[ReferenceBank], tasks: list[str]) -> ReferenceBank:
 
 def sharded(model: nn.Module) -> bool:
     """Whether parameters are spread over processes (FSDP 1 and 2, tensor parallel, DeepSpeed stage 3)."""
-    wrapped = any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules())
-    return wrapped or any(hasattr(p, "device_mesh") or hasattr(p, "ds_id") for p in model.parameters())
+    return has_sharded_parameters(model) or has_partitioned_parameters(model)
