@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning_layerscope.measurements import RunRecord
-from lightning_layerscope.measurements.storage import CONFIG, MATRICES, PROFILE, read_config
+from lightning_layerscope.measurements.storage import MATRICES, PROFILE, WRITTEN, read_config
 from lightning_layerscope.references import ReferenceBank
 
 REFERENCE, PROBES, REPORT = "reference", "probes.json", "report.html"
-_WRITTEN = (PROFILE, MATRICES, CONFIG, REFERENCE, PROBES, REPORT)
+_WRITTEN = (*WRITTEN, REFERENCE, PROBES, REPORT)
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,7 @@ def find_resumed(state: dict[str, Any], places: list[Path], step: int) -> Resume
         except (OSError, ValueError) as error:
             reasons.append(str(error))
             continue
-        if dropped := record.rewind(step):
-            _keep_aside(place, dropped[0])
+        record.rewind(step)
         return Resumed(record, bank, place)
     return "; ".join(reasons)
 
@@ -92,12 +91,3 @@ def _is_own(place: Path, run_id: str) -> bool:
     except ValueError:
         return False
     return found is not None and found["run_id"] == run_id
-
-
-def _keep_aside(place: Path, step: int) -> None:
-    """Training goes back behind measurements that are there: keep their rows in a file of their own."""
-    for number in itertools.count(1):
-        kept = place / f"profile-given-up-from-step-{step}-{number}.parquet"
-        if not kept.exists():
-            shutil.copyfile(place / PROFILE, kept)
-            return
