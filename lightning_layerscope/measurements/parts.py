@@ -36,7 +36,8 @@ def steps_of(folder: Path, kind: str) -> list[int]:
     """The steps that have a file of this kind, increasing."""
     if not (folder / kind).is_dir():
         return []
-    names = (_NAME.match(name) for name in os.listdir(folder / kind) if name.endswith(SUFFIXES[kind]))
+    with os.scandir(folder / kind) as files:
+        names = [_NAME.match(file.name) for file in files if file.name.endswith(SUFFIXES[kind])]
     return sorted(int(name[1]) for name in names if name)
 
 

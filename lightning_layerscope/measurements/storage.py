@@ -23,7 +23,10 @@ from lightning_layerscope.measurements.record import RunRecord
 from lightning_layerscope.sealed import DamagedFileError, read_sealed, write_sealed
 
 CONFIG, GIVEN_UP, FORMAT = "config.json", "given-up", 2
-WRITTEN = (CONFIG, PROFILE, MATRICES, ENTRIES, GIVEN_UP)
+FOLDERS = tuple(SUFFIXES)
+"""Folders with one file per measurement."""
+
+WRITTEN = (CONFIG, GIVEN_UP, *FOLDERS)
 """Names of all files and folders of a record."""
 
 
@@ -104,7 +107,9 @@ def _without_config(place: Path) -> dict[str, Any]:
     run_id = owner(place) if place.is_dir() else None
     if run_id is None:
         raise FileNotFoundError(f"expected a run's record in {place}, got no {CONFIG} there")
-    warnings.warn(f"{place / CONFIG} is gone: how the run was configured is unknown, its measurements are", stacklevel=4)
+    warnings.warn(
+        f"{place / CONFIG} is gone: how the run was configured is unknown, its measurements are", stacklevel=4
+    )
     return {"format": FORMAT, "run_id": run_id, "config": {}, "rewound": []}
 
 
@@ -121,7 +126,8 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         return earlier
     try:
         content = read_sealed(
-            path, "restore it from a copy, or delete it to go on with the measurements alone, without their configuration"
+            path,
+            "restore it from a copy, or delete it to go on with the measurements alone, without their configuration",
         )
         version, _ = content["format"], content["run_id"]
     except (DamagedFileError, KeyError) as error:
@@ -190,7 +196,9 @@ def _give_up(place: Path, steps: list[int]) -> None:
     """Move the files of measurements that training went back behind out of the way, the entries first."""
     if not steps:
         return
-    aside = next(place / GIVEN_UP / str(number) for number in itertools.count(1) if not (place / GIVEN_UP / str(number)).exists())
+    aside = next(
+        place / GIVEN_UP / str(number) for number in itertools.count(1) if not (place / GIVEN_UP / str(number)).exists()
+    )
     for kind in reversed(SUFFIXES):
         (aside / kind).mkdir(parents=True)
         for step in steps:

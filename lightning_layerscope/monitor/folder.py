@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning_layerscope.measurements import RunRecord
-from lightning_layerscope.measurements.storage import MATRICES, PROFILE, WRITTEN, read_config
+from lightning_layerscope.measurements.storage import FOLDERS, WRITTEN, read_config
 from lightning_layerscope.references import ReferenceBank
 
 REFERENCE, PROBES, REPORT = "reference", "probes.json", "report.html"
@@ -77,12 +77,12 @@ def find_resumed(state: dict[str, Any], places: list[Path], step: int) -> Resume
 
 def clear_passing(place: Path) -> None:
     """Remove what a killed process was writing when it died: files and folders under their passing names."""
-    for path in place.glob(".*"):
-        if path.name.startswith(tuple(f".{name}." for name in _WRITTEN)):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    left = [path for path in place.glob(".*") if path.name.startswith(tuple(f".{name}." for name in _WRITTEN))]
+    for path in [*left, *(path for folder in FOLDERS for path in (place / folder).glob(".step-*"))]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _is_own(place: Path, run_id: str) -> bool:

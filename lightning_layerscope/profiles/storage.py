@@ -41,8 +41,8 @@ def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no parquet file, holds no profile, claims more rows than a profile can have, or is not
-            as it was written.
+        ValueError: If the file is no parquet file, holds no profile, claims more rows than a profile can have, or was
+            changed after it was written.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"expected a profile at {path}, got no such file")
@@ -54,11 +54,13 @@ def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
                 raise ValueError(
                     f"expected a profile written by LayerProfile.to_parquet in {path}, got another parquet file"
                 )
-            digest, _, text = known[KEY].decode().partition("\n") if KEY in known else ("", "", known[KEY_WITHOUT_DIGEST])
+            digest, _, text = (
+                known[KEY].decode().partition("\n") if KEY in known else ("", "", known[KEY_WITHOUT_DIGEST])
+            )
             meta: dict[str, Any] = json.loads(text)
             _check_rows_claimed(path, file.metadata, meta)
             frame: pd.DataFrame = file.read().to_pandas()
-            verified = not digest or digest == _digest(frame, str(text))
+            verified = not digest or digest == _digest(frame, text)
     except (pa.ArrowException, OSError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DamagedFileError(
             f"expected a profile (parquet) in {path}, got a damaged or other file: {error}; {advice}"
@@ -90,7 +92,11 @@ def _digest(frame: pd.DataFrame, meta: str) -> str:
     digest = hashlib.sha256(meta.encode())
     for name, kind in COLUMNS.items():
         column = frame[name]
-        cells = json.dumps(column.tolist()).encode() if kind == "text" else column.to_numpy().astype(f"<{kind[0]}8").tobytes()
+        cells = (
+            json.dumps(column.tolist()).encode()
+            if kind == "text"
+            else column.to_numpy().astype(f"<{kind[0]}8").tobytes()
+        )
         digest.update(f"{name} {len(cells)}\n".encode())
         digest.update(cells)
     return digest.hexdigest()
