@@ -1,5 +1,7 @@
 """Profiles: tidy rows in, curves, files and differences out."""
 
+import json
+import random
 import re
 
 import numpy as np
@@ -155,6 +157,60 @@ def test_other_files_are_refused(tmp_path):
         LayerProfile.from_parquet(tmp_path / "text.parquet")
     with pytest.raises(FileNotFoundError, match="no such file"):
         LayerProfile.from_parquet(tmp_path / "none.parquet")
+
+
+def test_no_flipped_bit_gives_other_numbers(tmp_path):
+    profile = make([[1.0, 0.5, 0.25], [0.8, np.nan, 0.4]], reference="initial", warnings=["careful"])
+    path = profile.to_parquet(tmp_path / "p.parquet")
+    whole, draw, refused = path.read_bytes(), random.Random(0), 0
+    for _ in range(200):
+        place = draw.randrange(8 * len(whole))
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            again = LayerProfile.from_parquet(path)
+        except ValueError as error:
+            assert str(path) in str(error)
+            refused += 1
+        else:  # a bit that says nothing about the rows, of the file's statistics say
+            pd.testing.assert_frame_equal(again.frame, profile.frame)
+            assert again.meta == profile.meta
+    assert refused > 100
+
+
+def test_rows_that_were_changed_by_another_program_are_refused(tmp_path):
+    path = make(VALUES).to_parquet(tmp_path / "p.parquet")
+    table = pq.read_table(path)
+    place = table.column_names.index("value")
+    changed = table.set_column(place, "value", pa.array(np.ones(len(table))))
+    pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+    with pytest.raises(ValueError, match=r"p\.parquet is damaged or was changed .* write the profile again"):
+        LayerProfile.from_parquet(path)
+
+
+def test_profiles_of_earlier_versions_are_read(tmp_path):
+    profile = make(VALUES, reference="initial")
+    table = pa.Table.from_pandas(profile.frame, preserve_index=False)
+    known = {"lightning_layerscope.profile": json.dumps(profile.meta)}
+    pq.write_table(table.replace_schema_metadata(known), tmp_path / "p.parquet")
+    again = LayerProfile.from_parquet(tmp_path / "p.parquet")
+    pd.testing.assert_frame_equal(again.frame, profile.frame)
+    assert again.meta == profile.meta
+
+
+def test_a_small_file_that_would_unpack_to_a_huge_table_is_refused_unread(tmp_path, monkeypatch):
+    path = make(VALUES).to_parquet(tmp_path / "p.parquet")
+    table = pq.read_table(path)
+    many = pa.concat_tables([table.slice(0, 1)] * 10_000)
+    pq.write_table(many.replace_schema_metadata(table.schema.metadata), path)
+
+    def unread(*_, **__):
+        raise AssertionError("the rows were read")
+
+    monkeypatch.setattr(pq.ParquetFile, "read", unread)
+    with pytest.raises(ValueError, match=r"at most 576 rows .* got 10,000; nothing of it was read"):
+        LayerProfile.from_parquet(path)
 
 
 def test_to_pandas_is_a_copy():

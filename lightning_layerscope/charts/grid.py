@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lightning_layerscope.charts import style
-from lightning_layerscope.charts.words import Floats, Grouping, clean, count, pointed, ticks
+from lightning_layerscope.charts.words import Floats, Grouping, clean, pointed, ticks
+from lightning_layerscope.wording import count
 
 SMALL = 7.0
 """Points of a task's name."""

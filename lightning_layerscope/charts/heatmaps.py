@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lightning_layerscope.charts import grid, style
-from lightning_layerscope.charts.words import Floats, context, count, group, limits, measure_name, spread, ticks
+from lightning_layerscope.charts.words import Floats, context, group, limits, measure_name, spread, ticks
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles import LayerProfile

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from lightning_layerscope.charts import grid, style
 from lightning_layerscope.charts.heatmaps import BOTTOM, LEFT, SIMILARITY_COLOURS, TOP, _note_room
-from lightning_layerscope.charts.words import Floats, clean, count, group, limits, measure_name
+from lightning_layerscope.charts.words import Floats, clean, group, limits, measure_name
+from lightning_layerscope.wording import count
 
 SIGNED_COLOURS = "RdBu_r"
 

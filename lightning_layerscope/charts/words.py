@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_layerscope.wording import count
+
 if TYPE_CHECKING:
     from lightning_layerscope.profiles import LayerProfile
 
@@ -51,16 +53,6 @@ def context(profile: LayerProfile, measure: str, step: int | None = None) -> str
     parts = [f"step {step:,}" if step is not None else "", estimator]
     parts += [f"against {clean(reference, 32)}" if reference else "", count(len(profile.tasks), "task")]
     return " · ".join(part for part in parts if part)
-
-
-def count(number: int, noun: str) -> str:
-    """``1 task``, ``3 tasks``.
-
-    Examples:
-        >>> count(1, "task"), count(1200, "task")
-        ('1 task', '1,200 tasks')
-    """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def limits(measure: str, values: Any) -> tuple[float, float]:

@@ -65,7 +65,7 @@ def load_profile(path: Path) -> LayerProfile:
     from lightning_layerscope.profiles import LayerProfile
 
     for place in (path, path / "profile.parquet", path / "results" / "profile.parquet"):
-        if place.is_file():
+        if place.is_file() or (place.suffix == ".parquet" and place.is_dir()):
             return LayerProfile.from_parquet(place)
     raise FileNotFoundError(
         f"there is no profile at {path}; expected a .parquet file from layerscope compare, or the results of a run"

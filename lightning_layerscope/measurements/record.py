@@ -14,8 +14,9 @@ from lightning_layerscope.profiles import LayerProfile
 class RunRecord:
     """The measurements of one run, in order of their steps.
 
-    On disk: ``profile.parquet`` (all rows), ``matrices.safetensors`` (heatmaps), ``config.json`` (configuration,
-    transitions, times; written last, so that a measurement is there when all of it is).
+    On disk: ``config.json`` (configuration), and per measurement one file in each of the folders ``profile.parquet``
+    (rows; readers of parquet take the folder for one table), ``matrices`` (heatmaps) and ``measurements`` (transition,
+    times, digests; written last, so that a measurement is there when all of it is).
 
     Args:
         config: how the run was measured, in plain values; kept as it is and shown in reports.
@@ -27,6 +28,7 @@ class RunRecord:
         measurements: in order of their steps.
         run_id: which run it is.
         rewound: for each :meth:`rewind`, the step gone back to and the steps dropped.
+        saved: per folder the measurements that were written to it or read from it, by step.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class RunRecord:
         self.run_id = run_id or uuid.uuid4().hex
         self.measurements: list[Measurement] = []
         self.rewound: list[dict[str, Any]] = []
+        self.saved: dict[str, dict[int, Measurement]] = {}
         for measurement in measurements:
             self.add(measurement)
 
@@ -92,7 +95,9 @@ class RunRecord:
         return dropped
 
     def save(self, folder: str | Path) -> Path:
-        """Write the record to its folder; see :func:`lightning_layerscope.measurements.storage.save`.
+        """Write what is new to the run's folder; see :func:`lightning_layerscope.measurements.storage.save`.
+
+        A measurement is written once: what is changed in it afterwards does not reach its files.
 
         Raises:
             FileExistsError: if the folder holds another run, or measurements that this record does not have.

@@ -1,181 +1,206 @@
-"""A run's record on disk."""
+"""A run's record on disk: what it costs to add a measurement does not depend on how many there are."""
 
 from __future__ import annotations
 
-import json
+import itertools
 import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
-
-from lightning_layerscope.atomic import replace_file
-from lightning_layerscope.measurements.measurement import Measurement
+from lightning_layerscope.measurements import earlier_format
+from lightning_layerscope.measurements.parts import (
+    ENTRIES,
+    MATRICES,
+    PROFILE,
+    SUFFIXES,
+    part,
+    read_entry,
+    read_measurement,
+    steps_of,
+    write_measurement,
+)
 from lightning_layerscope.measurements.record import RunRecord
-from lightning_layerscope.profiles import LayerProfile
-from lightning_layerscope.transitions import Transition
+from lightning_layerscope.sealed import DamagedFileError, read_sealed, write_sealed
 
-CONFIG, PROFILE, MATRICES, FORMAT = "config.json", "profile.parquet", "matrices.safetensors", 1
+CONFIG, GIVEN_UP, FORMAT = "config.json", "given-up", 2
+FOLDERS = tuple(SUFFIXES)
+"""Folders with one file per measurement."""
+
+WRITTEN = (CONFIG, GIVEN_UP, *FOLDERS)
+"""Names of all files and folders of a record."""
 
 
 def save(record: RunRecord, folder: str | Path) -> Path:
-    """Write a record; each file appears whole or not at all, ``config.json`` last.
+    """Write what the folder does not hold yet; each file appears whole or not at all.
 
-    A measurement counts when ``config.json`` lists it. If the process ends between the files, :func:`load` gives the
-    record as it was before.
+    A measurement is written once: its rows, its matrices, and last its entry, with which it counts. If the process ends
+    in between, :func:`load` gives the record without it. Files that were deleted meanwhile are written again, and those
+    of measurements that :meth:`RunRecord.rewind` dropped are moved to ``given-up/``.
 
     Args:
-        record: the run.
-        folder: its folder; other files in it (a report, a bank) are left alone.
+        record: The run.
+        folder: Its folder; other files in it (a report, a bank) are left alone.
+
+    Returns:
+        The folder.
 
     Raises:
-        FileExistsError: if the folder holds another run, or measurements of this run that ``record`` does not have (it
+        FileExistsError: If the folder holds another run, or measurements of this run that ``record`` does not have (it
             was not loaded on resume), which would be lost.
     """
     place = Path(folder)
-    _check_free(record, place)
-    place.mkdir(parents=True, exist_ok=True)
-    if record.measurements:
-        record.profile.to_parquet(place / PROFILE)
-        tensors: dict[str, Any] = {}
-        for measurement in record.measurements:
-            if measurement.layer_x_layer is not None:
-                tensors[f"{measurement.step}/layer_x_layer"] = np.ascontiguousarray(measurement.layer_x_layer)
-            for layer, matrix in measurement.task_x_task.items():
-                tensors[f"{measurement.step}/task_x_task/{layer}"] = np.ascontiguousarray(matrix)
-        with replace_file(place / MATRICES) as passing:
-            save_file(tensors, passing)
-    entries = [
-        {
-            "step": measurement.step,
-            "seconds": measurement.seconds,
-            "overhead": measurement.overhead,
-            "warnings": measurement.warnings,
-            "meta": {key: measurement.profile.meta[key] for key in ("warnings", "notes")},
-            "transition": measurement.transition.to_dict(),
-        }
-        for measurement in record.measurements
-    ]
-    content = {
-        "format": FORMAT,
-        "run_id": record.run_id,
-        "config": record.config,
-        "rewound": record.rewound,
-        "measurements": entries,
-    }
-    text = json.dumps(content, indent=1)
-    with replace_file(place / CONFIG) as passing:
-        passing.write_text(text, encoding="utf-8")
+    known = record.saved.setdefault(str(place.absolute()), {})
+    earlier = _check_free(record, place, saved_before=bool(known))
+    current = {measurement.step: measurement for measurement in record.measurements}
+    _give_up(place, [step for step in steps_of(place, ENTRIES) if known.get(step) is not current.get(step, record)])
+    config = {"format": FORMAT, "run_id": record.run_id, "config": record.config, "rewound": record.rewound}
+    if earlier:
+        earlier_format.make_room(place)
+    else:
+        write_sealed(place / CONFIG, config)
+    complete = set.intersection(*(set(steps_of(place, kind)) for kind in SUFFIXES))
+    for step, measurement in current.items():
+        if step not in complete:
+            write_measurement(measurement, place, record.run_id)
+            known[step] = measurement
+    if earlier:  # until here the folder reads as it did before
+        write_sealed(place / CONFIG, config)
     return place
 
 
 def load(folder: str | Path) -> RunRecord:
-    """Read a record back.
+    """Read a record back; every byte of it is verified.
 
     Rows or matrices of a measurement that was not completed are not part of the record; a warning names its step.
 
     Raises:
-        FileNotFoundError: if there is no record, or a file of it is gone.
-        ValueError: if a file is damaged, or of a later format.
+        FileNotFoundError: If there is no record, or a file of it is gone.
+        ValueError: If a file is damaged, of another run, or of a later format.
     """
     place = Path(folder)
-    content = read_config(place)
-    if content is None:
-        raise FileNotFoundError(f"expected a run's record in {place}, got no {CONFIG} there")
+    content = read_config(place) or _without_config(place)
     record = RunRecord(content["config"], run_id=content["run_id"])
     record.rewound = list(content["rewound"])
-    if not content["measurements"]:
+    if content["format"] == earlier_format.FORMAT:
+        for measurement in earlier_format.read_measurements(place, content):
+            record.add(measurement)
         return record
-    profile = LayerProfile.from_parquet(place / PROFILE)
-    try:
-        matrices = load_file(place / MATRICES)
-    except SafetensorError as error:
-        raise ValueError(f"the matrices of the record in {place} are damaged ({error}); restore {MATRICES}") from error
-    listed = [int(entry["step"]) for entry in content["measurements"]]
-    lost = sorted(set(listed) - set(profile.steps))
-    if lost:
-        raise ValueError(f"expected rows of steps {lost} in {place / PROFILE}, got none; restore the file")
-    unfinished = sorted(set(profile.steps) - set(listed))
+    steps = steps_of(place, ENTRIES)
+    for entry in (read_entry(place, step) for step in steps):
+        if entry["run_id"] != record.run_id:
+            raise ValueError(
+                f"expected measurements of run {record.run_id}, got one of {entry['run_id']} in "
+                f"{part(place, ENTRIES, int(entry['step']))}; move it to that run's folder"
+            )
+        record.add(read_measurement(place, entry))
+    record.saved[str(place.absolute())] = {measurement.step: measurement for measurement in record.measurements}
+    unfinished = {step for kind in (PROFILE, MATRICES) for step in steps_of(place, kind)} - set(steps)
     if unfinished:
         warnings.warn(
-            f"the measurement of step {unfinished[0]} in {place} was not completed and is left out", stacklevel=3
+            f"the measurement of step {min(unfinished)} in {place} was not completed and is left out", stacklevel=3
         )
-    for entry in content["measurements"]:
-        record.add(_measurement(entry, profile, matrices))
     return record
+
+
+def _without_config(place: Path) -> dict[str, Any]:
+    """What stands for ``config.json`` where it is gone: the measurements say which run they are of."""
+    run_id = owner(place) if place.is_dir() else None
+    if run_id is None:
+        raise FileNotFoundError(f"expected a run's record in {place}, got no {CONFIG} there")
+    warnings.warn(
+        f"{place / CONFIG} is gone: how the run was configured is unknown, its measurements are", stacklevel=4
+    )
+    return {"format": FORMAT, "run_id": run_id, "config": {}, "rewound": []}
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
     """The content of ``config.json``, or ``None`` where there is none.
 
     Raises:
-        ValueError: if it is damaged, something else, or of a later format.
+        ValueError: If it is damaged, something else, or of a later format.
     """
-    if not (folder / CONFIG).is_file():
+    path = folder / CONFIG
+    if not path.is_file():
         return None
+    if earlier := earlier_format.read_config(path):
+        return earlier
     try:
-        content: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        version = content["format"]
-        _ = content["run_id"], content["measurements"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"expected a run's record in {folder / CONFIG}, got something else or a damaged file"
-        ) from error
+        content = read_sealed(
+            path,
+            "restore it from a copy, or delete it to go on with the measurements alone, without their configuration",
+        )
+        version, _ = content["format"], content["run_id"]
+    except (DamagedFileError, KeyError) as error:
+        raise ValueError(f"expected a run's record in {path}, got something else or a damaged file: {error}") from error
     if version != FORMAT:
         raise ValueError(f"expected record format {FORMAT}, got {version} in {folder}; use a later version")
     return content
 
 
-def _check_free(record: RunRecord, place: Path) -> None:
+def owner(folder: Path) -> str | None:
+    """The id of the run that a folder belongs to, also where its ``config.json`` is gone or damaged.
+
+    Returns:
+        The id; ``None`` where the folder holds no run.
+
+    Raises:
+        ValueError: If it holds a run's files, but none that says which run.
+    """
     try:
-        there = read_config(place)
+        if content := read_config(folder):
+            return str(content["run_id"])
+        problem = f"{folder} holds a {PROFILE} of something else" if (folder / PROFILE).exists() else ""
     except ValueError as error:
-        raise FileExistsError(f"{place} is not written to: {error}; choose another folder") from error
-    if there is None:
-        if (place / PROFILE).exists() and not _own_start(place, record):
-            raise FileExistsError(f"{place} holds a {PROFILE} of something else; choose another folder")
-        return
-    if there["run_id"] != record.run_id:
+        problem = str(error)
+    for step in steps_of(folder, ENTRIES):
+        try:
+            return str(read_entry(folder, step)["run_id"])
+        except DamagedFileError as error:
+            problem = str(error)
+    if problem:
+        raise ValueError(problem)
+    return None
+
+
+def _check_free(record: RunRecord, place: Path, *, saved_before: bool) -> bool:
+    """Whether the folder, to which the record may write, is still of the earlier format."""
+    content, run_id = None, None
+    try:
+        run_id = owner(place)
+        content = read_config(place)
+    except ValueError as error:
+        if run_id is None and not saved_before:
+            raise FileExistsError(f"{place} is not written to: {error}; choose another folder") from error
+    if run_id not in (None, record.run_id):
         raise FileExistsError(
-            f"{place} holds another run ({there['run_id']}, {len(there['measurements'])} measurements); choose another "
+            f"{place} holds another run ({run_id}, {len(_steps_there(place, content))} measurements); choose another "
             "folder, or continue that run with RunRecord.load"
         )
     given_up = {step for event in record.rewound for step in event["dropped"]}
-    lost = sorted({int(entry["step"]) for entry in there["measurements"]} - set(record.steps) - given_up)
+    lost = sorted(set(_steps_there(place, content)) - set(record.steps) - given_up)
     if lost:
         raise FileExistsError(
             f"{place} holds measurements of this run that the record does not have (steps {lost}); load it first, and "
             "call rewind(step) where training went back"
         )
+    return content is not None and content["format"] == earlier_format.FORMAT
 
 
-def _own_start(place: Path, record: RunRecord) -> bool:
-    """Whether rows without a config are this very run's first measurement, cut off before it was complete."""
-    if not record.measurements:
-        return False
-    try:
-        found = LayerProfile.from_parquet(place / PROFILE)
-    except ValueError:
-        return False
-    return len(found.steps) == 1 and found.meta["reference_digest"] == record.profile.meta["reference_digest"]
+def _steps_there(place: Path, content: dict[str, Any] | None) -> list[int]:
+    if content is not None and content["format"] == earlier_format.FORMAT:
+        return [int(entry["step"]) for entry in content["measurements"]]
+    return steps_of(place, ENTRIES)
 
 
-def _measurement(entry: dict[str, Any], profile: LayerProfile, matrices: dict[str, Any]) -> Measurement:
-    step = int(entry["step"])
-    rows = profile.at_step(step)
-    rows.meta.update(entry["meta"])
-    prefix = f"{step}/task_x_task/"
-    return Measurement(
-        step=step,
-        profile=rows,
-        transition=Transition.from_dict(entry["transition"]),
-        layer_x_layer=matrices.get(f"{step}/layer_x_layer"),
-        task_x_task={
-            int(key.removeprefix(prefix)): matrix for key, matrix in matrices.items() if key.startswith(prefix)
-        },
-        seconds=float(entry["seconds"]),
-        overhead=float(entry["overhead"]),
-        warnings=list(entry["warnings"]),
+def _give_up(place: Path, steps: list[int]) -> None:
+    """Move the files of measurements that training went back behind out of the way, the entries first."""
+    if not steps:
+        return
+    aside = next(
+        place / GIVEN_UP / str(number) for number in itertools.count(1) if not (place / GIVEN_UP / str(number)).exists()
     )
+    for kind in reversed(SUFFIXES):
+        (aside / kind).mkdir(parents=True)
+        for step in steps:
+            if part(place, kind, step).is_file():
+                part(place, kind, step).replace(part(aside, kind, step))

@@ -7,10 +7,10 @@ import json
 import shutil
 from pathlib import Path
 
-from lightning_layerscope.measurements.storage import CONFIG, MATRICES, PROFILE, read_config
+from lightning_layerscope.measurements.storage import FOLDERS, WRITTEN, owner
 
 OWNER, REFERENCE, PROMPTS, REPORT = "run.json", "reference", "probes.json", "report.html"
-_WRITTEN = (PROFILE, MATRICES, CONFIG, OWNER, REFERENCE, PROMPTS, REPORT)
+_WRITTEN = (*WRITTEN, OWNER, REFERENCE, PROMPTS, REPORT)
 
 
 def reserve(wanted: Path, run_id: str) -> Path:
@@ -36,12 +36,12 @@ def is_own(folder: Path, run_id: str) -> bool:
 
 def clear_passing(folder: Path) -> None:
     """Remove what a killed process was writing when it died: files and folders under their passing names."""
-    for path in folder.glob(".*"):
-        if path.name.startswith(tuple(f".{name}." for name in _WRITTEN)):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    left = [path for path in folder.glob(".*") if path.name.startswith(tuple(f".{name}." for name in _WRITTEN))]
+    for path in [*left, *(path for kind in FOLDERS for path in (folder / kind).glob(".step-*"))]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def move_aside(path: Path) -> None:
@@ -81,7 +81,6 @@ def _owner(folder: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return ""  # damaged, or being written at this very moment
     try:
-        content = read_config(folder)
+        return owner(folder)
     except (OSError, ValueError):
         return ""
-    return None if content is None else str(content["run_id"])

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning_layerscope.measurements import RunRecord
-from lightning_layerscope.measurements.storage import PROFILE
 from lightning_layerscope.monitor.attempts import Refused, describe
 from lightning_layerscope.monitor.folder import PROMPTS, REFERENCE, is_own
 from lightning_layerscope.probes import ProbeSet
@@ -59,8 +56,7 @@ def find_resumed(state: dict[str, Any], folders: Sequence[Path], step: int) -> R
         except Exception as error:  # a damaged file may raise anything
             reasons.append(f"{folder}: {describe(error)}")
             continue
-        if dropped := record.rewind(step):
-            _keep_aside(folder, dropped[0])
+        record.rewind(step)
         return Resumed(record, bank, folder)
     return "; ".join(reasons)
 
@@ -87,11 +83,3 @@ def find_probes(state: dict[str, Any], folders: Sequence[Path], given: ProbeSet)
             return saved
     return None
 
-
-def _keep_aside(folder: Path, step: int) -> None:
-    """Training goes back behind measurements that are there: keep their rows in a file of their own."""
-    for number in itertools.count(1):
-        kept = folder / f"profile-given-up-from-step-{step}-{number}.parquet"
-        if not kept.exists():
-            shutil.copyfile(folder / PROFILE, kept)
-            return

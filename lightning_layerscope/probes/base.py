@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_layerscope.probes.digests import TokenChoice, examples_digest, token_choice_name, tokens_digest
 from lightning_layerscope.probes.probe import Probe
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -27,6 +28,7 @@ class BaseProbeSet(Mapping[str, Probe]):
         max_length: int = 512,
         split: str = "test",
         seed: int = 0,
+        notes: Iterable[str] = (),
     ) -> None:
         probes = list(probes)
         if not probes:
@@ -42,6 +44,7 @@ class BaseProbeSet(Mapping[str, Probe]):
         self.max_length = max_length
         self.split = split
         self.seed = seed
+        self.notes = tuple(notes)
         self.examples_digest = examples_digest(probes)
         self.tokens_digest = tokens_digest(probes, self.template, token_choice_name(token_choice))
 
@@ -64,6 +67,7 @@ class BaseProbeSet(Mapping[str, Probe]):
             max_length=self.max_length,
             split=self.split,
             seed=self.seed,
+            notes=self.notes,
         )
 
     @property
@@ -102,6 +106,7 @@ class BaseProbeSet(Mapping[str, Probe]):
 
     def __repr__(self) -> str:
         return (
-            f"ProbeSet({len(self)} tasks, {self.num_examples} prompts, {self.num_tokens} tokens, "
+            f"ProbeSet({count(len(self), 'task')}, {count(self.num_examples, 'prompt')}, "
+            f"{count(self.num_tokens, 'token')}, "
             f"{self.tokenizer_name!r}, examples {self.examples_digest[:16]}, tokens {self.tokens_digest[:16]})"
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lightning_layerscope.probes.probe import Probe
-from lightning_layerscope.probes.prompts import build_prompts, source_digest, vocabulary_digest
+from lightning_layerscope.probes.prompts import build_prompts, source_digest
+from lightning_layerscope.probes.tokens import last_tokens, vocabulary_digest
 from lightning_layerscope.tasks.choice import rank
 from lightning_layerscope.tasks.task import Example, TaskCollection
 from lightning_layerscope.tasks.template import PromptTemplate
@@ -46,6 +47,7 @@ def build_probes(
                 available=len(task.split(split)),
                 sources=tuple(source_digest(example) for example in examples),
                 vocabulary=vocabulary_digest(input_ids, tokenizer),
+                last_tokens=last_tokens(input_ids, tokenizer),
             )
         )
     return probes

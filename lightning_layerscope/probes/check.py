@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from lightning_layerscope.probes.prompts import encode, tokenizer_name, vocabulary_digest
+from lightning_layerscope.probes.tokens import encode_prompts, tokenizer_name, vocabulary_digest
 
 if TYPE_CHECKING:
     from lightning_layerscope.probes.base import BaseProbeSet
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def check_tokenizer(probes: BaseProbeSet, tokenizer: Any) -> None:
     """Raise ValueError unless the tokenizer makes the same tokens of the probes' texts."""
     for task, probe in probes.items():
-        ids = encode(probe.texts, tokenizer, chat=bool(probes.template.get("chat")))
+        ids = encode_prompts(probe.texts, tokenizer, chat=bool(probes.template.get("chat")))
         if tuple(ids) != probe.input_ids or vocabulary_digest(ids, tokenizer) != probe.vocabulary:
             raise ValueError(
                 f"the probes were tokenised with {probes.tokenizer_name!r}; {tokenizer_name(tokenizer)!r} makes other "

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightning_layerscope.atomic import replace_file
-from lightning_layerscope.probes.digests import TokenChoice, token_choice_name
+from lightning_layerscope.json_files import read_json
+from lightning_layerscope.probes.digests import TokenChoice, digest, token_choice_name
 from lightning_layerscope.probes.probe import Probe
 
 if TYPE_CHECKING:
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     Kind = TypeVar("Kind", bound=BaseProbeSet)
 
 FORMAT = "lightning-layerscope probes"
-VERSION = 1
+VERSION = 2
+_OLDEST = 1  # without notes, last tokens, and the digest of the whole content
 _META = ("tokenizer_name", "vocab_size", "template", "max_length", "split", "seed")
-_ROWS = ("example_ids", "texts", "input_ids", "sources")
+_ROWS = ("example_ids", "texts", "input_ids", "sources", "last_tokens")
+_AGAIN = "make the probes again from their tasks"
 
 
 def is_probe_file(path: str | Path) -> bool:
@@ -36,7 +39,9 @@ def save_probes(probes: BaseProbeSet, path: str | Path) -> Path:
     content |= {"examples_digest": probes.examples_digest, "tokens_digest": probes.tokens_digest}
     content |= {"token_choice": token_choice_name(probes.token_choice)}
     content |= {name: getattr(probes, name) for name in _META}
+    content["notes"] = probes.notes
     content["probes"] = [vars(probe) for probe in probes.values()]
+    content["content_digest"] = digest(content)
     with replace_file(path) as passing:
         passing.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False), encoding="utf-8")
     return Path(path)
@@ -48,27 +53,31 @@ def load_probes(kind: type[Kind], path: str | Path, token_choice: TokenChoice | 
     if not path.exists():
         raise FileNotFoundError(f"no probe file at {path}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = read_json(path)
+    except ValueError as error:
         raise ValueError(f"{path} is no probe file, or it was cut off: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path} is no probe file: expected one written by ProbeSet.save")
-    if content.get("version") != VERSION:
-        raise ValueError(
-            f"{path} has version {content.get('version')} of the probe format, this release reads {VERSION}; "
-            "make the probes again from their tasks"
-        )
+    version = content.get("version")
+    if not isinstance(version, int) or not _OLDEST <= version <= VERSION:
+        raise ValueError(f"{path} has version {version} of the probe format, this release reads {VERSION}; {_AGAIN}")
     try:
         choice = _token_choice(path, content["token_choice"], token_choice)
         rows = [_probe(row) for row in content["probes"]]
-        probes = kind(rows, token_choice=choice, **{name: content[name] for name in _META})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error!r}; make the probes again from their tasks") from error
-    for name in ("examples_digest", "tokens_digest"):
-        if getattr(probes, name) != content[name]:
+        meta = {name: content[name] for name in _META}
+        probes = kind(rows, token_choice=choice, notes=content.get("notes", ()), **meta)
+        here = {name: getattr(probes, name) for name in ("examples_digest", "tokens_digest")}
+        stored = {name: content[name] for name in here}
+        if version > _OLDEST:
+            stored["content_digest"] = content.pop("content_digest")
+            here["content_digest"] = digest(content)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}; {_AGAIN}") from error
+    for name, value in here.items():
+        if value != stored[name]:
             raise ValueError(
-                f"{path} was changed after it was saved: its {name} is {getattr(probes, name)[:16]}, "
-                f"the file says {content[name][:16]}; make the probes again from their tasks"
+                f"{path} was changed after it was saved: its {name} is {value[:16]}, the file says "
+                f"{str(stored[name])[:16]}; {_AGAIN}"
             )
     return probes
 
@@ -86,6 +95,6 @@ def _token_choice(path: Path, saved: str, given: TokenChoice | None) -> TokenCho
 
 
 def _probe(row: dict[str, Any]) -> Probe:
-    rows = {name: tuple(row[name]) for name in _ROWS}
+    rows = {name: tuple(row[name]) for name in _ROWS if name in row}
     rows["input_ids"] = tuple(tuple(ids) for ids in row["input_ids"])
     return Probe(**{**row, **rows})

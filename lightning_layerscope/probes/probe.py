@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lightning_layerscope.probes.digests import digest
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One task's fixed prompts; row i of every field, and of the hidden states, is the same prompt.
+    r"""One task's fixed prompts; row i of every field, and of the hidden states, is the same prompt.
 
     Attributes:
         task: the task's name.
@@ -21,6 +21,7 @@ class Probe:
         available: how many examples the task had in the split.
         sources: per prompt a digest of its example before rendering and cutting; by default that of its text.
         vocabulary: digest of the tokens that the ids stand for; ``""`` where unknown.
+        last_tokens: per prompt its last token as text, e.g. ``"\n"``; empty where unknown.
 
     Raises:
         ValueError: for fields of unequal length, no or empty prompts, ids that occur twice, or impossible counts.
@@ -35,6 +36,7 @@ class Probe:
     available: int = -1
     sources: tuple[str, ...] = ()
     vocabulary: str = ""
+    last_tokens: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -42,6 +44,8 @@ class Probe:
         if self.available < 0:
             object.__setattr__(self, "available", len(self.texts))
         lengths = {field: len(getattr(self, field)) for field in ("example_ids", "texts", "input_ids", "sources")}
+        if self.last_tokens:
+            lengths["last_tokens"] = len(self.last_tokens)
         if len(set(lengths.values())) > 1 or not self.texts:
             raise ValueError(f"probe {self.task!r} needs as many ids, texts and token lists, and some, got {lengths}")
         if len(set(self.example_ids)) < len(self.example_ids):

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_layerscope.probes import check, files, report
+from lightning_layerscope.probes import check, files
 from lightning_layerscope.probes.base import BaseProbeSet
 from lightning_layerscope.probes.build import build_probes
 from lightning_layerscope.probes.digests import TokenChoice, token_choice_name
-from lightning_layerscope.probes.prompts import load_tokenizer, tokenizer_name
+from lightning_layerscope.probes.summary import summarise
+from lightning_layerscope.probes.tokens import CLOSES_TEXTS, closes_texts, load_tokenizer, tokenizer_name
 from lightning_layerscope.tasks.flan import FLAN_REPOSITORY, load_flan
 from lightning_layerscope.tasks.hf import load_datasets
 from lightning_layerscope.tasks.jsonl import load_jsonl
@@ -38,6 +39,7 @@ class ProbeSet(BaseProbeSet):
         max_length: token budget per prompt.
         split: the split that the examples come from.
         seed: of the choice of examples.
+        notes: what a reader should know about how the prompts were made, a sentence each; no part of a digest.
 
     Attributes:
         examples_digest: 64 hexadecimal digits, equal when two sets probe the same examples, whatever the tokenizer.
@@ -94,6 +96,7 @@ class ProbeSet(BaseProbeSet):
         tokenizer = load_tokenizer(tokenizer)
         template = as_template(template)
         token_choice_name(token_choice)
+        notes = [CLOSES_TEXTS.format(tokenizer.eos_token)] if not template.chat and closes_texts(tokenizer) else []
         probes = build_probes(
             tasks,
             tokenizer,
@@ -113,6 +116,7 @@ class ProbeSet(BaseProbeSet):
             max_length=max_length,
             split=split,
             seed=seed,
+            notes=notes,
         )
 
     @classmethod
@@ -271,4 +275,4 @@ class ProbeSet(BaseProbeSet):
 
     def summary(self) -> str:
         """A table for people: per task its cluster, examples, tokens and cut prompts; totals and digests below."""
-        return report.summary(self)
+        return summarise(self)

@@ -5,64 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from lightning_layerscope.probes.digests import digest
+from lightning_layerscope.probes.tokens import encode_prompts
 from lightning_layerscope.tasks.task import Example
 from lightning_layerscope.tasks.template import PromptTemplate
-
-
-def load_tokenizer(tokenizer: Any) -> Any:
-    """A tokenizer as it is, or the one of a folder or a name on the hub.
-
-    Raises:
-        TypeError: when it is neither a name nor a tokenizer of the transformers library.
-    """
-    if isinstance(tokenizer, str | Path):
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(str(tokenizer))
-    if not callable(tokenizer) or not hasattr(tokenizer, "convert_ids_to_tokens"):
-        raise TypeError(
-            "tokenizer must be a transformers tokenizer, its folder or its name on the hub, "
-            f"got {type(tokenizer).__name__}"
-        )
-    return tokenizer
-
-
-def tokenizer_name(tokenizer: Any) -> str:
-    """What a tokenizer is called: where it was loaded from, or its class."""
-    return str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
-
-
-def encode(texts: Sequence[str], tokenizer: Any, *, chat: bool) -> list[tuple[int, ...]]:
-    """Token ids of each text, neither padded nor truncated, whatever the tokenizer's settings.
-
-    Special tokens are added as the tokenizer does; a chat template has written them already.
-    """
-    encoded = tokenizer(
-        list(texts),
-        add_special_tokens=not chat,
-        padding=False,
-        truncation=False,
-        return_attention_mask=False,
-        verbose=False,  # its advice on lengths: ours are cut afterwards
-    )
-    return [tuple(int(token) for token in ids) for ids in encoded["input_ids"]]
 
 
 def source_digest(example: Example) -> str:
     """Digest of what the prompt is made from; the answer is no part of it."""
     return digest([example.instruction, example.input, example.messages])
-
-
-def vocabulary_digest(input_ids: Sequence[Sequence[int]], tokenizer: Any) -> str:
-    """Digest of the tokens in use: tokenizers that differ elsewhere (an added padding token) are the same here."""
-    used = sorted({token for ids in input_ids for token in ids})
-    return digest(
-        [[token, str(piece)] for token, piece in zip(used, tokenizer.convert_ids_to_tokens(used), strict=True)]
-    )
 
 
 def build_prompts(
@@ -83,7 +36,7 @@ def build_prompts(
     blank = [example.id for example, text in zip(examples, texts, strict=True) if not text.strip()]
     if blank:
         raise ValueError(f"the template {template.text!r} leaves nothing of {blank[:5]} ({len(blank)} in all)")
-    ids = encode(texts, tokenizer, chat=template.chat)
+    ids = encode_prompts(texts, tokenizer, chat=template.chat)
     truncated = 0
     for row, example in enumerate(examples):
         if len(ids[row]) > max_length:
@@ -105,7 +58,7 @@ def _cut(
 
     def fitting(shorter: Example) -> tuple[str, tuple[int, ...]] | None:
         text = template.render(shorter, tokenizer)
-        [ids] = encode([text], tokenizer, chat=template.chat)
+        [ids] = encode_prompts([text], tokenizer, chat=template.chat)
         return (text, ids) if len(ids) <= max_length else None
 
     shortest = example

@@ -177,13 +177,18 @@ class LayerProfile:
 
     @classmethod
     def from_parquet(cls, path: str | Path) -> LayerProfile:
-        """Read what :meth:`to_parquet` wrote.
+        """Read what :meth:`to_parquet` wrote, or the folder ``profile.parquet`` of a run, and verify it.
 
         Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if the file is not a profile.
+            FileNotFoundError: if there is no such file, or the folder holds none.
+            ValueError: if a file is not a profile, or is damaged.
         """
-        return cls(*storage.read(path))
+        if not Path(path).is_dir():
+            return cls(*storage.read(path))
+        parts = sorted(part for part in Path(path).glob("*.parquet") if not part.name.startswith("."))
+        if not parts:
+            raise FileNotFoundError(f"expected a profile at {path}, got a folder without .parquet files")
+        return cls.concat(cls.from_parquet(part) for part in parts)
 
     @classmethod
     def concat(cls, profiles: Iterable[LayerProfile]) -> LayerProfile:

@@ -1,7 +1,8 @@
-"""A profile as one parquet file, its meta in the schema."""
+"""A profile as one parquet file: its meta in the schema, with a digest over meta and rows."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,33 +13,90 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lightning_layerscope.atomic import replace_file
+from lightning_layerscope.profiles.rows import COLUMNS
+from lightning_layerscope.sealed import DamagedFileError
 
-KEY = b"lightning_layerscope.profile"
+KEY = b"lightning_layerscope.profile.2"
+"""Schema key of the digest and, after a line break, of the meta as JSON."""
+
+KEY_WITHOUT_DIGEST = b"lightning_layerscope.profile"
+"""Schema key of the meta in files of earlier versions, whose rows cannot be verified."""
+
+MOST_MEASURES = 64
+"""No profile has more measures: with tasks, layers and steps they bound how many rows a file may hold."""
 
 
 def write(frame: pd.DataFrame, meta: Mapping[str, Any], path: str | Path) -> Path:
     """Write rows and meta, whole or not at all."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: json.dumps(meta).encode()})
+    text = json.dumps(meta)
+    described = {**(table.schema.metadata or {}), KEY: f"{_digest(frame, text)}\n{text}".encode()}
     with replace_file(path) as passing:
-        pq.write_table(table, passing)
+        pq.write_table(table.replace_schema_metadata(described), passing)
     return Path(path)
 
 
 def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read rows and meta.
+    """Read rows and meta, and verify them.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is no parquet file, or holds no profile.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no parquet file, holds no profile, claims more rows than a profile can have, or was
+            changed after it was written.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"expected a profile at {path}, got no such file")
+    advice = "restore the file from a copy, or write the profile again"
     try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"expected a profile (parquet) in {path}, got a damaged or other file: {error}") from error
-    stored = (table.schema.metadata or {}).get(KEY)
-    if stored is None:
-        raise ValueError(f"expected a profile written by LayerProfile.to_parquet in {path}, got another parquet file")
-    return table.to_pandas(), json.loads(stored)
+        with pq.ParquetFile(path) as file:
+            known = file.schema_arrow.metadata or {}
+            if KEY not in known and KEY_WITHOUT_DIGEST not in known:
+                raise ValueError(
+                    f"expected a profile written by LayerProfile.to_parquet in {path}, got another parquet file"
+                )
+            digest, _, text = (
+                known[KEY].decode().partition("\n") if KEY in known else ("", "", known[KEY_WITHOUT_DIGEST])
+            )
+            meta: dict[str, Any] = json.loads(text)
+            _check_rows_claimed(path, file.metadata, meta)
+            frame: pd.DataFrame = file.read().to_pandas()
+            verified = not digest or digest == _digest(frame, text)
+    except (pa.ArrowException, OSError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DamagedFileError(
+            f"expected a profile (parquet) in {path}, got a damaged or other file: {error}; {advice}"
+        ) from error
+    if not verified:
+        raise DamagedFileError(f"the profile in {path} is damaged or was changed after it was written; {advice}")
+    return frame, meta
+
+
+def _check_rows_claimed(path: str | Path, described: pq.FileMetaData, meta: Mapping[str, Any]) -> None:
+    """Refuse a small file that would unpack to a huge table, before any row of it is read.
+
+    No two rows share a cell, so tasks x layers x measures x steps bound their number.
+    """
+    column = list(COLUMNS).index("step")
+    ranges = [described.row_group(group).column(column).statistics for group in range(described.num_row_groups)]
+    ends = [end for found in ranges if found is not None and found.has_min_max for end in (found.min, found.max)]
+    steps = max(ends) - min(ends) + 1 if ends else 1
+    most = len(meta["tasks"]) * len(meta["layers"]) * MOST_MEASURES * steps
+    if described.num_rows > most:
+        raise ValueError(
+            f"expected at most {most:,} rows in the profile {path}, for its tasks, layers and steps, got "
+            f"{described.num_rows:,}; nothing of it was read"
+        )
+
+
+def _digest(frame: pd.DataFrame, meta: str) -> str:
+    """Of the meta's text and of every cell, whatever the file's encoding."""
+    digest = hashlib.sha256(meta.encode())
+    for name, kind in COLUMNS.items():
+        column = frame[name]
+        cells = (
+            json.dumps(column.tolist()).encode()
+            if kind == "text"
+            else column.to_numpy().astype(f"<{kind[0]}8").tobytes()
+        )
+        digest.update(f"{name} {len(cells)}\n".encode())
+        digest.update(cells)
+    return digest.hexdigest()

@@ -16,6 +16,7 @@ from lightning_layerscope.atomic import replace_folder
 from lightning_layerscope.references.bank import ReferenceBank, Stored
 from lightning_layerscope.references.identity import Identity
 from lightning_layerscope.references.packing import PackedGrams
+from lightning_layerscope.sealed import file_digest
 
 TENSORS, MANIFEST, FORMAT = "bank.safetensors", "manifest.json", 1
 MANY = 256
@@ -55,7 +56,7 @@ def save(bank: ReferenceBank, folder: str | Path, *, dtype: str | None = None, o
             "kind": bank.kind,
             "robust": bool(robust),
             "digest": bank.digest,
-            "file_sha256": _file_digest(passing / TENSORS),
+            "file_sha256": file_digest(passing / TENSORS),
             "identity": bank.identity.to_dict(),
         }
         manifest["manifest_sha256"] = _manifest_digest(manifest)
@@ -88,7 +89,7 @@ def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Reference
         raise ValueError(f"the manifest of the bank in {place} was changed after it was written; {again}")
     if manifest["format"] != FORMAT:
         raise ValueError(f"expected bank format {FORMAT}, got {manifest['format']} in {place}; use a later version")
-    if _file_digest(place / TENSORS) != manifest["file_sha256"]:
+    if file_digest(place / TENSORS) != manifest["file_sha256"]:
         raise ValueError(f"{place / TENSORS} does not match its manifest: it is damaged or of another bank; {again}")
     identity = Identity.from_dict(manifest["identity"])
     with safe_open(place / TENSORS, framework="pt", device=str(device)) as file:
@@ -116,14 +117,6 @@ def _own_memory(tensor: Tensor) -> Tensor:
     """On the CPU, contiguous, and sharing memory with no other tensor, which the file format refuses."""
     plain = tensor.detach().cpu().contiguous()
     return plain.clone() if plain.data_ptr() == tensor.data_ptr() else plain
-
-
-def _file_digest(path: Path) -> str:
-    summary = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            summary.update(block)
-    return summary.hexdigest()
 
 
 def _manifest_digest(manifest: dict[str, Any]) -> str:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightning_layerscope.charts.words import Floats, count, measure_name
+from lightning_layerscope.charts.words import Floats, measure_name
 from lightning_layerscope.profiles.curves import mean_curve
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     import pandas as pd

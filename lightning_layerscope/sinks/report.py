@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lightning_layerscope.atomic import replace_file
-from lightning_layerscope.charts.words import count, measure_name
+from lightning_layerscope.charts.words import measure_name
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord

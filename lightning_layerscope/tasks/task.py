@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from lightning_layerscope.wording import count
+
 UNCLUSTERED = "unclustered"
 """The cluster of tasks whose source names none."""
 
@@ -192,7 +194,8 @@ class TaskCollection(Mapping[str, Task]):
         return len(self._tasks)
 
     def __repr__(self) -> str:
-        return f"TaskCollection({len(self)} tasks in {len(set(self.clusters.values()))} clusters from {self.source!r})"
+        clusters = count(len(set(self.clusters.values())), "cluster")
+        return f"TaskCollection({count(len(self), 'task')} in {clusters} from {self.source!r})"
 
 
 def _listed(names: Iterable[str]) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_layerscope.probes.prompts import build_prompts, encode
+from lightning_layerscope.probes.prompts import build_prompts
+from lightning_layerscope.probes.tokens import encode_bare, encode_prompts
 from lightning_layerscope.tasks import Example, PromptTemplate
 
 IGNORED = -100
@@ -77,9 +78,7 @@ def encode_examples(
             "there is nothing to learn from them; leave them out, or name the column with columns={'output': ...}"
         )
     prompts = [template.render(example, tokenizer) for example in examples]
-    prompt_ids = encode(prompts, tokenizer, chat=template.chat)
-    if not template.chat:
-        prompt_ids = [_without_end(ids, tokenizer) for ids in prompt_ids]
+    prompt_ids = encode_prompts(prompts, tokenizer, chat=template.chat)
     answer_ids = _answers(examples, prompts, tokenizer, template)
     encoded = []
     for example, prompt, answer in zip(examples, prompt_ids, answer_ids, strict=True):
@@ -98,7 +97,6 @@ def encode_examples(
                         f"task {task!r}: {error} (of the {max_length} tokens of a training example, {len(answer)} are "
                         "the answer's)"
                     ) from error
-                prompt = prompt if template.chat else _without_end(prompt, tokenizer)
         encoded.append(EncodedExample(task, example.id, tuple(prompt), answer, cut_prompt, cut_answer))
     return encoded
 
@@ -133,22 +131,11 @@ def _answers(
             raise ValueError(
                 "the tokenizer has no end token, so a model would never learn to stop; set tokenizer.eos_token"
             )
-        plain = _encode_plain([example.output for example in examples], tokenizer)
+        plain = encode_bare([example.output for example in examples], tokenizer)
         return [(*ids, int(end)) for ids in plain]
     texts = []
     for example, prompt in zip(examples, prompts, strict=True):
         whole = template.render(example, tokenizer, with_output=True)
         # Some chat templates open the answer differently when it is there already (an empty "thinking" part, say).
         texts.append(whole[len(prompt) :] if whole.startswith(prompt) else example.output + (tokenizer.eos_token or ""))
-    return _encode_plain(texts, tokenizer)
-
-
-def _encode_plain(texts: Sequence[str], tokenizer: Any) -> list[tuple[int, ...]]:
-    """Token ids without any that the tokenizer adds by itself."""
-    return encode(texts, tokenizer, chat=True)
-
-
-def _without_end(ids: tuple[int, ...], tokenizer: Any) -> tuple[int, ...]:
-    """Some tokenizers close every text; the answer must not come after that."""
-    end = tokenizer.eos_token_id
-    return ids[:-1] if len(ids) > 1 and end is not None and ids[-1] == end != ids[0] else ids
+    return encode_bare(texts, tokenizer)

@@ -191,11 +191,14 @@ def test_going_back_to_a_checkpoint_keeps_what_was_measured_after_it(tiny, tmp_p
     keep = ModelCheckpoint(dirpath=tmp_path / "kept", every_n_train_steps=2, save_top_k=-1)
     fit(tiny, tmp_path, watch(tiny, tmp_path / "out"), callbacks=[keep], enable_checkpointing=True)
     [found] = (tmp_path / "kept").glob("*step=2*")
-    (tmp_path / "out" / ".profile.parquet.killed").write_text("half")
+    (tmp_path / "out" / "profile.parquet" / ".step-0000000002.parquet.killed").write_text("half")
+    (tmp_path / "out" / ".config.json.killed").write_text("half")
     fit(tiny, tmp_path, watch(tiny, tmp_path / "out"), ckpt_path=str(found))
     assert RunRecord.load(tmp_path / "out").steps == [0, 2, 4, 6]
-    assert [path.name for path in (tmp_path / "out").glob("*given-up*")] == ["profile-given-up-from-step-4-1.parquet"]
-    assert not (tmp_path / "out" / ".profile.parquet.killed").exists()
+    given_up = (tmp_path / "out" / "given-up").rglob("*.parquet/*")
+    assert sorted(path.name for path in given_up) == ["step-0000000004.parquet", "step-0000000006.parquet"]
+    assert not (tmp_path / "out" / "profile.parquet" / ".step-0000000002.parquet.killed").exists()
+    assert not (tmp_path / "out" / ".config.json.killed").exists()
 
 
 def test_fast_dev_run_measures_twice_and_writes_nothing(tiny, tmp_path):

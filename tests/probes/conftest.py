@@ -18,14 +18,14 @@ def make_tokenizer():
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
-    def make(texts=(), *, bos=False, sep=False, chat=False, first=(), **settings):
+    def make(texts=(), *, bos=False, end=False, chat=False, first=(), **settings):
         words = sorted({word for text in texts for word in text.split()})
         special = ["<unk>", "<pad>", "<s>", "</s>", "<user>", "<assistant>", "<system>"]
         vocabulary = {word: index for index, word in enumerate([*special, *first, *words])}
         backend = tokenizers.Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
         backend.pre_tokenizer = WhitespaceSplit()
-        if bos or sep:
-            parts = (["<s>"] if bos else []) + ["$A"] + (["</s>"] if sep else [])
+        if bos or end:
+            parts = (["<s>"] if bos else []) + ["$A"] + (["</s>"] if end else [])
             backend.post_processor = TemplateProcessing(
                 single=" ".join(parts), special_tokens=[("<s>", vocabulary["<s>"]), ("</s>", vocabulary["</s>"])]
             )

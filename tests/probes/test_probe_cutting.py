@@ -83,7 +83,8 @@ def test_special_tokens_come_once(make_tokenizer):
     for options, expected in [
         ({}, "do w1"),
         ({"bos": True}, "<s> do w1"),
-        ({"bos": True, "sep": True}, "<s> do w1 </s>"),
+        ({"bos": True, "end": True}, "<s> do w1"),
+        ({"bos": True, "end": True, "sep_token": "</s>"}, "<s> do w1 </s>"),
     ]:
         tokenizer = make_tokenizer(["do w1"], **options)
         [ids] = build(example, tokenizer).input_ids

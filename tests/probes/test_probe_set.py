@@ -148,10 +148,33 @@ def test_summary_shows_counts_and_cuts(make_tasks, make_tokenizer):
     assert table["long"][-1] == "1"
     text = "\n".join(lines)
     assert "4 tasks in 4 clusters: 169 prompts of the split 'test' (seed 0)" in text
-    assert "1 prompts were cut to 8 tokens" in text
+    assert "1 prompt was cut to 8 tokens" in text
     assert f"tokens {probes.tokens_digest[:16]}" in text
     assert "prompts are copies of another one of their task" in text
     assert repr(probes).startswith("ProbeSet(4 tasks, 169 prompts")
+
+
+def test_summary_shows_the_last_token_in_words(make_bpe, make_tokenizer):
+    prompts = {"a": ["w1 w2", "w3 w2", "w4"], "b": ["w2", "w4", "w5", "w6", "w7", "w8"]}
+    words = make_tokenizer([" ".join(texts) for texts in prompts.values()])
+    told = ProbeSet.from_prompts(prompts, words, min_examples=2).summary()
+    assert "the prompts end in the tokens 'w2' (3), 'w4' (2), " in told
+    assert told.count("(1)") == 3
+    assert " and 1 other\n" in told
+    told = ProbeSet.from_prompts(prompts, make_bpe(["one"]), template="{input}\n", min_examples=2).summary()
+    assert r"every prompt ends in the token '\n'" in told
+    only = ProbeSet.from_prompts({"a": ["w1"]}, words, min_examples=1).summary()
+    assert "1 task in 1 cluster: 1 prompt of the split" in only
+
+
+def test_an_end_token_behind_every_text_is_left_out_and_told(make_tokenizer):
+    prompts = {"a": ["w1 w2", "w2 w1"]}
+    closing, plain = (make_tokenizer(["w1 w2"], bos=True, end=end) for end in (True, False))
+    probes = ProbeSet.from_prompts(prompts, closing, min_examples=2)
+    assert probes == ProbeSet.from_prompts(prompts, plain, min_examples=2)
+    assert "note: the tokenizer closes every text with its end token '</s>'" in probes.summary()
+    assert "note:" not in ProbeSet.from_prompts(prompts, plain, min_examples=2).summary()
+    assert probes.select("a").notes == probes.notes
 
 
 def my_choice(mask):

@@ -137,7 +137,7 @@ class TestFile:
         ("change", "message"),
         [
             ({"format": "other"}, "is no probe file: expected one written by ProbeSet.save"),
-            ({"version": 99}, "has version 99 of the probe format, this release reads 1"),
+            ({"version": 99}, "has version 99 of the probe format, this release reads 2"),
             ({"token_choice": "mean_prompt"}, "was changed after it was saved: its tokens_digest"),
             ({"token_choice": "my.choice"}, r"was saved with the callable my.choice; pass it as token_choice="),
             ({"probes": [{"task": "x"}]}, "is damaged: KeyError"),
@@ -148,6 +148,37 @@ class TestFile:
         path.write_text(json.dumps(json.loads(path.read_text()) | change))
         with pytest.raises(ValueError, match=message):
             ProbeSet.load(path)
+
+    @pytest.mark.parametrize(
+        "change", [{"seed": 6}, {"split": "train"}, {"vocab_size": 7}, {"notes": ["other"]}, {"max_length": 11}]
+    )
+    def test_changes_beside_the_prompts_are_noticed(self, probes, tmp_path, change):
+        path = probes.save(tmp_path / "probes.json")
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+        with pytest.raises(ValueError, match="was changed after it was saved: its content_digest is"):
+            ProbeSet.load(path)
+
+    def test_a_changed_cluster_is_noticed(self, probes, tmp_path):
+        path = probes.save(tmp_path / "probes.json")
+        path.write_text(path.read_text().replace(json.dumps(probes["parity"].cluster), '"other"'))
+        with pytest.raises(ValueError, match="was changed after it was saved: its content_digest is"):
+            ProbeSet.load(path)
+
+    def test_files_of_the_first_version_are_read(self, probes, tmp_path):
+        path = probes.save(tmp_path / "probes.json")
+        content = json.loads(path.read_text()) | {"version": 1}
+        del content["content_digest"], content["notes"]
+        for probe in content["probes"]:
+            del probe["last_tokens"]
+        path.write_text(json.dumps(content))
+        assert ProbeSet.load(path) == probes
+        assert "the last tokens of the prompts are not known" in ProbeSet.load(path).summary()
+
+    def test_json_nested_too_deeply_is_told_with_the_file(self, tmp_path):
+        path = tmp_path / "probes.json"
+        path.write_text('{"format": "lightning-layerscope probes", "version": ' + "[" * 200_000)
+        with pytest.raises(ValueError, match=r"probes.json is no probe file.*nested too deeply"):
+            ProbeSet.from_source(path)
 
     def test_cut_off_and_missing_files(self, probes, tmp_path):
         path = probes.save(tmp_path / "probes.json")

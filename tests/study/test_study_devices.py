@@ -16,4 +16,4 @@ def test_a_training_on_two_devices_comes_back_trained(make_plan: MakePlan, tmp_p
     weights = load_file(stage / "model" / "adapter_model.safetensors")
     # Adapters begin with a product of zero; only the processes that trained could have changed it.
     assert all(bool(tensor.any()) for name, tensor in weights.items() if "lora_B" in name)
-    assert (stage / "monitor" / "profile.parquet").is_file()
+    assert (stage / "monitor" / "profile.parquet").is_dir()

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -75,3 +77,19 @@ def test_a_batch_learns_answers_alone(tasks, tokenizer):
         assert learned.nonzero()[0].item() == len(row.prompt)
         assert batch["attention_mask"][place].sum() == len(row)
         assert torch.all(batch["input_ids"][place, len(row) :] == 7)
+
+
+def test_a_tokenizer_that_closes_texts_gives_probes_and_training_the_same_prompt(tasks, tokenizer):
+    from tokenizers.processors import TemplateProcessing
+
+    closing = copy.deepcopy(tokenizer)
+    closing.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", closing.bos_token_id), ("</s>", closing.eos_token_id)]
+    )
+    assert closing("Hi")["input_ids"][-1] == closing.eos_token_id
+    probe = ProbeSet.from_tasks(tasks, closing, examples_per_task=8)["to_lumi"]
+    rows = {row.id: row.prompt for row in encode(tasks, closing)}
+    assert dict(zip(probe.example_ids, probe.input_ids, strict=True)) == {
+        name: rows[name] for name in probe.example_ids
+    }
+    assert rows == {row.id: row.prompt for row in encode(tasks, tokenizer)}
