@@ -18,7 +18,7 @@ class Budget:
         clock: Seconds, monotonic.
 
     Raises:
-        ValueError: For a share that is not positive.
+        ValueError: For a share outside of (0, 1].
 
     Example:
         >>> now = 0.0
@@ -37,9 +37,9 @@ class Budget:
     """
 
     def __init__(self, max_overhead: float | None, clock: Callable[[], float] = time.monotonic) -> None:
-        if max_overhead is not None and not max_overhead > 0:
+        if max_overhead is not None and not 0 < max_overhead <= 1:
             raise ValueError(
-                f"max_overhead must be above 0 (0.02 is 2 % of the run's time), got {max_overhead}; "
+                f"max_overhead must lie in (0, 1] (0.02 is 2 % of the run's time), got {max_overhead}; "
                 "None lifts the limit."
             )
         self.max_overhead, self._clock = max_overhead, clock

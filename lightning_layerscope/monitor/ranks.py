@@ -21,8 +21,8 @@ class Ranks:
     """The processes of this run.
 
     Every rank calls :meth:`agree` and :meth:`gather` at the same steps, whatever happened to it before: what may fail
-    runs inside :func:`~lightning_layerscope.monitor.attempts.attempt`, and no collective depends on its success. The two run in a process group of their own
-    on the CPU, so that nothing waits on, or is counted with, the trainer's.
+    runs inside :func:`~lightning_layerscope.monitor.attempts.attempt`, and no collective depends on its success. The
+    two run in a process group of their own on the CPU, so that nothing waits on, or is counted with, the trainer's.
 
     Args:
         mode: ``"share"`` gives each rank a part of the tasks; ``"zero"`` leaves all to rank 0, without collectives.

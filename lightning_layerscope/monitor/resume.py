@@ -82,4 +82,3 @@ def find_probes(state: dict[str, Any], folders: Sequence[Path], given: ProbeSet)
         if saved.tokens_digest == state["tokens_digest"]:
             return saved
     return None
-

@@ -128,8 +128,8 @@ class Settings:
             )
         if isinstance(self.layers, str) and not _NUMBERS.fullmatch(self.layers):
             raise ValueError(
-                f'layers must be numbers, "all", "last", or text like "1,4,8-12", got {self.layers!r}. Where the layers '
-                f"are in the model is said by extraction=Extraction(layer_modules={self.layers!r})."
+                f'layers must be numbers, "all", "last", or text like "1,4,8-12", got {self.layers!r}. Where the '
+                f"layers are in the model is said by extraction=Extraction(layer_modules={self.layers!r})."
             )
         _ = self.cadence  # checks its own numbers
 

@@ -93,7 +93,7 @@ def _fit(module: Any, data: Any, stage: Stage, store: Store, folder: Path, plan:
     from pytorch_lightning import Trainer
     from pytorch_lightning.loggers import CSVLogger
 
-    from lightning_layerscope.callbacks import LayerSimilarityMonitor
+    from lightning_layerscope.callbacks import Comparison, Extraction, LayerSimilarityMonitor
 
     recipe = plan.training
     loggers: list[Any] = [CSVLogger(str(folder), name="log", version="")]
@@ -104,12 +104,12 @@ def _fit(module: Any, data: Any, stage: Stage, store: Store, folder: Path, plan:
         # Without any other trigger: the first and the last measurement, which are always taken.
         every_n_steps=recipe.monitor_every_n_steps,
         at_steps=None if recipe.monitor_every_n_steps else [0],
-        estimator=plan.estimator,
         max_overhead=None,
-        max_tokens_per_batch=plan.max_tokens_per_batch,
         output_dir=str(folder / "monitor"),
         report=stage.kind == "multitask",
         verbose=False,
+        comparison=Comparison(estimator=plan.estimator),
+        extraction=Extraction(max_tokens_per_batch=plan.max_tokens_per_batch),
     )
     steps = _steps(stage, store)
     trainer = Trainer(
