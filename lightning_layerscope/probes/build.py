@@ -7,7 +7,7 @@ from typing import Any
 from lightning_layerscope.probes.probe import Probe
 from lightning_layerscope.probes.prompts import build_prompts, source_digest
 from lightning_layerscope.probes.tokens import last_tokens, vocabulary_digest
-from lightning_layerscope.tasks.choice import rank
+from lightning_layerscope.tasks.sampling import sampling_key
 from lightning_layerscope.tasks.task import Example, TaskCollection
 from lightning_layerscope.tasks.template import PromptTemplate
 
@@ -55,13 +55,10 @@ def build_probes(
 
 def choose(task: str, examples: tuple[Example, ...], count: int | None, seed: int) -> list[Example]:
     """A seeded choice of `count` examples, or all, in random order."""
-    return sorted(examples, key=lambda example: rank(seed, task, example.id))[:count]
+    return sorted(examples, key=lambda example: sampling_key(seed, task, example.id))[:count]
 
 
 def _refuse_small(tasks: TaskCollection, split: str, min_examples: int, examples_per_task: int | None) -> None:
-    if not any(split in task.splits for task in tasks.values()):
-        known = sorted({name for task in tasks.values() for name in task.splits})
-        raise ValueError(f"no task of {tasks.source or 'these'} has a split {split!r}; name one of {known} with split=")
     # A task that has as many as were asked for is not small.
     needed = min(min_examples, examples_per_task or min_examples)
     counts = {name: len(task.splits.get(split, ())) for name, task in tasks.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,9 @@ from lightning_layerscope.probes import check, files
 from lightning_layerscope.probes.base import BaseProbeSet
 from lightning_layerscope.probes.build import build_probes
 from lightning_layerscope.probes.digests import TokenChoice, token_choice_name
+from lightning_layerscope.probes.settling import USUAL_SPLIT, load_split, settle_split, settle_template
 from lightning_layerscope.probes.summary import summarise
-from lightning_layerscope.probes.tokens import CLOSES_TEXTS, closes_texts, load_tokenizer, tokenizer_name
+from lightning_layerscope.probes.tokens import load_tokenizer, tokenizer_name
 from lightning_layerscope.tasks.flan import FLAN_REPOSITORY, load_flan
 from lightning_layerscope.tasks.hf import load_datasets
 from lightning_layerscope.tasks.jsonl import load_jsonl
@@ -21,6 +23,8 @@ from lightning_layerscope.tasks.template import PromptTemplate, as_template
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+Template = PromptTemplate | str | Mapping[str, Any] | None
 
 
 class ProbeSet(BaseProbeSet):
@@ -62,11 +66,11 @@ class ProbeSet(BaseProbeSet):
         tokenizer: Any,
         *,
         examples_per_task: int | None = 64,
-        split: str = "test",
+        split: str | None = None,
         seed: int = 0,
         max_length: int = 512,
         min_examples: int = 32,
-        template: PromptTemplate | str | None = None,
+        template: Template = None,
         token_choice: TokenChoice = "last_prompt",
     ) -> Self:
         """Choose, render and tokenise examples of every task.
@@ -79,13 +83,15 @@ class ProbeSet(BaseProbeSet):
             tokenizer: a transformers tokenizer, its folder, or its name on the hub. Its padding and truncation settings
                 do not matter.
             examples_per_task: how many of each task; a task with fewer gives all it has, and None takes all.
-            split: which split they come from.
+            split: which split they come from; by default ``"test"``, or the only split there is (with a warning).
             seed: of the choice.
             max_length: token budget per prompt, special tokens included. A longer prompt is cut from the left of its
                 input (a plain prompt from its left; a chat prompt loses its oldest turns first), at a word where
                 possible, so that instruction and the template's end stay; it is counted in `Probe.truncated`.
             min_examples: tasks with fewer examples (and fewer than asked for) are refused.
-            template: how an example becomes a prompt; a text is the template's text. Default: `PromptTemplate()`.
+            template: how an example becomes a prompt: a `PromptTemplate`, its text, or a dict of its ``text``, ``chat``
+                and ``system``. By default conversations take the tokenizer's chat template where it has one, and rows
+                of instruction and input become text. A chat template that writes today's date is warned about.
             token_choice: see the class.
 
         Raises:
@@ -94,9 +100,9 @@ class ProbeSet(BaseProbeSet):
             TypeError: when `tokenizer` is none.
         """
         tokenizer = load_tokenizer(tokenizer)
-        template = as_template(template)
         token_choice_name(token_choice)
-        notes = [CLOSES_TEXTS.format(tokenizer.eos_token)] if not template.chat and closes_texts(tokenizer) else []
+        split, notes = settle_split(tasks, split)
+        settled, more = settle_template(tasks, split, as_template(template), tokenizer)
         probes = build_probes(
             tasks,
             tokenizer,
@@ -105,18 +111,18 @@ class ProbeSet(BaseProbeSet):
             seed=seed,
             max_length=max_length,
             min_examples=min_examples,
-            template=template,
+            template=settled,
         )
         return cls(
             probes,
             token_choice=token_choice,
             tokenizer_name=tokenizer_name(tokenizer),
             vocab_size=len(tokenizer),
-            template=template.describe(),
+            template=settled.describe(),
             max_length=max_length,
             split=split,
             seed=seed,
-            notes=notes,
+            notes=[*notes, *more],
         )
 
     @classmethod
@@ -144,11 +150,12 @@ class ProbeSet(BaseProbeSet):
         split_map: Mapping[str, str] | None = None,
         clusters: Mapping[str, str] | None = None,
         messages_column: str | None = None,
-        split: str = "test",
+        split: str | None = None,
         **options: Any,
     ) -> Self:
-        """From Hugging Face datasets: `load_datasets` of that split, then `from_tasks`."""
-        tasks = load_datasets(
+        """From Hugging Face datasets: `load_datasets` of the split that `from_tasks` takes, then `from_tasks`."""
+        load = partial(
+            load_datasets,
             source,
             task_column=task_column,
             columns=columns,
@@ -156,9 +163,8 @@ class ProbeSet(BaseProbeSet):
             split_map=split_map,
             clusters=clusters,
             messages_column=messages_column,
-            splits=[split],
         )
-        return cls.from_tasks(tasks, tokenizer, split=split, **options)
+        return cls.from_tasks(load_split(load, split), tokenizer, split=split, **options)
 
     @classmethod
     def from_flan(
@@ -167,11 +173,12 @@ class ProbeSet(BaseProbeSet):
         source: Any = FLAN_REPOSITORY,
         *,
         clusters: Mapping[str, str] | None = None,
-        split: str = "test",
+        split: str | None = None,
         **options: Any,
     ) -> Self:
-        """From Flan 2021: `load_flan` of that split, then `from_tasks`."""
-        return cls.from_tasks(load_flan(source, clusters=clusters, splits=[split]), tokenizer, split=split, **options)
+        """From Flan 2021: `load_flan` of the split that `from_tasks` takes, then `from_tasks`."""
+        tasks = load_split(partial(load_flan, source, clusters=clusters), split)
+        return cls.from_tasks(tasks, tokenizer, split=split, **options)
 
     @classmethod
     def from_prompts(
@@ -181,8 +188,8 @@ class ProbeSet(BaseProbeSet):
         *,
         clusters: Mapping[str, str] | None = None,
         examples_per_task: int | None = None,
-        template: PromptTemplate | str | None = None,
-        split: str = "test",
+        template: Template = None,
+        split: str = USUAL_SPLIT,
         **options: Any,
     ) -> Self:
         """From plain prompts, task name to texts: all of them unless told otherwise, and as they are.
@@ -246,8 +253,7 @@ class ProbeSet(BaseProbeSet):
         if tokenizer is None:
             raise ValueError(f"{source} is no saved probe set, and probes from tasks need a tokenizer; pass tokenizer=")
         of_tasks = {key: options.pop(key) for key in ("columns", "clusters") if key in options}
-        split = options.get("split", "test")
-        tasks = load_tasks(source, splits=[split], **of_tasks)
+        tasks = load_split(partial(load_tasks, source, **of_tasks), options.get("split"))
         return cls.from_tasks(tasks, tokenizer, **options)
 
     def save(self, path: str | Path) -> Path:

@@ -36,7 +36,7 @@ def build_prompts(
     blank = [example.id for example, text in zip(examples, texts, strict=True) if not text.strip()]
     if blank:
         raise ValueError(f"the template {template.text!r} leaves nothing of {blank[:5]} ({len(blank)} in all)")
-    ids = encode_prompts(texts, tokenizer, chat=template.chat)
+    ids = encode_prompts(texts, tokenizer, chat=bool(template.chat))
     truncated = 0
     for row, example in enumerate(examples):
         if len(ids[row]) > max_length:
@@ -58,7 +58,7 @@ def _cut(
 
     def fitting(shorter: Example) -> tuple[str, tuple[int, ...]] | None:
         text = template.render(shorter, tokenizer)
-        [ids] = encode_prompts([text], tokenizer, chat=template.chat)
+        [ids] = encode_prompts([text], tokenizer, chat=bool(template.chat))
         return (text, ids) if len(ids) <= max_length else None
 
     shortest = example
@@ -66,7 +66,7 @@ def _cut(
         for shortest in _later_turns(example):
             if found := fitting(shortest):
                 return found
-    part, with_part = _cuttable(shortest, conversation=template.chat)
+    part, with_part = _cuttable(shortest, conversation=bool(template.chat))
     words = [match.start() for match in re.finditer(r"(?<=\s)\S", part)]
     # A last word that alone is too long, or a script without spaces: letters.
     letters = range((words[-1] if words else 0) + 1, len(part))

@@ -8,10 +8,6 @@ from typing import Any
 
 from lightning_layerscope.probes.digests import digest
 
-CLOSES_TEXTS = (
-    "the tokenizer closes every text with its end token {!r}: the prompts leave it out, as an answer follows them"
-)
-
 
 def load_tokenizer(tokenizer: Any) -> Any:
     """A tokenizer as it is, or the one of a folder or a name on the hub.

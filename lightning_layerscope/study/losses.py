@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from lightning_layerscope.extraction import no_trace
-from lightning_layerscope.training.encoding import EncodedExample, collate
-from lightning_layerscope.training.loss import answer_loss, device_of
+from lightning_layerscope.training.encoding import EncodedExample
+from lightning_layerscope.training.evaluation import row_losses as batched_row_losses
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -29,19 +28,8 @@ def row_losses(
         padding: Token id to pad with.
         max_tokens_per_batch: Bound of the padded tokens in one pass.
     """
-    device = device_of(model)
-    order = sorted(range(len(rows)), key=lambda place: len(rows[place]), reverse=True)
-    found = [math.nan] * len(rows)
-    with no_trace(model):
-        start = 0
-        while start < len(order):
-            places = order[start : start + max(1, max_tokens_per_batch // len(rows[order[start]]))]
-            start += len(places)
-            batch = collate([rows[place] for place in places], padding)
-            losses = answer_loss(model, {key: value.to(device) for key, value in batch.items()})
-            for place, loss in zip(places, (losses.total.double() / losses.tokens).tolist(), strict=True):
-                found[place] = loss
-    return found
+    losses = batched_row_losses(model, rows, padding=padding, max_tokens_per_batch=max_tokens_per_batch)
+    return [float(loss) for loss in losses.total.double() / losses.tokens]
 
 
 @dataclass(frozen=True)

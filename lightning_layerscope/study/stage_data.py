@@ -12,7 +12,7 @@ from lightning_layerscope.study.covariates import flesch_reading_ease
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.rows import FACTS, PROBES, ROWS, save_rows
 from lightning_layerscope.tasks import PromptTemplate, Task, TaskCollection
-from lightning_layerscope.tasks.choice import rank
+from lightning_layerscope.tasks.sampling import sampling_key
 
 
 def prepare_data(folder: Path, task: Task, plan: StudyPlan, tokenizer: Any, *, train_examples: int) -> None:
@@ -30,7 +30,7 @@ def prepare_data(folder: Path, task: Task, plan: StudyPlan, tokenizer: Any, *, t
     """
     seed = plan.training.seed
     known = task.splits.get(plan.tasks.train_split, ())
-    train = sorted(known, key=lambda example: rank(seed, task.name, example.id))[:train_examples]
+    train = sorted(known, key=lambda example: sampling_key(seed, task.name, example.id))[:train_examples]
     probes = make_probes(TaskCollection([task]), plan, tokenizer)
     probes.save(folder / PROBES)
     by_id = {example.id: example for example in task.split(plan.tasks.test_split)}

@@ -1,6 +1,7 @@
-"""Where prompts come from: JSONL, Hugging Face datasets, Flan 2021, and the built-in toy tasks."""
+"""Where prompts come from: JSONL, Hugging Face datasets, Flan 2021, the built-in toy tasks and retention set."""
 
 from lightning_layerscope.tasks.flan import FLAN_CLUSTERS, load_flan
+from lightning_layerscope.tasks.general import general_tasks
 from lightning_layerscope.tasks.hf import load_datasets
 from lightning_layerscope.tasks.jsonl import load_jsonl
 from lightning_layerscope.tasks.load import load_tasks
@@ -14,6 +15,7 @@ __all__ = [
     "PromptTemplate",
     "Task",
     "TaskCollection",
+    "general_tasks",
     "load_datasets",
     "load_flan",
     "load_jsonl",

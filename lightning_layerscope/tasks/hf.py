@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning_layerscope._extras import require
-from lightning_layerscope.tasks.choice import rank
-from lightning_layerscope.tasks.rows import DEFAULT_SPLIT, Columns, TaskBuilder
-from lightning_layerscope.tasks.task import Example, TaskCollection
+from lightning_layerscope.tasks.builder import TaskBuilder
+from lightning_layerscope.tasks.columns import DEFAULT_SPLIT, Columns
+from lightning_layerscope.tasks.sampling import sampling_key
+from lightning_layerscope.tasks.task import Example, MissingSplitError, TaskCollection
 
 
 def load_datasets(
@@ -80,13 +81,14 @@ def load_datasets(
     for task, split, example in drawn.examples():
         builder.add(task, split, example)
     if not builder.names:
-        where = f" in the splits {sorted(wanted)}, only in {sorted(seen)}" if wanted and seen else ""
-        raise ValueError(f"{label} has no rows{where}")
+        if wanted and seen:
+            raise MissingSplitError(f"{label} has no rows in the splits {sorted(wanted)}, only in {sorted(seen)}", seen)
+        raise ValueError(f"{label} has no rows")
     return builder.build(clusters)
 
 
 class _Draw:
-    """Rows in the order in which they came, or of each task and split the `limit` rows of lowest rank."""
+    """Rows in the order in which they came, or of each task and split the `limit` rows of lowest key."""
 
     def __init__(self, limit: int | None, seed: int) -> None:
         self.limit, self.seed = limit, seed
@@ -99,8 +101,8 @@ class _Draw:
         if self.limit is None:
             heap.append((0, self._count, example))
             return
-        # Negated, because heapq has the smallest on top and the row of highest rank has to go; the count breaks ties.
-        item = (-rank(self.seed, task, example.id), self._count, example)
+        # Negated: heapq has the smallest on top, and the row of the highest key has to go; the count breaks ties.
+        item = (-sampling_key(self.seed, task, example.id), self._count, example)
         if len(heap) < self.limit:
             heapq.heappush(heap, item)
         else:
@@ -125,9 +127,10 @@ def _parts(
     ours = {part: split_map.get(part, part) for part in opened}
     missing = sorted((wanted or set()) - set(ours.values()))
     if missing:
-        raise ValueError(
+        raise MissingSplitError(
             f"{label} has no split {missing}; it has {sorted(ours.values())}. "
-            "Name another split, or say which is meant with split_map={'<its name>': '<the name wanted>'}"
+            "Name another split, or say which is meant with split_map={'<its name>': '<the name wanted>'}",
+            ours.values(),
         )
     return [(part, ours[part], rows) for part, rows in opened.items() if wanted is None or ours[part] in wanted]
 

@@ -12,6 +12,33 @@ UNCLUSTERED = "unclustered"
 """The cluster of tasks whose source names none."""
 
 
+class MissingSplitError(ValueError):
+    """A source has no rows in the splits that were asked for.
+
+    Attributes:
+        available: the splits that it has, sorted.
+    """
+
+    def __init__(self, message: str, available: Iterable[str]) -> None:
+        super().__init__(message)
+        self.available = sorted(set(available))
+
+
+def check_text(text: str, where: str) -> None:
+    """Refuse text that no tokenizer and no file can hold.
+
+    Raises:
+        ValueError: for half of a surrogate pair; `where` names its place.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{where} is no valid Unicode: character {error.start + 1} is half of a surrogate pair "
+            f"({text[error.start]!a}), as a cut emoji leaves it; repair the text, or leave the row out"
+        ) from None
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One example of a task.
@@ -24,6 +51,10 @@ class Example:
             source has its own.
         messages: the turns before the answer as ``(role, content)``, where the source is a conversation; empty
             otherwise. ``instruction`` and ``input`` then hold the same text in plain form.
+        whole: whether ``input`` is the whole prompt to the last letter, as in rows of prompt and completion.
+
+    Raises:
+        ValueError: for text that is no Unicode, as a cut emoji leaves it.
     """
 
     instruction: str
@@ -31,6 +62,11 @@ class Example:
     output: str
     id: str
     messages: tuple[tuple[str, str], ...] = ()
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        for text in (self.id, self.instruction, self.input, self.output, *(content for _, content in self.messages)):
+            check_text(text, f"example {self.id!r}")
 
     @property
     def text(self) -> str:
@@ -48,7 +84,7 @@ class Task:
         splits: examples by the name of their split, e.g. ``{"train": (...), "test": (...)}``.
 
     Raises:
-        ValueError: for an empty name or cluster, or when two examples of a split share an id.
+        ValueError: for an empty name or cluster, a name that is no Unicode, or two examples of a split with one id.
     """
 
     name: str
@@ -58,6 +94,7 @@ class Task:
     def __post_init__(self) -> None:
         if not self.name or not self.cluster:
             raise ValueError(f"a task needs a name and a cluster, got name={self.name!r}, cluster={self.cluster!r}")
+        check_text(self.name, f"the name of the task {self.name!r}")
         for split, examples in self.splits.items():
             ids = Counter(example.id for example in examples)
             twice = [example_id for example_id, count in ids.items() if count > 1]

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lightning_layerscope.tasks import Example, PromptTemplate, TaskCollection
-from lightning_layerscope.tasks.choice import rank
+from lightning_layerscope.tasks.sampling import sampling_key
 from lightning_layerscope.training.encoding import EncodedExample, collate, encode_examples, padding_id
 from lightning_layerscope.training.sampling import LengthGroupedSampler
 
@@ -154,20 +154,20 @@ class InstructionDataModule(LightningDataModule):
     def _choose(self, task: str, examples: Sequence[Example], count: int | None) -> list[Example]:
         if count is None or count >= len(examples):
             return list(examples)
-        return sorted(examples, key=lambda example: rank(self.seed, task, example.id))[:count]
+        return sorted(examples, key=lambda example: sampling_key(self.seed, task, example.id))[:count]
 
     def _limit_clusters(self, chosen: dict[str, list[Example]], most: int) -> dict[str, list[Example]]:
-        """The same share of each of a cluster's tasks: those of lowest rank in the whole cluster."""
+        """The same share of each of a cluster's tasks: those of the lowest keys in the whole cluster."""
         ranks: dict[str, list[int]] = {}
         for name, examples in chosen.items():
             cluster = self.tasks[name].cluster
-            ranks.setdefault(cluster, []).extend(rank(self.seed, name, example.id) for example in examples)
+            ranks.setdefault(cluster, []).extend(sampling_key(self.seed, name, example.id) for example in examples)
         bounds = {cluster: sorted(values)[most - 1] for cluster, values in ranks.items() if len(values) > most}
         return {
             name: [
                 example
                 for example in examples
-                if rank(self.seed, name, example.id) <= bounds.get(self.tasks[name].cluster, 2**128)
+                if sampling_key(self.seed, name, example.id) <= bounds.get(self.tasks[name].cluster, 2**128)
             ]
             for name, examples in chosen.items()
         }

@@ -66,7 +66,7 @@ def encode_examples(
         ValueError: for a task without examples, examples without an output, an instruction that alone is too long, or
             a tokenizer without an end token (outside chat templates, which write their own).
     """
-    template = template or PromptTemplate()
+    template = (template or PromptTemplate()).settled(examples, tokenizer)
     if not examples:
         raise ValueError(f"task {task!r} has no examples to train on or to evaluate")
     if max_length < 8:
@@ -78,7 +78,7 @@ def encode_examples(
             "there is nothing to learn from them; leave them out, or name the column with columns={'output': ...}"
         )
     prompts = [template.render(example, tokenizer) for example in examples]
-    prompt_ids = encode_prompts(prompts, tokenizer, chat=template.chat)
+    prompt_ids = encode_prompts(prompts, tokenizer, chat=bool(template.chat))
     answer_ids = _answers(examples, prompts, tokenizer, template)
     encoded = []
     for example, prompt, answer in zip(examples, prompt_ids, answer_ids, strict=True):

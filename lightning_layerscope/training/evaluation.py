@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.training.encoding import EncodedExample, collate, padding_id
-from lightning_layerscope.training.loss import answer_loss, device_of
+from lightning_layerscope.training.head import most_positions, reachable_head
+from lightning_layerscope.training.loss import AnswerLoss, answer_loss, device_of
 
 if TYPE_CHECKING:
     from lightning_layerscope.training.datamodule import InstructionDataModule
@@ -59,30 +61,70 @@ def score_rows(
     padding: int = 0,
     max_tokens_per_batch: int = _TOKENS_PER_BATCH,
 ) -> dict[str, TaskScore]:
-    """The same for rows that are encoded already, task to rows.
-
-    Batches hold rows of all tasks, by length; a row's loss does not depend on the rows beside it but for rounding.
-    """
+    """The same for rows that are encoded already, task to rows."""
     inner = getattr(model, "model", model) if hasattr(model, "training_step") else model
-    device = device_of(inner)
-    ordered = sorted((row for part in rows.values() for row in part), key=len, reverse=True)
-    totals = {task: [0.0, 0.0, 0.0, 0.0] for task in rows}
-    with no_trace(inner):
-        start = 0
-        while start < len(ordered):
-            # Longest first: the first row of a batch is its width.
-            count = max(1, max_tokens_per_batch // len(ordered[start]))
-            chosen = ordered[start : start + count]
-            start += count
-            batch = {key: value.to(device) for key, value in collate(chosen, padding).items()}
-            losses = answer_loss(inner, batch)
-            for row, total, tokens, exact in zip(
-                chosen, losses.total.tolist(), losses.tokens.tolist(), losses.exact.tolist(), strict=True
-            ):
-                sums = totals[row.task]
-                for place, value in enumerate((total, tokens, exact, 1)):
-                    sums[place] += value
-    return {
-        task: TaskScore(total / tokens, exact / count, int(count), int(tokens))
-        for task, (total, tokens, exact, count) in totals.items()
-    }
+    together = [row for part in rows.values() for row in part]
+    losses = row_losses(inner, together, padding=padding, max_tokens_per_batch=max_tokens_per_batch)
+    scores, start = {}, 0
+    for task, part in rows.items():
+        own = slice(start, start + len(part))
+        start += len(part)
+        tokens = int(losses.tokens[own].sum())
+        loss, exact = float(losses.total[own].double().sum()), int(losses.exact[own].sum())
+        scores[task] = TaskScore(loss / tokens, exact / len(part), len(part), tokens)
+    return scores
+
+
+def row_losses(
+    model: nn.Module,
+    rows: Sequence[EncodedExample],
+    *,
+    padding: int,
+    max_tokens_per_batch: int = _TOKENS_PER_BATCH,
+    progress: Callable[[int, int], None] | None = None,
+) -> AnswerLoss:
+    """Loss of every row, in batches of similar length; the model is left as it was.
+
+    Args:
+        model: A causal language model, with or without adapters.
+        rows: Encoded, of any tasks. A row's loss does not depend on the rows beside it but for rounding.
+        padding: Token id to pad with.
+        max_tokens_per_batch: Bound of the padded tokens in one pass. Passes are also bounded by the logits that they
+            need, see :func:`~lightning_layerscope.training.loss.answer_loss`.
+        progress: Called with (rows done, rows in all) after every pass.
+
+    Returns:
+        In the order of the rows, on the CPU.
+    """
+    device, batches = device_of(model), _plan(model, rows, max_tokens_per_batch)
+    found: list[AnswerLoss] = []
+    done = 0
+    with no_trace(model):
+        for places in batches:
+            batch = collate([rows[place] for place in places], padding)
+            losses = answer_loss(model, {name: value.to(device) for name, value in batch.items()})
+            found.append(AnswerLoss(*(values.cpu() for values in losses)))
+            done += len(places)
+            if progress is not None:
+                progress(done, len(rows))
+    order = torch.tensor([place for places in batches for place in places]).argsort()
+    return AnswerLoss(*(torch.cat(parts)[order] for parts in zip(*found, strict=True)))
+
+
+def _plan(model: nn.Module, rows: Sequence[EncodedExample], max_tokens: int) -> list[list[int]]:
+    """Which rows go together, longest first: as many as tokens and logits allow, and at least one."""
+    most, alone = most_positions(model), reachable_head(model) is not None
+    batches: list[list[int]] = []
+    places: list[int] = []
+    answers = shortest = width = 0
+    for place in sorted(range(len(rows)), key=lambda place: len(rows[place]), reverse=True):
+        row = rows[place]
+        answers, shortest = answers + len(row.answer), min(shortest, len(row.prompt))
+        # Where the head cannot be reached, logits are made from the batch's first answer on.
+        logits = answers if alone else (len(places) + 1) * (width - shortest + 1)
+        if not places or (len(places) + 1) * width > max_tokens or logits > most:
+            places = []
+            batches.append(places)
+            width, answers, shortest = len(row), len(row.answer), len(row.prompt)
+        places.append(place)
+    return batches

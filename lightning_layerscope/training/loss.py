@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from lightning_layerscope.training.encoding import IGNORED
+from lightning_layerscope.training.head import token_losses
 
 
 class AnswerLoss(NamedTuple):
@@ -27,40 +26,32 @@ class AnswerLoss(NamedTuple):
     exact: Tensor
 
 
-def answer_loss(model: nn.Module, batch: dict[str, Tensor]) -> AnswerLoss:
+def answer_loss(model: nn.Module, batch: dict[str, Tensor], *, most_logits: int | None = None) -> AnswerLoss:
     """Run a batch and give each row's loss.
 
-    Logits are computed from the first answer token of the batch on where the model can do that: with a large
-    vocabulary, those of the prompts would cost more than the layers.
+    Logits are made at the positions that predict an answer's token alone, where the model's head can be reached
+    (:mod:`~lightning_layerscope.training.head`); elsewhere from the first of these positions on, or everywhere.
 
     Args:
-        model: a causal language model of transformers, with or without adapters.
+        model: A causal language model of transformers, with or without adapters; an encoder-decoder with
+            ``decoder_input_ids`` in its batches.
         batch: ``input_ids``, ``attention_mask`` and ``labels``, each ``(rows, tokens)``, padded on the right.
+        most_logits: Bound of the logits in memory at a time, in elements; default 2^25 on a CPU, 2^28 elsewhere.
     """
     labels = batch["labels"]
-    inputs: dict[str, Any] = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
-    # The logits that predict a label stand one position before it.
-    first = int((labels != IGNORED).any(dim=0).int().argmax())
-    keep = labels.shape[1] - max(first - 1, 0)
-    if _keeps_logits(model):
-        inputs["logits_to_keep"] = keep
-    logits = model(**inputs, use_cache=False).logits[:, -keep:][:, :-1].float()
-    wanted = labels[:, -keep:][:, 1:]
-    losses = cross_entropy(logits.transpose(1, 2), wanted, ignore_index=IGNORED, reduction="none")
-    learned = wanted != IGNORED
-    right = (logits.detach().argmax(dim=-1) == wanted) | ~learned
-    return AnswerLoss(losses.sum(dim=1), learned.sum(dim=1), right.all(dim=1))
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    if "decoder_input_ids" in inputs:
+        targets = labels  # the decoder's input is the answer moved by one already
+    else:
+        # The logits that predict a token stand one position before it.
+        targets = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], IGNORED)], dim=1)
+    losses = token_losses(model, inputs, targets, most_logits=most_logits)
+    return AnswerLoss(losses.loss.sum(dim=1), (targets != IGNORED).sum(dim=1), losses.right.all(dim=1))
 
 
 def mean_loss(losses: AnswerLoss) -> Tensor:
     """Mean over the answers' tokens of a batch, 0-d."""
     return losses.total.sum() / losses.tokens.sum()
-
-
-def _keeps_logits(model: nn.Module) -> bool:
-    wrapper: Any = model
-    base = wrapper.get_base_model() if hasattr(wrapper, "get_base_model") else wrapper
-    return "logits_to_keep" in inspect.signature(base.forward).parameters
 
 
 def device_of(model: nn.Module) -> torch.device:

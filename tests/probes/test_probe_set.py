@@ -52,7 +52,7 @@ def test_choice_is_stable(tasks, tokenizer, make_tasks):
 
 
 def test_choice_is_the_same_in_another_process():
-    code = "from lightning_layerscope.tasks.choice import rank; print(rank(3, 'täsk', 'a/test/7'))"
+    code = "from lightning_layerscope.tasks.sampling import sampling_key; print(sampling_key(3, 'täsk', 'a/test/7'))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     # Pinned, so that no release or Python version changes which examples are probed.
     assert int(out) == 44283666217589403990820249798829302704
@@ -94,11 +94,24 @@ def test_all_examples(tasks, tokenizer):
 def test_splits(make_tasks, tokenizer):
     tasks = make_tasks(alpha=40, split="train")
     with pytest.raises(ValueError, match=r"has a split 'test'; name one of \['train'\] with split="):
-        ProbeSet.from_tasks(tasks, tokenizer)
-    assert ProbeSet.from_tasks(tasks, tokenizer, split="train").split == "train"
+        ProbeSet.from_tasks(tasks, tokenizer, split="test")
+    named = ProbeSet.from_tasks(tasks, tokenizer, split="train")
+    assert (named.split, named.notes) == ("train", ())
     mixed = TaskCollection([*tasks.values(), *make_tasks(beta=40).values()])
     with pytest.raises(ValueError, match=r"1 of 2 tasks .*: alpha \(0\)"):
         ProbeSet.from_tasks(mixed, tokenizer)
+
+
+def test_the_only_split_there_is_is_taken_and_told(make_tasks, tokenizer):
+    tasks = make_tasks(alpha=40, split="train")
+    with pytest.warns(UserWarning, match=r"^layerscope: the prompts are of the split 'train', the only one") as told:
+        probes = ProbeSet.from_tasks(tasks, tokenizer)
+    assert told[0].filename == __file__
+    assert probes == ProbeSet.from_tasks(tasks, tokenizer, split="train")
+    assert "note: the prompts are of the split 'train'" in probes.summary()
+    several = TaskCollection([*tasks.values(), *make_tasks(beta=40, split="validation").values()])
+    with pytest.raises(ValueError, match=r"has a split 'test'; name one of \['train', 'validation'\] with split="):
+        ProbeSet.from_tasks(several, tokenizer)
 
 
 @pytest.mark.parametrize("option", ["examples_per_task", "max_length", "min_examples"])
@@ -172,7 +185,7 @@ def test_an_end_token_behind_every_text_is_left_out_and_told(make_tokenizer):
     closing, plain = (make_tokenizer(["w1 w2"], bos=True, end=end) for end in (True, False))
     probes = ProbeSet.from_prompts(prompts, closing, min_examples=2)
     assert probes == ProbeSet.from_prompts(prompts, plain, min_examples=2)
-    assert "note: the tokenizer closes every text with its end token '</s>'" in probes.summary()
+    assert "note: the tokenizer closes every text with '</s>'; prompts" in probes.summary()
     assert "note:" not in ProbeSet.from_prompts(prompts, plain, min_examples=2).summary()
     assert probes.select("a").notes == probes.notes
 

@@ -73,6 +73,23 @@ def test_datasets(tokenizer, tasks):
     }
 
 
+def test_datasets_with_one_split_give_that_one(tokenizer, tmp_path):
+    datasets = pytest.importorskip("datasets", reason="needs the datasets library")
+    rows = datasets.Dataset.from_dict({"input": [str(i) for i in range(64)]})
+    for source in (rows, datasets.DatasetDict({"valid": rows})):
+        with pytest.warns(UserWarning, match="the only one"):
+            probes = ProbeSet.from_datasets(source, tokenizer)
+        assert probes.split == ("train" if source is rows else "valid")
+    datasets.DatasetDict({"valid": rows}).save_to_disk(tmp_path)
+    with pytest.warns(UserWarning, match="the only one"):
+        assert ProbeSet.from_source(tmp_path, tokenizer).split == "valid"
+    with pytest.raises(ValueError, match=r"has no split \['test'\]; it has \['valid'\]"):
+        ProbeSet.from_source(tmp_path, tokenizer, split="test")
+    datasets.DatasetDict({"valid": rows, "train": rows}).save_to_disk(tmp_path)
+    with pytest.raises(ValueError, match=r"has no split \['test'\]; it has \['train', 'valid'\]"):
+        ProbeSet.from_source(tmp_path, tokenizer)
+
+
 def test_flan(tokenizer):
     datasets = pytest.importorskip("datasets", reason="needs the datasets library")
     rows = {"inputs": [str(i) for i in range(64)], "targets": ["x"] * 64, "task": ["rte", "wmt16_translate_deen"] * 32}

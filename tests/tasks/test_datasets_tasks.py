@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from lightning_layerscope.tasks import Example, load_datasets, load_tasks
-from lightning_layerscope.tasks.choice import rank
+from lightning_layerscope.tasks.sampling import sampling_key
 
 datasets = pytest.importorskip("datasets", reason="needs the datasets library")
 
@@ -84,7 +84,9 @@ def test_limit_is_a_seeded_choice_that_grows():
     assert all(ten[name] < ids for name, ids in chosen(limit=11).items())
     assert {len(ids) for ids in chosen(limit=1000).values()} == {100}
     # The very rows that a probe set of ten would choose from all.
-    assert ten == {name: set(sorted(ids, key=lambda i: rank(0, name, i))[:10]) for name, ids in chosen().items()}
+    assert ten == {
+        name: set(sorted(ids, key=lambda i: sampling_key(0, name, i))[:10]) for name, ids in chosen().items()
+    }
 
 
 def test_only_the_wanted_splits(dataset):
@@ -98,7 +100,7 @@ def test_only_the_wanted_splits(dataset):
         ({"columns": COLUMNS, "splits": ["test"]}, r"has no split \['test'\]; it has \['dev', 'train'\].*split_map="),
         ({"columns": COLUMNS, "split_map": {"valid": "test"}}, r"split_map names splits.*\['valid'\]; it has"),
         ({"columns": COLUMNS, "task_column": "task"}, r"split 'train', row 0: no column 'task'"),
-        ({}, r"dataset, split 'train', row 0: expected a column 'instruction' or 'input', got"),
+        ({}, r"dataset, split 'train', row 0: expected a column 'instruction' or 'input', 'prompt' or 'messages', got"),
         ({"columns": COLUMNS, "limit": 0}, "limit must be at least 1"),
     ],
 )

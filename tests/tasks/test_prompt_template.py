@@ -1,6 +1,7 @@
 import pytest
 
 from lightning_layerscope.tasks import Example, PromptTemplate
+from lightning_layerscope.tasks.template import as_template
 
 EXAMPLE = Example("Add.", "1 {instruction} 2", "3", "sum/0")
 TALK = Example(
@@ -78,15 +79,73 @@ def test_malformed_templates(arguments, message):
         PromptTemplate(**arguments)
 
 
-def test_chat_needs_a_chat_template():
-    class Plain(ChatTokenizer):
-        chat_template = None
+class PlainTokenizer(ChatTokenizer):
+    chat_template = None
 
+
+WHOLE = Example("", "The sky is", " blue.", "sky/0", whole=True)
+
+
+@pytest.mark.parametrize(
+    ("example", "tokenizer", "template", "expected"),
+    [
+        (TALK, ChatTokenizer(), None, {"chat": True}),
+        (TALK, PlainTokenizer(), None, {"chat": False}),
+        (TALK, ChatTokenizer(), {"chat": False}, {"chat": False}),
+        (TALK, ChatTokenizer(), "{input}", {"chat": False, "text": "{input}"}),
+        (TALK, ChatTokenizer(), PromptTemplate("Q: {input}"), {"chat": False, "text": "Q: {input}"}),
+        (EXAMPLE, ChatTokenizer(), None, {"chat": False}),
+        (EXAMPLE, ChatTokenizer(), {"chat": True, "system": "s"}, {"chat": True, "system": "s"}),
+        (WHOLE, ChatTokenizer(), None, {"chat": False, "text": "{input}"}),
+        (WHOLE, ChatTokenizer(), {"chat": False}, {"chat": False, "text": "{input}"}),
+        (WHOLE, ChatTokenizer(), {"text": "Q: {input}"}, {"chat": False, "text": "Q: {input}"}),
+        (WHOLE, ChatTokenizer(), {"chat": True}, {"chat": True}),
+    ],
+)
+def test_what_nobody_said_follows_from_rows_and_tokenizer(example, tokenizer, template, expected):
+    settled = as_template(template).settled([example, example], tokenizer)
+    assert settled.describe() == PromptTemplate().describe() | expected
+    assert settled.settled([example], tokenizer) == settled
+    assert as_template(template).render(example, tokenizer) == settled.render(example, tokenizer)
+
+
+def test_the_prompt_of_a_completion_is_kept_to_the_letter():
+    assert PromptTemplate().render(WHOLE) == "The sky is"
+    assert PromptTemplate().render(WHOLE, with_output=True) == "The sky is blue."
+
+
+def test_rows_of_several_kinds_need_a_word():
+    with pytest.raises(
+        ValueError,
+        match=r"several kinds \(conversations, e.g. 'talk/0', rows of instruction and input, e.g. 'sum/0'\)",
+    ):
+        PromptTemplate().settled([TALK, EXAMPLE], ChatTokenizer())
+    with pytest.raises(ValueError, match=r"prompts with completions, e\.g\. 'sky/0'"):
+        PromptTemplate().settled([EXAMPLE, WHOLE])
+    # Without a chat template both are the same text, and one that was chosen holds for all.
+    assert PromptTemplate().settled([TALK, EXAMPLE], PlainTokenizer()).chat is False
+    assert PromptTemplate(chat=True).settled([TALK, EXAMPLE, WHOLE], ChatTokenizer()).chat is True
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ({"chat": "yes"}, r"chat is true or false, got \{'chat': 'yes'\}"),
+        ({"test": "x"}, r"has the keys \['test'\]"),
+        ({"text": "x"}, "must hold {instruction} or {input}"),
+    ],
+)
+def test_malformed_templates_of_configurations(template, message):
+    with pytest.raises(ValueError, match=message):
+        as_template(template)
+
+
+def test_chat_needs_a_chat_template():
     template = PromptTemplate(chat=True)
     with pytest.raises(ValueError, match="needs the tokenizer"):
         template.render(EXAMPLE)
     with pytest.raises(ValueError, match=r"tokenizer 'chatty' has no chat template; use PromptTemplate\(chat=False\)"):
-        template.render(EXAMPLE, Plain())
+        template.render(EXAMPLE, PlainTokenizer())
 
 
 def test_a_refusing_chat_template_is_quoted():

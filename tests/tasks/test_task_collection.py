@@ -79,3 +79,10 @@ def test_from_prompts():
 def test_from_prompts_refuses_what_is_no_list_of_texts(texts):
     with pytest.raises(TypeError, match="prompts of task 'a' must be a list of strings"):
         TaskCollection.from_prompts({"a": texts})
+
+
+def test_text_that_is_no_unicode_is_refused():
+    with pytest.raises(ValueError, match=r"example 't/0' is no valid Unicode: character 2 is half of a surrogate pair"):
+        Example("", "a\udc00", "", "t/0")
+    with pytest.raises(ValueError, match="is no valid Unicode"):
+        TaskCollection.from_prompts({"a\ud83d": ["x"]})

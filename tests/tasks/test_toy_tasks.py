@@ -138,5 +138,5 @@ def test_loader_errors(tmp_path):
     with pytest.raises(ValueError, match="'toy' has fixed columns"):
         load_tasks("toy", columns={"input": "x"})
     for wrong in ("./nope", tmp_path / "nope", "nope.jsonl", "a/b/c"):
-        with pytest.raises(FileNotFoundError, match="expected 'toy', 'flan', a folder of JSONL files"):
+        with pytest.raises(FileNotFoundError, match="expected 'toy', 'general', 'flan', a folder of JSONL files"):
             load_tasks(wrong)

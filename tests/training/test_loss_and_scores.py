@@ -108,3 +108,23 @@ def test_lora_refuses_what_does_not_fit(model):
         add_lora(model, rank=0)
     with pytest.raises(ValueError, match="numbered from 1"):
         add_lora(model, layers=[0])
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_batches_hold_no_more_logits_than_allowed(model, data, monkeypatch, reachable):
+    from lightning_layerscope.training import evaluation
+
+    if not reachable:
+        monkeypatch.setattr(type(model), "get_output_embeddings", lambda self: None)
+    rows = [row for part in data.test_rows().values() for row in part]
+    expected = evaluation.row_losses(model, rows, padding=0)
+    counts = []
+    model.lm_head.register_forward_hook(lambda module, args, output: counts.append(output[..., 0].numel()))
+    monkeypatch.setattr(evaluation, "most_positions", lambda model: 24)
+    told = []
+    found = evaluation.row_losses(model, rows, padding=0, progress=lambda *done: told.append(done))
+    assert len(counts) > 1
+    assert max(counts) <= max(24, 1 + max(len(row.answer) for row in rows))
+    assert told[-1] == (len(rows), len(rows))
+    torch.testing.assert_close(found.total, expected.total, rtol=1e-5, atol=1e-5)
+    assert torch.equal(found.tokens, expected.tokens)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 
 
-def rank(seed: int, task: str, example_id: str) -> int:
-    """Where an example stands in its task's random order: the n lowest ranks are a choice of n.
+def sampling_key(seed: int, task: str, example_id: str) -> int:
+    """The place of an example in its task's random order: the n lowest keys are a choice of n.
 
     A hash rather than a generator: every example is drawn alike, whatever the order of rows and tasks, and whichever
     Python version; adding tasks changes nothing, and n + 1 examples are the n ones and one more.

@@ -1,0 +1,195 @@
+"""Losses at the positions that predict an answer's token, with logits there alone.
+
+With a large vocabulary the logits of a prompt's positions cost more than the layers, and none of them is wanted. A hook
+hands the model's own head the chosen positions of the whole batch, one after the other, so that all that stands between
+head and loss (soft-capping, scale, bias) is done by the model itself. Where even these logits are too many, they are
+made in pieces, by the head and by what the model was seen to do with the head's output for the first few of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
+
+from lightning_layerscope.monitor.active import sharded
+from lightning_layerscope.training.encoding import IGNORED
+
+# Elements of the logits that may stand in memory at a time; in float32 128 MiB on a CPU and 1 GiB elsewhere.
+_MOST_CPU, _MOST_ACCELERATOR = 2**25, 2**28
+# Positions by which is seen what a model does with its head's output.
+_SEEN = 4
+
+Finish = Callable[[Tensor], Tensor]
+"""What a model does with the output of its head: ``(..., vocabulary)`` -> the same."""
+
+
+class TokenLosses(NamedTuple):
+    """Of every position, 0 and True where it predicts nothing that is wanted.
+
+    Attributes:
+        loss: ``(rows, tokens)`` float32, cross-entropy in nats.
+        right: ``(rows, tokens)`` bool, whether the wanted token is the most likely one.
+    """
+
+    loss: Tensor
+    right: Tensor
+
+
+def token_losses(
+    model: nn.Module, inputs: dict[str, Tensor], targets: Tensor, *, most_logits: int | None = None
+) -> TokenLosses:
+    """Run a batch and give the loss of every wanted token.
+
+    Args:
+        model: A language model of transformers, with or without adapters.
+        inputs: What its forward takes.
+        targets: ``(rows, tokens)``: the token that each position of the model's output must predict, ``-100`` where
+            none is wanted.
+        most_logits: Elements of the logits that may be in memory at a time; by default 2^25 on a CPU and 2^28
+            elsewhere. More are made in pieces, and made once more for their gradients.
+    """
+    head = reachable_head(model)
+    places = (targets.flatten() != IGNORED).nonzero().squeeze(1)
+    wanted = targets.flatten().index_select(0, places)
+    if head is None:
+        return _spread(_losses(_all_logits(model, inputs, targets, places), wanted), places, targets)
+    most = most_positions(model, most_logits)
+    whole = len(places) <= most or sharded(model)
+    shown = len(places) if whole else min(_SEEN, len(places))
+    seen, logits = _run(model, head, inputs, places, targets, shown)
+    if seen.calls != 1 or seen.hidden is None or logits.shape[:-1] != (1, shown):  # not a model as this knows them
+        return _spread(_losses(_all_logits(model, inputs, targets, places), wanted), places, targets)
+    if not whole:
+        finish = next((f for f in _finishes(model) if torch.equal(f(seen.output).float(), logits.float())), None)
+        if finish is not None:
+            return _spread(_in_pieces(head, finish, seen.hidden, wanted, most), places, targets)
+        _, logits = _run(model, head, inputs, places, targets, len(places))
+    return _spread(_losses(logits[0], wanted), places, targets)
+
+
+def reachable_head(model: nn.Module) -> nn.Module | None:
+    """The module that makes logits of hidden states, by the model's public word; None where it has none to give.
+
+    Compiled models keep theirs: their code was made without our hook.
+    """
+    inner: Any = model
+    if any(hasattr(part, "_orig_mod") or part._compiled_call_impl is not None for part in model.modules()):
+        return None
+    if hasattr(inner, "get_base_model"):
+        inner = inner.get_base_model()
+    get = getattr(inner, "get_output_embeddings", None)
+    head = get() if get is not None else None
+    return head if isinstance(head, nn.Module) else None
+
+
+def most_positions(model: nn.Module, most_logits: int | None = None) -> int:
+    """How many positions' logits may be in memory at a time, at least 1."""
+    if most_logits is None:
+        most_logits = _MOST_CPU if next(model.parameters()).device.type == "cpu" else _MOST_ACCELERATOR
+    head: Any = reachable_head(model)
+    vocabulary = getattr(head, "out_features", None) or _config(model).vocab_size
+    return max(1, most_logits // int(vocabulary))
+
+
+@dataclass
+class _Seen:
+    """What went into the head and came out."""
+
+    calls: int = 0
+    hidden: Tensor | None = None
+    output: Any = None
+
+
+def _run(
+    model: Any, head: nn.Module, inputs: dict[str, Tensor], places: Tensor, targets: Tensor, shown: int
+) -> tuple[_Seen, Tensor]:
+    """One pass in which the head sees the chosen positions (the first ``shown`` of them) as one row."""
+    seen = _Seen()
+    rows, tokens = targets.shape
+
+    def take(module: nn.Module, arguments: tuple[Any, ...]) -> Any:
+        seen.calls += 1
+        hidden = arguments[0] if arguments else None
+        if not isinstance(hidden, Tensor) or hidden.ndim != 3 or len(hidden) != rows or hidden.shape[1] < tokens:
+            return None
+        # Prompt tuning puts positions of its own in front.
+        seen.hidden = hidden[:, -tokens:].flatten(0, 1).index_select(0, places)
+        return (seen.hidden[:shown].unsqueeze(0), *arguments[1:])
+
+    def keep(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+        seen.output = output
+
+    handles = [head.register_forward_pre_hook(take), head.register_forward_hook(keep)]
+    try:
+        logits = model(**inputs, use_cache=False).logits
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen, logits
+
+
+def _all_logits(model: Any, inputs: dict[str, Tensor], targets: Tensor, places: Tensor) -> Tensor:
+    """Logits from the first wanted position of the batch on, where the model can do that, and of these the wanted."""
+    tokens = targets.shape[1]
+    first = int((targets != IGNORED).any(dim=0).int().argmax())
+    options = {}
+    if "logits_to_keep" in inspect.signature(_inner(model).forward).parameters:
+        options["logits_to_keep"] = tokens - first
+    logits: Tensor = model(**inputs, **options, use_cache=False).logits[:, first - tokens :]
+    columns = places % tokens - first
+    return logits.flatten(0, 1).index_select(0, places // tokens * (tokens - first) + columns)
+
+
+def _in_pieces(head: nn.Module, finish: Finish, hidden: Tensor, wanted: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Losses of so many positions at a time; for gradients each piece's logits are made again."""
+
+    def piece(states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        return _losses(finish(head(states)), tokens)
+
+    if torch.is_grad_enabled():
+        piece = partial(checkpoint, piece, use_reentrant=False)
+    parts = [piece(*part) for part in zip(torch.split(hidden, most), torch.split(wanted, most), strict=True)]
+    losses, right = zip(*parts, strict=True)
+    return torch.cat(losses), torch.cat(right)
+
+
+def _losses(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of ``(positions, vocabulary)`` logits, and whether the wanted token is the likeliest."""
+    losses = cross_entropy(logits.float(), wanted, reduction="none")
+    return losses, logits.detach().argmax(dim=-1) == wanted
+
+
+def _spread(found: tuple[Tensor, Tensor], places: Tensor, targets: Tensor) -> TokenLosses:
+    """Back to where they stood: every place once, so that sums over a row are the same to the bit on every device."""
+    losses, right = found
+    empty = losses.new_zeros(targets.numel())
+    spread = empty.index_copy(0, places, losses), torch.ones_like(empty, dtype=torch.bool).index_copy(0, places, right)
+    return TokenLosses(*(each.view_as(targets) for each in spread))
+
+
+def _finishes(model: nn.Module) -> Iterator[Finish]:
+    """What models are known to do with the head's output, in the very order of operations."""
+    config = _config(model)
+    yield lambda logits: logits
+    if cap := getattr(config, "final_logit_softcapping", None):
+        yield lambda logits: torch.tanh(logits / cap) * cap
+    if scale := getattr(config, "logit_scale", None):
+        yield lambda logits: logits * scale
+    if scaling := getattr(config, "logits_scaling", None):
+        yield lambda logits: logits / scaling
+
+
+def _inner(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _config(model: nn.Module) -> Any:
+    return _inner(model).config.get_text_config()
