@@ -90,6 +90,8 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
     @contained
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure where due."""
+        if self._model is None:
+            return
         self.monitor.after_step(self._host_state(args, state))
         self._remember(state)
 
@@ -107,6 +109,8 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
     @contained
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take the last measurement; not where the trainer has put an earlier checkpoint's weights in its place."""
+        if self._model is None:
+            return
         loaded_best = args.load_best_model_at_end and state.best_model_checkpoint is not None
         if self._passive is not None:
             self._measure_passively(args, state)
@@ -118,6 +122,12 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
             )
         self.monitor.end(self._host_state(args, state), measure=not loaded_best)
         self._model = None
+
+    # What Lightning's Trainer asks for, by mistake, on the way to its first hook and from it.
+    state_key = "TransformersLayerSimilarityMonitor"
+
+    def on_exception(self, *_: Any, **__: Any) -> None:
+        """Another trainer's hook, called with the error of :meth:`setup`."""
 
     def setup(self, *_: Any, **__: Any) -> None:
         """The first hook of another trainer's callbacks.
