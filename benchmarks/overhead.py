@@ -1,11 +1,12 @@
 """What the monitor costs a training run: three cadences, two probe sizes, and one long run under the default budget.
 
-    python benchmarks/overhead.py [--seconds 20] [--rounds 2] [--long 0]
+    python benchmarks/overhead.py [--seconds 20] [--rounds 2] [--long 0] [--guard 0]
 
 A small Llama is trained under Lightning on the CPU for a fixed number of steps, with and without the monitor, in turns.
 Two figures for the cost stand side by side: what the monitor says of itself (``overhead``: its seconds over the run's),
 and what a clock outside says (the watched run against the plain one). ``--long 600`` adds a ten-minute run under the
-default budget of 2 %, and checks that what was measured between the first and the last kept to it.
+default budget of 2 %, and checks that what was measured between the first and the last kept to it. ``--guard 20``
+shows, in so many turns, which part of a measurement the guard takes that leaves no trace of it.
 """
 
 from __future__ import annotations
@@ -99,14 +100,50 @@ def row(name: str, size: str, monitor: Any, outside: list[float] | None) -> str:
     )
 
 
+def guard(rounds: int) -> None:
+    """Print what an empty guard takes, as a share of a measurement (extraction and comparison), in turns."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from lightning_layerscope import ReferenceBank, extract_hidden_states, no_trace, take_measurement
+
+    print("| width x layers | parameters | tasks x prompts | ms of the guard | ms of a measurement | share |")
+    print("|---|---|---|---|---|---|")
+    for width, layers in ((256, 8), (1024, 12)):
+        shape = {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": layers}
+        model = LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, num_attention_heads=4, **shape))
+        for size, counts in PROBES.items():
+            prompts = probes(*counts)
+            bank = ReferenceBank.from_states(extract_hidden_states(model, prompts), name="first")
+            alone, whole = [], []
+            for _ in range(rounds):
+                started = time.perf_counter()
+                with no_trace(model):
+                    pass
+                between = time.perf_counter()
+                take_measurement(extract_hidden_states(model, prompts), bank, step=0)
+                alone.append(between - started)
+                whole.append(time.perf_counter() - between)
+            share = statistics.median(a / w for a, w in zip(alone, whole, strict=True))
+            millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+            print(
+                f"| {width} x {layers} | {millions:.0f} M | {size} | {statistics.median(alone) * 1e3:.0f} | "
+                f"{statistics.median(whole) * 1e3:.0f} | {share:.1%} |",
+                flush=True,
+            )
+
+
 def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20.0, help="about how long each plain run takes")
     parser.add_argument("--rounds", type=int, default=2, help="repetitions of each pair of runs; 0: no table")
     parser.add_argument("--long", type=float, default=0.0, help="seconds of one long run under the default budget")
+    parser.add_argument("--guard", type=int, default=0, help="turns that show the guard's share; nothing else is done")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
+    if arguments.guard:
+        guard(arguments.guard)
+        return
     import pytorch_lightning  # noqa: F401 - sets its loggers' levels
 
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.ERROR)

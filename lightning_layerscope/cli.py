@@ -1,4 +1,4 @@
-"""The command line: ``layerscope demo | extract | compare | diff | transitions | report | study``."""
+"""The command line: ``layerscope demo | extract | compare | diff | transitions | report | recipe | study``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from lightning_layerscope import __version__
 
-_COMMANDS = ("demo", "extract", "compare", "diff", "transitions", "report")
+_COMMANDS = ("demo", "extract", "compare", "diff", "transitions", "report", "recipe")
 _DEBUG = "LAYERSCOPE_DEBUG"
 
 _EPILOG = """\

@@ -212,7 +212,7 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch, capsys, extracted):
         main(["transitions", str(extracted / "none.parquet")])
 
 
-@pytest.mark.parametrize("command", ["demo", "extract", "compare", "diff", "transitions", "report"])
+@pytest.mark.parametrize("command", ["demo", "extract", "compare", "diff", "transitions", "report", "recipe"])
 def test_every_command_explains_itself_with_examples(capsys, command):
     code, out, _ = run(capsys, command, "--help")
     assert code == 0
@@ -222,10 +222,10 @@ def test_every_command_explains_itself_with_examples(capsys, command):
 
 def test_the_examples_in_the_help_can_be_parsed():
     parser = build_parser()
-    for command in ("demo", "extract", "compare", "diff", "transitions", "report"):
+    for command in ("demo", "extract", "compare", "diff", "transitions", "report", "recipe"):
         (commands,) = [action for action in parser._actions if action.dest == "command"]
         for line in commands.choices[command].epilog.splitlines()[1:]:
-            command_line = line.strip().removeprefix("WANDB_MODE=online ").split("     ")[0]
+            command_line = line.strip().removeprefix("WANDB_MODE=online ").split("     ")[0].split(" > ")[0]
             words = shlex.split(command_line)
             assert words[0] == "layerscope"
             assert parser.parse_args(words[1:]).command == command

@@ -166,7 +166,7 @@ def test_a_second_run_is_quiet_the_same_and_leaves_the_first_alone(result, seldo
     assert captured.err == ""
     lines = captured.out.splitlines()
     assert lines[0].startswith("10 tasks in 3 clusters")
-    assert [line.split()[0] for line in lines[1:4]] == ["a", "pre-training", "fine-tuning"]
+    assert [line.split()[0] for line in lines[1:4]] == ["a", "pre-training:", "fine-tuning:"]
     assert lines[4] == ""
     assert len(lines) < 45
     assert {path: path.stat().st_mtime_ns for path in result.folder.rglob("*") if path.is_file()} == before

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
     from lightning_layerscope.probes import ProbeSet
     from lightning_layerscope.references import ReferenceBank
     from lightning_layerscope.training import load_model
-    from lightning_layerscope.training.bars import Bar
+    from lightning_layerscope.training.progress import Progress, showing
     from lightning_layerscope.training.quiet import quiet
 
     if options.out.exists() and not options.overwrite and (not options.out.is_dir() or any(options.out.iterdir())):
@@ -70,17 +70,16 @@ def run(options: argparse.Namespace) -> None:
         )
         probes = ProbeSet.from_source(options.tasks, tokenizer, **_probe_options(options))
         print(probes.summary())
-        bar = Bar("extracting", probes.num_examples)
-        states = extract_hidden_states(
-            model,
-            probes,
-            layers=options.layers,
-            layer_modules=options.layer_modules,
-            embeddings=options.embeddings,
-            max_tokens_per_batch=options.max_tokens_per_batch,
-            progress=lambda done, _: bar.to(done),
-        )
-        bar.close()
+        with showing(), Progress("extracting", probes.num_examples, unit="prompts", keep=True) as progress:
+            states = extract_hidden_states(
+                model,
+                probes,
+                layers=options.layers,
+                layer_modules=options.layer_modules,
+                embeddings=options.embeddings,
+                max_tokens_per_batch=options.max_tokens_per_batch,
+                progress=lambda done, _: progress.to(done),
+            )
         if options.reference:
             ReferenceBank.from_states(states, name=Path(options.model).name).save(
                 options.out, overwrite=options.overwrite

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_layerscope.atomic import replace_file
 from lightning_layerscope.demo import options as settings
@@ -16,7 +16,11 @@ from lightning_layerscope.demo.tuning import fine_tune, make_data
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.sinks.report import write_report
 from lightning_layerscope.tasks import PromptTemplate, TaskCollection, load_tasks
+from lightning_layerscope.training.progress import Progress, showing
 from lightning_layerscope.training.quiet import quiet
+
+if TYPE_CHECKING:
+    from lightning_layerscope.training import InstructionDataModule, TaskScore
 
 WIDTH, LAYERS, HEADS, VOCABULARY = 128, 10, 4, 3072
 
@@ -41,8 +45,8 @@ def run_demo(options: DemoOptions, *, say: Callable[[str], None] = print, bars: 
     tasks = load_tasks(options.tasks, splits=["train", "test"])
     folder = free_folder(Path(options.out))
     say(f"{len(tasks)} tasks in {len(set(tasks.clusters.values()))} clusters from {options.tasks}; results: {folder}")
-    with quiet():
-        model, tokenizer = _model(options, tasks, folder, say, bars)
+    with quiet(), showing(bars):
+        model, tokenizer = _model(options, tasks, folder, say)
         template = PromptTemplate(chat=options.chat)
         probes = ProbeSet.from_tasks(
             tasks,
@@ -55,13 +59,13 @@ def run_demo(options: DemoOptions, *, say: Callable[[str], None] = print, bars: 
         )
         probes.check_model(model)
         datamodule = make_data(options, tasks, tokenizer, template)
-        from lightning_layerscope.training import add_lora, score_tasks
+        from lightning_layerscope.training import add_lora
 
-        before = score_tasks(model, datamodule)
+        before = _score(model, datamodule)
         if options.lora:
             model = add_lora(model, seed=options.seed)
-        record, wandb_folder, url = fine_tune(options, model, datamodule, probes, folder, bars)
-        after = score_tasks(model, datamodule)
+        record, wandb_folder, url = fine_tune(options, model, datamodule, probes, folder)
+        after = _score(model, datamodule)
         model.save_pretrained(folder / TUNED)
         tokenizer.save_pretrained(folder / TUNED)
         report = write_report(
@@ -81,9 +85,15 @@ def run_demo(options: DemoOptions, *, say: Callable[[str], None] = print, bars: 
     return result
 
 
-def _model(
-    options: DemoOptions, tasks: TaskCollection, folder: Path, say: Callable[[str], None], bars: bool
-) -> tuple[Any, Any]:
+def _score(model: Any, datamodule: InstructionDataModule) -> dict[str, TaskScore]:
+    from lightning_layerscope.training import score_tasks
+
+    held_out = sum(map(len, datamodule.test_rows().values()))
+    with Progress("scoring", held_out) as progress:
+        return score_tasks(model, datamodule, progress=lambda done, _: progress.to(done))
+
+
+def _model(options: DemoOptions, tasks: TaskCollection, folder: Path, say: Callable[[str], None]) -> tuple[Any, Any]:
     if options.model is not None:
         from lightning_layerscope.training import load_model
 
@@ -91,21 +101,19 @@ def _model(
         say(f"{options.model}: {_millions(model)}M parameters")
         return model.float(), tokenizer
     from lightning_layerscope.training import pretrain, raw_texts, small_llama, train_tokenizer
-    from lightning_layerscope.training.bars import Bar
 
     tokenizer = train_tokenizer(tasks.texts("train"), vocab_size=VOCABULARY)
     model = small_llama(tokenizer, width=WIDTH, layers=LAYERS, heads=HEADS, seed=options.seed)
     say(f"a Llama of {LAYERS} layers, width {WIDTH}, {_millions(model)}M parameters, new; {len(tokenizer)} tokens")
-    bar = Bar("pre-training", options.pretrain_steps, show=bars)
-    pretrain(
-        model,
-        tokenizer,
-        raw_texts(tasks),
-        steps=options.pretrain_steps,
-        seed=options.seed,
-        progress=lambda step, loss: bar.to(step, f"loss {loss:.2f}"),
-    )
-    bar.close()
+    with Progress("pre-training", options.pretrain_steps, unit="steps", keep=True) as progress:
+        pretrain(
+            model,
+            tokenizer,
+            raw_texts(tasks),
+            steps=options.pretrain_steps,
+            seed=options.seed,
+            progress=lambda step, loss: progress.to(step, f"loss {loss:.2f}"),
+        )
     model.save_pretrained(folder / BASE)
     tokenizer.save_pretrained(folder / BASE)
     return model, tokenizer

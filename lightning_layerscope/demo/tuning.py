@@ -37,7 +37,7 @@ def make_data(
 
 
 def fine_tune(
-    options: DemoOptions, model: Any, datamodule: InstructionDataModule, probes: ProbeSet, folder: Path, bars: bool
+    options: DemoOptions, model: Any, datamodule: InstructionDataModule, probes: ProbeSet, folder: Path
 ) -> tuple[RunRecord, Path | None, str | None]:
     """Train with the monitor attached; gives the record, and the folder or the address of the W&B run."""
     import pytorch_lightning as pl
@@ -45,8 +45,7 @@ def fine_tune(
 
     from lightning_layerscope.callbacks import LayerSimilarityMonitor
     from lightning_layerscope.training import InstructionModule
-    from lightning_layerscope.training.bars import Bar
-    from lightning_layerscope.training.progress import ProgressCallback
+    from lightning_layerscope.training.lightning_progress import ProgressCallback
 
     pl.seed_everything(options.seed, verbose=False)
     # No account is needed: offline, unless the user says otherwise.
@@ -66,7 +65,7 @@ def fine_tune(
         max_steps=options.steps,
         max_epochs=-1,
         logger=logger,
-        callbacks=[monitor, ProgressCallback(Bar("fine-tuning", options.steps, show=bars))],
+        callbacks=[monitor, ProgressCallback("fine-tuning", keep=True)],
         gradient_clip_val=1.0,
         log_every_n_steps=5,
         limit_val_batches=0,

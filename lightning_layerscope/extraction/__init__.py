@@ -3,7 +3,7 @@
 from lightning_layerscope.extraction.batching import Batch, plan_batches
 from lightning_layerscope.extraction.capture import Capture, DeepestLayerReached
 from lightning_layerscope.extraction.extract import extract_hidden_states
-from lightning_layerscope.extraction.guard import no_trace
+from lightning_layerscope.extraction.guard import ModelChangedError, no_trace
 from lightning_layerscope.extraction.layers import DecoderLayers, find_layers
 from lightning_layerscope.extraction.states import HiddenStates
 from lightning_layerscope.extraction.tokens import Selection, select_tokens
@@ -14,6 +14,7 @@ __all__ = [
     "DecoderLayers",
     "DeepestLayerReached",
     "HiddenStates",
+    "ModelChangedError",
     "Selection",
     "extract_hidden_states",
     "find_layers",

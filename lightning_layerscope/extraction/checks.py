@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from lightning_layerscope.compat.peft import unmerging_layers
 from lightning_layerscope.extraction.layers import text_config
 from lightning_layerscope.extraction.target import Target
 
@@ -60,8 +61,8 @@ def check_probes(probes: ProbeSet, target: Target) -> None:
     """Refuse prompts that the model cannot take, before a device does so with an obscure error.
 
     Raises:
-        ValueError: For token ids beyond the embedding, prompts beyond a table of positions, or a token choice that does
-            not suit the layers.
+        ValueError: For token ids beyond the embedding, prompts beyond a table of positions, a token choice that does
+            not suit the layers, or a model that a forward pass would change.
     """
     if not any(len(probe.input_ids) for probe in probes.values()):
         raise ValueError("The probe set has no prompts.")
@@ -75,6 +76,12 @@ def check_probes(probes: ProbeSet, target: Target) -> None:
         raise ValueError(
             f"{type(target.language_model).__name__} rescales its weights when first evaluated, which a run in "
             "training must not see. Set model.config.rescale_every = 0 (it only guards float16 against overflow)."
+        )
+    if unmerging := unmerging_layers(target.root):
+        raise ValueError(
+            f"{len(unmerging)} layers have an adapter that is merged into their weights and switched off (the first: "
+            f"{unmerging[0]}): a forward pass would take it out, which changes the weights by rounding. Call "
+            "model.unmerge_adapter() first."
         )
     size = getattr(target.stack.embedding, "num_embeddings", None)
     limit, table = _position_limit(target)

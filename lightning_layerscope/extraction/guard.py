@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import random
+import logging
 import sys
 from collections.abc import Iterator
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-# A mutated buffer is put back from a clone taken beforehand; beyond this many elements the clone would cost more memory
-# than a probe may take, so a mutation is reported instead. (Real buffers are small: inv_freq, position ids, norm
-# statistics.)
-_CLONE_LIMIT = 1_000_000
-# Registered by name in every nn.Module. Forward hooks are put back too: some models install theirs on first use.
-_HOOK_TABLES = (
-    "_forward_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-)
-_TABLES = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", *_HOOK_TABLES})
-_MISSING = object()
+from lightning_layerscope.compat.bitsandbytes import repacks_in_evaluation
+from lightning_layerscope.extraction.restoration import Restoration
+
+_LOG = logging.getLogger(__name__)
+
+
+class ModelChangedError(RuntimeError):
+    """What ran inside :func:`no_trace` left a trace that could not be undone: the model is another one from now on."""
 
 
 @contextlib.contextmanager
@@ -34,26 +26,33 @@ def no_trace(model: nn.Module, *, force_eager: bool = True) -> Iterator[None]:
 
     Inside the block every module is in evaluation mode (but for 4-bit layers of bitsandbytes), gradients and inference
     mode are off, the autocast weight cache is off (casts cached without gradients would cut the surrounding training
-    step off from its weights), and compiled models run eagerly. Restored on exit: ``training`` of each module (never
-    through ``train()``, which users override), ``requires_grad`` of each parameter, buffers (reference and value),
-    attributes of the modules, their forward hooks, and the random number generators of torch (all devices in use),
-    Python and NumPy.
+    step off from its weights), and compiled models run eagerly. Restored on exit:
 
-    The guard does not undo changes of parameter *values*: it detects them.
+    - ``training`` of each module (never through ``train()``, which users override);
+    - the random number generators of Python, NumPy and torch (all devices in use), and those that modules own;
+    - the modules' attributes, parameters, buffers, submodules, forward hooks and class, by reference;
+    - lists, tuples, dicts, sets, namespaces and NumPy arrays that attributes hold, however deep, and the modules and
+      tensors inside; containers of more than 10,000 entries are put back without looking into their entries, and
+      objects of other classes are left alone;
+    - buffers and other tensors, their memory, shape and value, up to a million elements;
+    - ``requires_grad`` of each parameter, and the memory that it stands for.
+
+    Values are compared by a checksum of their bits before and after, whatever wrote them: version counters prove
+    nothing (fused kernels and ``.data`` do not raise them, parametrisations raise them without a change). A parameter,
+    or a tensor above the limit, whose *value* has changed cannot be put back: that raises.
+
+    Every item is restored on its own, the modes first: what goes wrong with one keeps none of the others from it.
 
     Args:
-        model: Any module. Wrappers (DDP, compile, PEFT, a LightningModule) are fine.
+        model: Any module. Wrappers (DDP, compile, PEFT, a LightningModule) and scripted modules are fine.
         force_eager: Run compiled modules without their compiled code, so that probes of new shapes cause no
             recompilation.
 
     Raises:
-        RuntimeError: When the block changed a parameter in place, or a buffer too large to be restored.
+        ModelChangedError: A ``RuntimeError``; something was changed for good, or could not be restored. It names every
+            such item. When the block raises itself, its own error goes first and the text is added to it as a note.
     """
-    modules = list(model.modules())
-    snapshot = [_ModuleSnapshot(module) for module in modules]
-    parameters = [(name, p, p.requires_grad, _version(p)) for name, p in model.named_parameters()]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_restored_rng(modules))
         stack.enter_context(_restored_autocast_cache())
         if (
             force_eager and "torch._dynamo" in sys.modules
@@ -61,121 +60,25 @@ def no_trace(model: nn.Module, *, force_eager: bool = True) -> Iterator[None]:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
-        finished = False
+        restoration = Restoration(model)
         try:
-            for module in modules:
-                if not _repacks_in_evaluation(module):
+            for module in model.modules():
+                if not repacks_in_evaluation(module):
                     module.training = False
             yield
-            finished = True
-        finally:
-            # In this order: a restored attribute may be what a buffer or flag is looked up by.
-            damage = [message for entry in snapshot for message in entry.restore()]
-            for name, parameter, requires_grad, version in parameters:
-                if parameter.requires_grad != requires_grad:
-                    parameter.requires_grad_(requires_grad)
-                if _version(parameter) != version:
-                    damage.append(f"parameter {name!r} was changed in place")
-            if damage and finished:  # otherwise the block's own error goes first
-                raise RuntimeError(
-                    "What ran inside no_trace changed the model: "
-                    + "; ".join(damage[:5])
-                    + (f"; and {len(damage) - 5} more" if len(damage) > 5 else "")
-                    + ". Run only forward passes that leave parameters alone: no optimiser step, no merged adapters."
-                )
+        except BaseException as error:
+            if damage := restoration.run():
+                _tell_beside(error, damage)
+            raise
+        if damage := restoration.run():
+            raise ModelChangedError(damage)
 
 
-def _repacks_in_evaluation(module: nn.Module) -> bool:
-    """Whether it is a 4-bit layer of bitsandbytes.
-
-    On CPUs with bfloat16 instructions these repack their weights when they are evaluated, and not back to the bit. The
-    mode changes nothing else in them.
-    """
-    return any(c.__name__ == "Linear4bit" and c.__module__.startswith("bitsandbytes.") for c in type(module).__mro__)
-
-
-class _ModuleSnapshot:
-    """The state of one module outside its parameters: attributes, buffers, hooks."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-        self.attributes = {key: value for key, value in vars(module).items() if key not in _TABLES}
-        # Lists, dicts and sets change without being rebound (PEFT: active adapters, merged adapters).
-        self.contents = {k: v.copy() for k, v in self.attributes.items() if type(v) in (list, dict, set)}
-        self.tables = {
-            key: table.copy()
-            for key in ("_buffers", "_non_persistent_buffers_set", *_HOOK_TABLES)
-            if (table := vars(module).get(key))
-        }
-        self.buffers = [(name, b, _version(b), _clone(b)) for name, b in module._buffers.items() if b is not None]
-
-    def restore(self) -> list[str]:
-        """Put everything back; what cannot be put back is returned in words."""
-        now, damage = vars(self.module), []
-        for key in [key for key in now if key not in _TABLES and key not in self.attributes]:
-            del now[key]
-        for key, value in self.attributes.items():
-            if now.get(key, _MISSING) is not value:
-                now[key] = value
-        for key, content in self.contents.items():
-            _refill(self.attributes[key], content)
-        for key in ("_buffers", "_non_persistent_buffers_set", *_HOOK_TABLES):
-            if key in now:
-                _refill(now[key], self.tables.get(key, type(now[key])()))
-        for name, buffer, version, clone in self.buffers:
-            if _version(buffer) == version:
-                continue
-            if clone is None:
-                damage.append(
-                    f"buffer {name!r} of {type(self.module).__name__} ({buffer.numel():,} elements) was changed "
-                    "in place"
-                )
-            else:
-                buffer.copy_(clone)
-        return damage
-
-
-def _refill(container: Any, content: Any) -> None:
-    """Give a list, dict or set its old content (and order) back, touching it only where it differs."""
-    if isinstance(container, list):
-        if len(container) != len(content) or any(a is not b for a, b in zip(container, content, strict=True)):
-            container[:] = content
-    elif isinstance(container, dict):
-        if list(container) != list(content) or any(container[key] is not value for key, value in content.items()):
-            container.clear()
-            container.update(content)
-    elif container != content:
-        container.clear()
-        container.update(content)
-
-
-def _version(tensor: Tensor) -> int:
-    """Torch's counter of in-place changes; inference tensors have none."""
-    return -1 if tensor.is_inference() else tensor._version
-
-
-def _clone(tensor: Tensor) -> Tensor | None:
-    return tensor.detach().clone() if tensor.numel() <= _CLONE_LIMIT and not tensor.is_inference() else None
-
-
-@contextlib.contextmanager
-def _restored_rng(modules: list[nn.Module]) -> Iterator[None]:
-    """Restore Python's, NumPy's and torch's generators: the CPU's, and those of all devices in use."""
-    python, cpu = random.getstate(), torch.get_rng_state()
-    numpy = np.random.get_state()  # noqa: NPY002 - the global generator is what user code draws from
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
-    kinds = {p.device.type for module in modules for p in module._parameters.values() if p is not None}
-    others = {kind: getattr(torch, kind).get_rng_state() for kind in kinds & {"mps", "xpu"}}
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
-        torch.set_rng_state(cpu)
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
-        for kind, state in others.items():
-            getattr(torch, kind).set_rng_state(state)
+def _tell_beside(error: BaseException, damage: str) -> None:
+    """Add the text to an error that goes first; the log has it, too, as Python 3.10 knows no notes."""
+    _LOG.error("%s", damage)
+    if sys.version_info >= (3, 11):
+        error.add_note(damage)
 
 
 @contextlib.contextmanager

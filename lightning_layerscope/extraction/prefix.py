@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from lightning_layerscope.compat.peft import puts_something_before
 from lightning_layerscope.extraction.capture import Capture
 from lightning_layerscope.extraction.exactness import Verdicts, deviation, tolerance
 from lightning_layerscope.extraction.layers import text_config
@@ -51,7 +52,7 @@ class PrefixSharing:
             and self._cache_keyword != ""
             and "use_cache" in target.accepted
             and kinds <= _ATTENTION
-            and not _prompt_learning(target.call)
+            and not puts_something_before(target.call)
             and _EXACT.get(target) is not False
         )
         self._last: tuple[tuple[int, ...], Prefix | None] | None = None
@@ -123,13 +124,6 @@ class PrefixSharing:
 
     def _run(self, ids: Tensor, mask: Tensor, cache: Any) -> None:
         self.target.run(ids, mask, use_cache=True, **{self._cache_keyword: cache})
-
-
-def _prompt_learning(call: nn.Module) -> bool:
-    """Whether PEFT puts virtual tokens or keys before the prompt (and refuses a cache of ours)."""
-    return bool(getattr(getattr(call, "active_peft_config", None), "is_prompt_learning", False)) and hasattr(
-        call, "peft_config"
-    )
 
 
 def _new_cache() -> Any:

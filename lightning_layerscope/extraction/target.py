@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_layerscope.compat.peft import virtual_tokens
 from lightning_layerscope.extraction.capture import DeepestLayerReached
 from lightning_layerscope.extraction.layers import DecoderLayers, find_layers, is_pretrained, text_config
 
@@ -113,7 +114,7 @@ def find_target(
         root=model,
         decoder_start=decoder_start,
         interruptible=not _sharded_or_offloaded(model),
-        virtual_tokens=_virtual_tokens(outer),
+        virtual_tokens=virtual_tokens(outer),
     )
 
 
@@ -147,11 +148,3 @@ def _sharded_or_offloaded(model: nn.Module) -> bool:
     )
     offloaded = any(hasattr(m, "_hf_hook") for m in model.modules())
     return sharded or offloaded or any(hasattr(p, "device_mesh") or hasattr(p, "ds_id") for p in model.parameters())
-
-
-def _virtual_tokens(outer: nn.Module | None) -> int:
-    """How many positions PEFT's prompt tuning and p-tuning put before the prompt (prefix tuning adds none)."""
-    config = getattr(outer, "active_peft_config", None) if hasattr(outer, "peft_config") else None
-    if not getattr(config, "is_prompt_learning", False) or "PREFIX" in str(getattr(config, "peft_type", "")):
-        return 0
-    return int(getattr(config, "num_virtual_tokens", 0) or 0)

@@ -8,12 +8,33 @@ from typing import Any
 
 from torch import nn
 
+from lightning_layerscope.compat.peft import has_injected_adapters, is_peft_model, merged_layers
 from lightning_layerscope.extraction import no_trace
 
 
 def has_adapters(model: nn.Module) -> bool:
     """Whether adapters of PEFT are somewhere in the model, as a wrapper or injected by transformers."""
-    return any(_is_peft(module) or _is_injected(module) for module in model.modules())
+    return any(is_peft_model(module) or has_injected_adapters(module) for module in model.modules())
+
+
+def check_separable(model: nn.Module) -> None:
+    """Refuse a model whose adapters cannot be switched off without a trace.
+
+    Raises:
+        ValueError: When there are no adapters, or some are merged into the weights: without them the weights would have
+            to be computed anew, and rounding makes others of them.
+    """
+    if not has_adapters(model):
+        raise ValueError(
+            f'reference="base" is the model with its adapters off, but {type(model).__name__} has none: '
+            'use reference="initial" for full fine-tuning.'
+        )
+    if merged := [name for name, _ in merged_layers(model)]:
+        raise ValueError(
+            f'reference="base" is the model with its adapters off, but {len(merged)} layers have theirs merged into '
+            f"their weights (the first: {merged[0]}), and taking them out would change the model by rounding. Call "
+            'model.unmerge_adapter() before training, or use reference="initial".'
+        )
 
 
 def check_adapters(model: nn.Module) -> None:
@@ -37,24 +58,20 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
         model: Holds one or several PEFT models.
 
     Raises:
-        ValueError: When there are no adapters.
+        ValueError: As :func:`check_separable`, before anything is switched.
     """
+<<<<<<< HEAD
     check_adapters(model)
+=======
+    check_separable(model)
+>>>>>>> main
     # Leaving disable_adapter() sets requires_grad anew: the guard around it puts the user's choice back.
     with no_trace(model), contextlib.ExitStack() as stack:
         for module in model.modules():
             owner: Any = module
-            if _is_peft(module):
+            if is_peft_model(module):
                 stack.enter_context(owner.disable_adapter())
-            elif _is_injected(module):
+            elif has_injected_adapters(module):
                 owner.disable_adapters()
                 stack.callback(owner.enable_adapters)
         yield
-
-
-def _is_peft(module: nn.Module) -> bool:
-    return hasattr(module, "peft_config") and hasattr(module, "disable_adapter")
-
-
-def _is_injected(module: nn.Module) -> bool:
-    return bool(getattr(module, "_hf_peft_config_loaded", False)) and hasattr(module, "disable_adapters")

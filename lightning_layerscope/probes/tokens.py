@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_layerscope.compat.huggingface_hub import require_loadable
 from lightning_layerscope.probes.digests import digest
 
 
@@ -13,9 +14,12 @@ def load_tokenizer(tokenizer: Any) -> Any:
     """A tokenizer as it is, or the one of a folder or a name on the hub.
 
     Raises:
+        FileNotFoundError: when there is nothing of that name.
         TypeError: when it is neither a name nor a tokenizer of the transformers library.
     """
     if isinstance(tokenizer, str | Path):
+        if not Path(tokenizer).exists():
+            require_loadable(str(tokenizer), "model")
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(str(tokenizer))

@@ -56,12 +56,13 @@ def _run(options: argparse.Namespace) -> None:
         if input(f"Start {trainings} trainings? [y/N] ").strip().lower() not in ("y", "yes"):
             print("nothing was started")
             return
+    from lightning_layerscope.training.progress import showing
     from lightning_layerscope.training.quiet import quiet
 
     if trainings:
         # Lightning sets its logging up when it is imported; that must lie before the silence.
         importlib.import_module("pytorch_lightning")
-    with quiet():
+    with quiet(), showing():
         results = study.run(options.only, _progress(len(stages)))
     if results is not None:
         print(f"report: {results / 'report.html'}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -18,7 +18,12 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def row_losses(
-    model: nn.Module, rows: Sequence[EncodedExample], *, padding: int, max_tokens_per_batch: int = 8192
+    model: nn.Module,
+    rows: Sequence[EncodedExample],
+    *,
+    padding: int,
+    max_tokens_per_batch: int = 8192,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[float]:
     """Cross-entropy per answer token of each row, in nats; the model is left as it was.
 
@@ -27,8 +32,11 @@ def row_losses(
         rows: Encoded, all of one task.
         padding: Token id to pad with.
         max_tokens_per_batch: Bound of the padded tokens in one pass.
+        progress: Called with (rows done, rows in all) after every pass.
     """
-    losses = batched_row_losses(model, rows, padding=padding, max_tokens_per_batch=max_tokens_per_batch)
+    losses = batched_row_losses(
+        model, rows, padding=padding, max_tokens_per_batch=max_tokens_per_batch, progress=progress
+    )
     return [float(loss) for loss in losses.total.double() / losses.tokens]
 
 

@@ -9,6 +9,8 @@ from lightning_layerscope._extras import require
 from lightning_layerscope.study.execute import Report, Runner, run_stage
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.store import Stage, Store
+from lightning_layerscope.training.progress import is_shown, showing
+from lightning_layerscope.training.quiet import quiet
 
 _RUNNERS: dict[str, Runner] = {}
 """Of this worker process: the base model stays in memory from one stage to the next."""
@@ -57,7 +59,7 @@ def _start(ray: Any, settings: Any) -> None:
         num_cpus=max(1, round(settings.workers * settings.cpus_per_stage)),
         include_dashboard=False,
         logging_level="warning",
-        log_to_driver=False,
+        log_to_driver=is_shown(),
     )
 
 
@@ -86,7 +88,9 @@ def _drive(
         # first. One more than there is room for is what makes a cluster grow that can.
         for stage in ready[: max(0, _room(ray, options) + 1 - len(running))]:
             report(stage, "start")
-            ref = remote.options(name=stage.name, **options).remote(stage, str(store.root), plan_ref, runner_ref)
+            ref = remote.options(name=stage.name, **options).remote(
+                stage, str(store.root), plan_ref, runner_ref, is_shown()
+            )
             running[ref] = stage
             del waiting[stage.name]
         finished, _ = ray.wait(list(running), num_returns=1)
@@ -102,8 +106,8 @@ def _room(ray: Any, options: dict[str, Any]) -> int:
     return min((int(there.get(name, 0) // amount) for name, amount in asked.items() if amount), default=1)
 
 
-def _work(stage: Stage, root: str, plan: StudyPlan, runner: Runner | None) -> bool:
-    """One stage, in a worker."""
+def _work(stage: Stage, root: str, plan: StudyPlan, runner: Runner | None, shown: bool) -> bool:
+    """One stage, in a worker; its progress goes the way of its output, which Ray hands to who waits."""
     if runner is None:
         key = plan.model_dump_json()
         if key not in _RUNNERS:
@@ -112,4 +116,5 @@ def _work(stage: Stage, root: str, plan: StudyPlan, runner: Runner | None) -> bo
             _RUNNERS.clear()
             _RUNNERS[key] = StudyRunner(plan)
         runner = _RUNNERS[key]
-    return run_stage(stage, Store(root), runner)
+    with quiet(), showing(shown):
+        return run_stage(stage, Store(root), runner)

@@ -21,6 +21,7 @@ from lightning_layerscope.study.rows import PROBES, ROWS, load_rows
 from lightning_layerscope.study.stage_data import template_of
 from lightning_layerscope.study.stage_train import MODEL
 from lightning_layerscope.study.store import Stage, Store
+from lightning_layerscope.training.progress import Progress
 
 BANK, SAMPLE, FACTS = "bank", "sample.safetensors", "measured.json"
 MOST_IN_GRAMS = 2048
@@ -45,8 +46,14 @@ def measure_states(stage: Stage, store: Store, folder: Path, plan: StudyPlan, ro
     probes = ProbeSet.load(data / PROBES)
     with _model(stage, store, plan, room) as model:
         probes.check_model(model)
-        states = extract_hidden_states(model, probes, max_tokens_per_batch=plan.max_tokens_per_batch)
-        losses = _losses(model, data, plan, tokenizer)
+        with Progress(stage.name, probes.num_examples, unit="prompts") as progress:
+            states = extract_hidden_states(
+                model,
+                probes,
+                max_tokens_per_batch=plan.max_tokens_per_batch,
+                progress=lambda done, _: progress.to(done),
+            )
+        losses = _losses(stage.name, model, data, plan, tokenizer)
     grams = len(states.example_ids[task]) <= MOST_IN_GRAMS
     bank = ReferenceBank.from_states(states, kind="gram" if grams else "features", name=role, robust=False)
     bank.save(folder / BANK, dtype="float32" if grams and plan.bank_dtype == "float32" else None)
@@ -80,7 +87,7 @@ def _model(stage: Stage, store: Store, plan: StudyPlan, room: ModelRoom) -> Abst
     return nullcontext(room.base())
 
 
-def _losses(model: Any, data: Path, plan: StudyPlan, tokenizer: Any) -> list[float]:
+def _losses(name: str, model: Any, data: Path, plan: StudyPlan, tokenizer: Any) -> list[float]:
     """Of the held-out rows; none where they have no answers, which only a study without training allows."""
     from lightning_layerscope.training.encoding import encode_examples, padding_id
 
@@ -90,4 +97,11 @@ def _losses(model: Any, data: Path, plan: StudyPlan, tokenizer: Any) -> list[flo
     rows = encode_examples(
         task.name, task.split("test"), tokenizer, template=template_of(plan), max_length=plan.training.max_length
     )
-    return row_losses(model, rows, padding=padding_id(tokenizer), max_tokens_per_batch=plan.max_tokens_per_batch)
+    with Progress(name, len(rows), unit="held-out rows") as progress:
+        return row_losses(
+            model,
+            rows,
+            padding=padding_id(tokenizer),
+            max_tokens_per_batch=plan.max_tokens_per_batch,
+            progress=lambda done, _: progress.to(done),
+        )

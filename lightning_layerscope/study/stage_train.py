@@ -94,6 +94,7 @@ def _fit(module: Any, data: Any, stage: Stage, store: Store, folder: Path, plan:
     from pytorch_lightning.loggers import CSVLogger
 
     from lightning_layerscope.callbacks import Comparison, Extraction, LayerSimilarityMonitor
+    from lightning_layerscope.training.lightning_progress import ProgressCallback
 
     recipe = plan.training
     loggers: list[Any] = [CSVLogger(str(folder), name="log", version="")]
@@ -120,7 +121,7 @@ def _fit(module: Any, data: Any, stage: Stage, store: Store, folder: Path, plan:
         max_epochs=recipe.epochs if steps is None else -1,
         max_steps=-1 if steps is None else steps,
         accumulate_grad_batches=recipe.accumulate,
-        callbacks=[monitor],
+        callbacks=[monitor, ProgressCallback(stage.name)],
         logger=loggers,
         log_every_n_steps=10,
         limit_val_batches=0,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_layerscope._extras import require
+from lightning_layerscope.compat.huggingface_hub import require_loadable
 from lightning_layerscope.tasks.builder import TaskBuilder
 from lightning_layerscope.tasks.columns import DEFAULT_SPLIT, Columns
 from lightning_layerscope.tasks.sampling import sampling_key
@@ -159,6 +160,7 @@ def _open(source: Any, name: str | None) -> Any:
         raise ValueError(f"{path} was not written by save_to_disk: it has neither dataset_dict.json nor state.json")
     if not is_hub_name(str(source)):
         raise FileNotFoundError(f"no such folder: {path} (and not a name on the hub, either)")
+    require_loadable(str(source), "dataset")
     return datasets.load_dataset(str(source), name)
 
 

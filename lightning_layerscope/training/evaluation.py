@@ -49,9 +49,12 @@ def evaluate_tasks(model: nn.Module, datamodule: InstructionDataModule) -> dict[
     return {task: score.loss for task, score in score_tasks(model, datamodule).items()}
 
 
-def score_tasks(model: nn.Module, datamodule: InstructionDataModule) -> dict[str, TaskScore]:
+def score_tasks(
+    model: nn.Module, datamodule: InstructionDataModule, *, progress: Callable[[int, int], None] | None = None
+) -> dict[str, TaskScore]:
     """Held-out loss and share of exact answers of each task; see `evaluate_tasks`."""
-    return score_rows(model, datamodule.test_rows(), padding=padding_id(datamodule.tokenizer))
+    padding = padding_id(datamodule.tokenizer)
+    return score_rows(model, datamodule.test_rows(), padding=padding, progress=progress)
 
 
 def score_rows(
@@ -60,11 +63,12 @@ def score_rows(
     *,
     padding: int = 0,
     max_tokens_per_batch: int = _TOKENS_PER_BATCH,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, TaskScore]:
     """The same for rows that are encoded already, task to rows."""
     inner = getattr(model, "model", model) if hasattr(model, "training_step") else model
     together = [row for part in rows.values() for row in part]
-    losses = row_losses(inner, together, padding=padding, max_tokens_per_batch=max_tokens_per_batch)
+    losses = row_losses(inner, together, padding=padding, max_tokens_per_batch=max_tokens_per_batch, progress=progress)
     scores, start = {}, 0
     for task, part in rows.items():
         own = slice(start, start + len(part))

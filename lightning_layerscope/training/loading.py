@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from lightning_layerscope._extras import require
+from lightning_layerscope.compat.huggingface_hub import require_loadable
 
 
 def load_model(
@@ -52,6 +53,8 @@ def load_model(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     def fetch(kind: Any, where: str, what: str, **options: Any) -> Any:
+        if not Path(where).exists():
+            require_loadable(where, "model")
         try:
             return kind.from_pretrained(where, **options)
         except OSError as error:

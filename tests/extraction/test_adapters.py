@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import lightning_layerscope as ls
+from lightning_layerscope.compat.peft import merged_layers
+from lightning_layerscope.extraction import ModelChangedError, no_trace
+from lightning_layerscope.monitor.adapters import adapters_off
 from lightning_layerscope.probes import Probe, ProbeSet
 
 peft = pytest.importorskip("peft", reason="needs peft")
@@ -112,3 +116,63 @@ def test_a_switched_adapter_is_the_one_measured() -> None:
     again = ls.extract_hidden_states(model, probes)
     assert torch.equal(first["a"], again["a"])
     assert not torch.allclose(first["a"], other["a"], atol=1e-5)
+
+
+def merged() -> Any:
+    model = peft.get_peft_model(llama(), CONFIGS["lora"]())
+    model.merge_adapter()
+    return model
+
+
+def test_merged_adapters_are_measured_as_they_are() -> None:
+    states = ls.extract_hidden_states(merged(), make_probes())
+    expected = ls.extract_hidden_states(peft.get_peft_model(llama(), CONFIGS["lora"]()), make_probes())
+    torch.testing.assert_close(states["a"], expected["a"], atol=1e-5, rtol=1e-5)
+
+
+def test_merged_adapters_are_refused_where_they_would_have_to_be_switched_off() -> None:
+    """A forward pass with them off takes them out of the weights by subtraction, which rounds."""
+    model = merged()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"6 layers have theirs merged.*unmerge_adapter\(\)"), adapters_off(model):
+        pass
+    with model.disable_adapter(), pytest.raises(ValueError, match=r"6 layers have an adapter that is merged"):
+        ls.extract_hidden_states(model, make_probes())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    with (
+        pytest.raises(ModelChangedError, match=r"base_layer\.weight' was changed"),
+        no_trace(model),
+    ):  # what it prevents
+        run_switched_off(model)
+    assert any(not torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert list(merged_layers(model))  # and PEFT's own flag came back, so that nothing told of it
+
+
+def run_switched_off(model: Any) -> None:
+    with model.disable_adapter():
+        model(input_ids=torch.tensor([[5, 6]]))
+
+
+def test_adapters_on_the_experts_of_a_mixture_are_measured() -> None:
+    torch.manual_seed(0)
+    config = transformers.MixtralConfig(
+        vocab_size=96,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        num_local_experts=4,
+    )
+    settings = peft.LoraConfig(
+        r=2, target_modules=["q_proj"], target_parameters=["mlp.experts.gate_up_proj"], init_lora_weights=False
+    )
+    model = peft.get_peft_model(transformers.MixtralForCausalLM(config), settings)
+    before, names = {k: v.clone() for k, v in model.state_dict().items()}, [n for n, _ in model.named_parameters()]
+    versions = sum(parameter._version for parameter in model.parameters())
+    states = ls.extract_hidden_states(model, make_probes())
+    assert sum(parameter._version for parameter in model.parameters()) > versions  # which would have been refused
+    assert [name for name, _ in model.named_parameters()] == names
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    with adapters_off(model):
+        assert not torch.allclose(ls.extract_hidden_states(model, make_probes())["a"], states["a"], atol=1e-4)

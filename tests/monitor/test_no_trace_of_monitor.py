@@ -3,8 +3,10 @@
 import lightning.pytorch as pl
 import pytest
 import torch
+import transformers
 from lightning.pytorch.callbacks import LearningRateFinder, StochasticWeightAveraging
 from lightning.pytorch.loggers import WandbLogger
+from torch.ao.quantization import default_fused_act_fake_quant, default_fused_per_channel_wt_fake_quant
 from torch.utils.data import DataLoader
 
 from lightning_layerscope.callbacks import LayerSimilarityMonitor
@@ -42,12 +44,54 @@ def checkpointing(model):
     return model
 
 
+def fake_quantised(model, kind, target):
+    """Quantisation-aware training: observers that learn in evaluation mode too, by a kernel that raises no version."""
+    for layer in model.model.layers:
+        linear = layer.self_attn.q_proj
+        linear.fake = kind()
+
+        def forward(x, linear=linear):
+            if target == "weight":
+                return torch.nn.functional.linear(x, linear.fake(linear.weight), linear.bias)
+            return torch.nn.functional.linear(linear.fake(x), linear.weight, linear.bias)
+
+        linear.forward = forward
+    return model
+
+
+def own_noise(model):
+    """Noise from a generator of the layer's own, drawn in evaluation mode too, beside a tensor and a list it keeps."""
+    layer = model.model.layers[1]
+    layer.noise = {"generator": torch.Generator().manual_seed(3), "state": [torch.zeros(1), [1.0]]}
+
+    def hook(module, arguments, output):
+        module.noise["state"][0].data.add_(0.01)
+        module.noise["state"][1][0] *= 1.01
+        noise = torch.randn(output.shape, generator=module.noise["generator"])
+        return output + module.training * 0.01 * (noise * module.noise["state"][1][0] + module.noise["state"][0])
+
+    layer.register_forward_hook(hook)
+    return model
+
+
+def mixture_with_adapters(tiny):
+    """LoRA on the experts of a mixture: a parametrisation for the time of each forward pass."""
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(1)
+    shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    shape |= {"vocab_size": tiny.llama().config.vocab_size, "num_key_value_heads": 1, "num_local_experts": 4}
+    model = transformers.MixtralForCausalLM(transformers.MixtralConfig(**shape))
+    settings = peft.LoraConfig(r=2, target_modules=["q_proj"], target_parameters=["mlp.experts.gate_up_proj"])
+    return peft.get_peft_model(model, settings)
+
+
 def compiled_in_place(model):
     for layer in model.model.layers:
         layer.compile(backend="eager")
     return model
 
 
+WEIGHTS, ACTIVATIONS = default_fused_per_channel_wt_fake_quant, default_fused_act_fake_quant
 DYNAMIC = {
     "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0},
     "max_position_embeddings": 16,
@@ -68,6 +112,11 @@ CONDITIONS = {
     "gradient checkpointing": (lambda tiny: checkpointing(tiny.llama()), {}, {}, {}),
     "compile wrapper": (lambda tiny: torch.compile(tiny.llama(), backend="eager"), {}, {}, {}),
     "compiled in place": (lambda tiny: compiled_in_place(tiny.llama()), {}, {}, {}),
+    "fake quantised weights": (lambda tiny: fake_quantised(tiny.llama(), WEIGHTS, "weight"), {}, {}, {}),
+    "fake quantised activations": (lambda tiny: fake_quantised(tiny.llama(), ACTIVATIONS, "input"), {}, {}, {}),
+    "own generator and state": (lambda tiny: own_noise(tiny.llama()), {}, {}, {}),
+    "adapters of experts": (mixture_with_adapters, {}, {}, {}),
+    "adapters of experts, switched": (mixture_with_adapters, {}, BASE, {}),
     "dynamic rope, long probes": (lambda tiny: tiny.llama(**DYNAMIC), {}, {}, {"longest": 30}),
     "manual, two optimisers": (None, {"max_steps": 12}, {"every_n_steps": 3}, {"manual": True}),
     "persistent workers": (None, {}, {}, {"workers": 1}),
@@ -158,6 +207,12 @@ def eval_and_train(model):
     model.train()
 
 
+def observe(model):
+    """As a forward pass over other weights would: the ranges that were learned are other ones."""
+    for layer in model.model.layers:
+        layer.self_attn.q_proj.fake(3.0 * layer.self_attn.q_proj.weight)
+
+
 # What the guard prevents -> the condition under which it must show.
 SABOTAGE = {
     "dropout draws from the generator": ("fp32", lambda model: model(input_ids=ids())),
@@ -167,6 +222,13 @@ SABOTAGE = {
     "rope is stretched": ("dynamic rope, long probes", lambda model: model.eval()(input_ids=ids(30)) and model.train()),
     "adapters leave requires_grad behind": ("frozen lora-A, switched", switch_adapters),
     "a parameter moves by one bit": ("fp32", lambda model: model.lm_head.weight.view(-1)[:1].mul_(1 + 2**-20)),
+    "observers learn": ("fake quantised activations", lambda model: model.eval()(input_ids=ids()) and model.train()),
+    "scales are learned": ("fake quantised weights", lambda model: observe(model)),
+    "an own generator draws": (
+        "own generator and state",
+        lambda model: model.eval()(input_ids=ids()) and model.train(),
+    ),
+    "a parameter moves through .data": ("fp32", lambda model: model.lm_head.weight.data.view(-1)[:1].mul_(1 + 2**-20)),
     "a buffer changes": ("fp32", lambda model: model.model.rotary_emb.inv_freq.mul_(1.0001)),
 }
 

@@ -25,7 +25,7 @@ class Fields:
     [
         {"input_ids": IDS, "labels": LABELS},
         Fields(IDS, LABELS),
-        namedtuple("Named", "input_ids labels")(IDS, LABELS),  # noqa: PYI024
+        namedtuple("Named", "input_ids labels")(IDS, LABELS),
     ],
 )
 def test_labels_are_found_by_their_name(batch):

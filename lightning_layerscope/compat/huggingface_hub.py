@@ -1,0 +1,67 @@
+"""The Hugging Face hub: whether a name can be loaded, before libraries ask again and again for half a minute."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Literal
+
+_PATIENCE = 10.0  # seconds for one answer
+
+
+def require_loadable(name: str, kind: Literal["model", "dataset"]) -> None:
+    """Fail at once where a name is neither on the hub nor in the local cache.
+
+    A name that the hub refuses for other reasons (it is gated, say) passes: who loads it says so. So does any name in
+    offline mode, where libraries answer at once.
+
+    Args:
+        name: no folder that exists, but perhaps a mistyped one.
+        kind: what it should name.
+
+    Raises:
+        FileNotFoundError: when there is no such thing, or the hub cannot be reached and the cache does not hold it.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+
+    if constants.HF_HUB_OFFLINE or _is_cached(name, kind):
+        return
+    here = f"there is no folder {name}{_similar_folder(name)}"
+    try:
+        HfApi().repo_info(name, repo_type=kind, timeout=_PATIENCE)
+    except GatedRepoError:
+        return
+    except (HFValidationError, RepositoryNotFoundError) as error:
+        raise FileNotFoundError(f"{here}, and no {kind} of that name on the Hugging Face hub") from error
+    except HfHubHTTPError:
+        return
+    except Exception as error:  # of the hub's HTTP library, which has changed before
+        raise FileNotFoundError(
+            f"{here}, and the Hugging Face hub, where a {kind} of that name could be, cannot be reached"
+        ) from error
+
+
+def _is_cached(name: str, kind: str) -> bool:
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    places = [Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type=kind)]
+    if kind == "dataset":
+        try:
+            from datasets.config import HF_DATASETS_CACHE
+        except ImportError:
+            pass
+        else:
+            places.append(Path(HF_DATASETS_CACHE) / name.replace("/", "___"))
+    return any(place.is_dir() for place in places)
+
+
+def _similar_folder(name: str) -> str:
+    """A hint at what stands beside the place where the name points."""
+    path = Path(name).expanduser()
+    if not path.parent.is_dir():
+        return ""
+    beside = [entry.name for entry in path.parent.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    return f" (did you mean {path.with_name(close[0])}?)" if close else ""
