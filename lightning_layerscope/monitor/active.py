@@ -10,7 +10,6 @@ from lightning_layerscope.measurements import Measurement, take_measurement
 from lightning_layerscope.monitor.adapters import adapters_off
 from lightning_layerscope.monitor.distributed import Share, compare_share, merge_shares, share_out, with_digests
 from lightning_layerscope.monitor.host_state import HostState
-from lightning_layerscope.monitor.messages import counted
 from lightning_layerscope.monitor.ranks import Ranks
 from lightning_layerscope.monitor.settings import Settings
 from lightning_layerscope.monitor.sharding import check_not_sharded
@@ -19,6 +18,7 @@ from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.references.bank import Stored
 from lightning_layerscope.references.packing import PackedGrams
+from lightning_layerscope.wording import count
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class ActiveSource:
         """What one measurement takes, in messages."""
         probes = self.probes
         sizes = ((len(probes), "task"), (probes.num_examples, "prompt"), (probes.num_tokens, "token"))
-        text = ", ".join(counted(number, noun) for number, noun in sizes)
+        text = ", ".join(count(number, noun) for number, noun in sizes)
         return text + (f", shared by {self.ranks.world} processes" if self.ranks.world > 1 else "")
 
     def _extract(self, host: HostState) -> HiddenStates:

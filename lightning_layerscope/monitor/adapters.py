@@ -37,19 +37,6 @@ def check_separable(model: nn.Module) -> None:
         )
 
 
-def check_adapters(model: nn.Module) -> None:
-    """Refuse a model without adapters, where there is no base model to be had by switching them off.
-
-    Raises:
-        ValueError: When there are none.
-    """
-    if not has_adapters(model):
-        raise ValueError(
-            f'reference="base" is the model with its adapters off, but {type(model).__name__} has none: '
-            'use reference="initial" for full fine-tuning.'
-        )
-
-
 @contextlib.contextmanager
 def adapters_off(model: nn.Module) -> Iterator[None]:
     """Run the block on the base model; adapters, gradients and modes are as before afterwards.
@@ -60,11 +47,7 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
     Raises:
         ValueError: As :func:`check_separable`, before anything is switched.
     """
-<<<<<<< HEAD
-    check_adapters(model)
-=======
     check_separable(model)
->>>>>>> main
     # Leaving disable_adapter() sets requires_grad anew: the guard around it puts the user's choice back.
     with no_trace(model), contextlib.ExitStack() as stack:
         for module in model.modules():

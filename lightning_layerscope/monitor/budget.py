@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 
 class Budget:
@@ -53,6 +54,19 @@ class Budget:
         """Begin to count the run's time; a resumed run goes on from what its checkpoint says."""
         self._before, self._started = elapsed, self._clock()
         self.forced, self.chosen, self.cost = forced, chosen, cost
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state` gave in an earlier process; an empty one begins anew."""
+        self.start(**{key: float(state.get(key, 0)) for key in ("elapsed", "forced", "chosen", "cost")})
+
+    def state(self) -> dict[str, float]:
+        """What must survive a restart."""
+        return {"elapsed": self.elapsed, "forced": self.forced, "chosen": self.chosen, "cost": self.cost}
+
+    @property
+    def resumed(self) -> bool:
+        """Whether an earlier process has spent a part of the run's time."""
+        return self._before > 0
 
     @property
     def elapsed(self) -> float:

@@ -8,7 +8,7 @@ from torch import nn
 
 from lightning_layerscope.extraction.checks import check_probes, choose_layers
 from lightning_layerscope.extraction.target import Target, find_target
-from lightning_layerscope.monitor.adapters import check_adapters
+from lightning_layerscope.monitor.adapters import check_separable
 from lightning_layerscope.monitor.attempts import refusing
 from lightning_layerscope.monitor.settings import Settings
 from lightning_layerscope.monitor.sharding import check_not_sharded
@@ -40,7 +40,7 @@ def check_start(
             check_not_sharded(model)
             check_probes(probes, target)
             if settings.reference_kind == "base":
-                check_adapters(model)
+                check_separable(model)
         if bank is not None:
             _check_layers(bank, target, layers)
             if probes is not None:

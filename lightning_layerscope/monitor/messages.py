@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_layerscope.wording import count
+
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import RunRecord
     from lightning_layerscope.monitor.budget import Budget
@@ -21,16 +23,6 @@ def sentence(text: str) -> str:
     """
     text = text.strip()
     return text if text.endswith((".", "!", "?")) else f"{text.rstrip(';:,')}."
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun.
-
-    Example:
-        >>> counted(1, "task"), counted(1200, "prompt")
-        ('1 task', '1,200 prompts')
-    """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def when(settings: Settings) -> str:
@@ -100,7 +92,7 @@ def too_dear(settings: Settings, budget: Budget, expected: float) -> str:
 
 def closing(record: RunRecord, budget: Budget, skipped: int, failed: str) -> str:
     """At the end: what it cost, and what was found."""
-    took = f"{counted(len(record), 'measurement')} took {budget.spent:.1f} s"
+    took = f"{count(len(record), 'measurement')} took {budget.spent:.1f} s"
     return (
         f"{took}, {budget.overhead:.1%} of the run's {budget.elapsed:.0f} s "
         f"({budget.forced:.1f} s of it the first and the last)"

@@ -184,11 +184,8 @@ class Monitor:
             "prompts": "" if self.results.prompts_file is None else str(self.results.prompts_file),
             "reference_digest": self.bank.digest,
             "tokens_digest": str(self.record.config.get("tokens_digest", "")),
-            "elapsed": self.budget.elapsed,
-            "forced": self.budget.forced,
-            "chosen": self.budget.chosen,
-            "cost": self.budget.cost,
             "skipped": self.skipped,
+            **self.budget.state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -222,7 +219,7 @@ class Monitor:
         plan = launch.plan(host, place)
         before = self._state if self._state.get("run_id") == self.record.run_id else {}
         self.skipped = int(before.get("skipped", 0))
-        self.budget.start(**{key: float(before.get(key, 0)) for key in ("elapsed", "forced", "chosen", "cost")})
+        self.budget.resume(before)
         return plan
 
     def _open(self, plan: Plan, source: Source, sinks: MakeSinks) -> None:
@@ -282,7 +279,9 @@ class Monitor:
                 merged = attempt(lambda: source.merge([found.value for found in outcomes], host))
                 if merged.value is not None:
                     self.bank, measurement = merged.value
-                    measurement.seconds, measurement.overhead = self.budget.running, self._overhead(host)
+                    measurement.seconds, measurement.overhead = self.budget.running, self.budget.overhead
+                    if host.step == self._first_step and not self.budget.resumed:
+                        measurement.overhead = math.nan  # measuring is all that was done so far
                     self.record.config.update(failures=dict(self.failures.counts), left_out=self.skipped)
                     self.results.keep(measurement, self.bank, host.host_step)
                     return
@@ -290,10 +289,6 @@ class Monitor:
             text = "; ".join(errors).removeprefix("rank 0: ") if len(outcomes) == 1 else "; ".join(errors)
             after = messages.consequence(self.settings, lost=self.bank is None)
             self.failures.add("measurement", f"at step {host.step}: {sentence(text)} {after}")
-
-    def _overhead(self, host: HostState) -> float:
-        """Share of the run's time; undefined before the first step, when measuring is all that was done."""
-        return self.budget.overhead if host.step > self._first_step or self._state.get("elapsed") else math.nan
 
     def _finish(self, status: str) -> None:
         """Nothing is measured here."""

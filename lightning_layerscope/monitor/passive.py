@@ -13,12 +13,12 @@ from torch import nn
 from lightning_layerscope.extraction import HiddenStates
 from lightning_layerscope.measurements import Measurement, take_measurement
 from lightning_layerscope.monitor.host_state import HostState
-from lightning_layerscope.monitor.messages import counted
 from lightning_layerscope.monitor.ranks import Ranks
 from lightning_layerscope.monitor.settings import Settings
 from lightning_layerscope.monitor.source import name_of_reference
 from lightning_layerscope.monitor.validation_recorder import Rows, ValidationRecorder
 from lightning_layerscope.references import ReferenceBank
+from lightning_layerscope.wording import count
 
 
 class PassiveSource:
@@ -126,7 +126,7 @@ class PassiveSource:
 
     def preview(self) -> str:
         """What one measurement takes, in messages."""
-        most = counted(self.options.examples_per_task, "example")
+        most = count(self.options.examples_per_task, "example")
         return f"the first {most} of each of your own validation dataloaders, no extra forward pass"
 
     def _join(self, parts: Sequence[dict[str, Any]]) -> HiddenStates:
