@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.monitor.attempts import attempt
-from lightning_layerscope.monitor.folder import PROMPTS, REFERENCE, REPORT, is_own, reserve
+from lightning_layerscope.monitor.folder import OWNER, PROMPTS, REFERENCE, REPORT, is_own, reserve
 from lightning_layerscope.monitor.parts import KeptPart
 from lightning_layerscope.monitor.place import Place
 from lightning_layerscope.probes import ProbeSet
@@ -49,7 +49,7 @@ class RunFiles:
 
     def reserve(self) -> list[str]:
         """Make the folder this run's, or take a free one beside it. Returns what went wrong, in words."""
-        if is_own(self.folder, self.run_id):
+        if (self.folder / OWNER).exists() and is_own(self.folder, self.run_id):
             return []
         taken = attempt(partial(reserve, self.folder, self.run_id))
         if taken.value is None:

@@ -72,8 +72,6 @@ class Monitor:
         """The measurements so far."""
         return self.results.record
 
-    # What trainers call.
-
     def start(
         self,
         host: HostState,
@@ -194,8 +192,6 @@ class Monitor:
         Also called in a running fit with the state of its beginning (by learning rate finders): that changes nothing.
         """
         self._state = dict(state)
-
-    # Inside.
 
     @contextlib.contextmanager
     def _contained(self) -> Iterator[None]:
