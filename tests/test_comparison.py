@@ -208,6 +208,21 @@ def test_a_reference_probed_with_more_tasks_serves_fewer():
         assert any("verified by their ids alone" in note for note in profile.meta["notes"])
 
 
+def test_a_reference_of_more_layers_is_cut_to_the_measured_ones():
+    some = replace(TUNED, tensors={task: tensor[1:] for task, tensor in TUNED.items()}, layers=(2, 3))
+    for bank in (BASE, ReferenceBank.from_states(BASE)):
+        profile = compare(some, bank)
+        assert profile.meta["layers"] == [2, 3]
+        np.testing.assert_allclose(profile.matrix(), compare(TUNED, BASE).matrix()[:, 1:], atol=1e-6)
+
+
+def test_a_reference_of_fewer_layers_is_refused_with_those_it_has():
+    few = replace(BASE, tensors={task: tensor[:2] for task, tensor in BASE.items()}, layers=(1, 2))
+    with pytest.raises(ValueError, match=r"got one with \[1, 2\]: \[3\] are missing; use layers=\[1, 2\]"):
+        compare(TUNED, few)
+    assert compare(TUNED, few, layers=[1, 2]).meta["layers"] == [1, 2]
+
+
 def test_visitors_see_each_task_once():
     seen = []
     compare(TUNED, BASE, visit=lambda task, grams: seen.append((task, tuple(grams.shape))), measure="mutual_knn")
@@ -233,7 +248,6 @@ def shuffled(states):
         (random_states(1, examples_digest="f" * 64), {}, r"digests f{16} and e{16}; extract both with one ProbeSet"),
         (random_states(1, tokens_digest="u" * 64), {}, r"one way of reading tiny, .*token_choice changed"),
         (random_states(1, layers=4), {}, r"one depth, got 4 and 3 layers; .*profile\.diff\(other\)"),
-        (random_states(1, layers=2, num_layers=3), {}, r"got \[1, 2\] and \[1, 2, 3\]; pass layers="),
         (
             {"task0": TUNED["task0"]},
             {},

@@ -40,7 +40,7 @@ def align(
         current: the states measured.
         reference: what they are compared with.
         tasks: compare these alone; else both must have the same tasks.
-        layers: compare these alone; else both must have the same layers.
+        layers: compare these alone; else the reference must have all of the current side's.
 
     Raises:
         ValueError: for different tasks, examples, layers, depths, or tokenisations of one model.
@@ -118,12 +118,14 @@ def _rows(task: str, current: tuple[str, ...], reference: tuple[str, ...]) -> No
 
 def _layers(current: ReferenceBank, reference: ReferenceBank, layers: Sequence[int] | None) -> tuple[int, ...]:
     if layers is None:
-        if current.layers != reference.layers:
+        if lacking := [layer for layer in current.layers if layer not in reference.layers]:
+            both = [layer for layer in current.layers if layer in reference.layers]
+            advice = f"layers={both}" if both else "another reference"
             raise ValueError(
-                f"expected the same layers on both sides, got {list(current.layers)} and {list(reference.layers)}; "
-                "pass layers=[...] to compare those that both have"
+                f"expected a reference with all measured layers {list(current.layers)}, got one with "
+                f"{list(reference.layers)}: {lacking} are missing; use {advice}"
             )
-        return current.layers
+        return current.layers  # what the reference has beyond them (a bank of all layers) does not matter
     chosen = tuple(int(layer) for layer in layers)
     absent = [layer for layer in chosen if layer not in current.layers or layer not in reference.layers]
     if absent or not chosen or list(chosen) != sorted(set(chosen)):

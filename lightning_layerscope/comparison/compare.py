@@ -66,7 +66,7 @@ def compare(
         robust: give ``cka_robust`` beside ``cka``.
         diagnostics: give diagnostics of ``states``.
         tasks: compare these alone; by default both sides must have the same.
-        layers: compare these alone; by default both sides must have the same.
+        layers: compare these alone; by default those of ``states``, all of which the bank must have.
         visit: called with each task's name and its prepared centred Grams ``(layers, n, n)``, for whoever needs them.
 
     Raises:

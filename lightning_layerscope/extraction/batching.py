@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,13 @@ class Batch:
         return parts
 
 
-def plan_batches(probes: ProbeSet, max_tokens: int, *, share_prefix: bool = False) -> list[Batch]:
+def plan_batches(
+    probes: ProbeSet,
+    max_tokens: int,
+    *,
+    share_prefix: bool = False,
+    regime: Callable[[int], Hashable] | None = None,
+) -> list[Batch]:
     """Sort prompts by length and cut them into batches of at most ``max_tokens`` padded tokens.
 
     Similar lengths lie together, so little is padded, and the largest batch comes first, so that memory runs out early
@@ -72,38 +78,46 @@ def plan_batches(probes: ProbeSet, max_tokens: int, *, share_prefix: bool = Fals
         max_tokens: Upper bound of rows x longest row; a token of a shared prefix counts a quarter.
         share_prefix: Take out what the prompts of a task (or of all tasks, if that saves more) begin with, where it
             pays. Batches with the same prefix follow one another.
+        regime: From a prompt's length to what prompts must have in common to go through together; prefixes are shared
+            in the regime of the shortest alone.
 
     Raises:
         ValueError: When ``max_tokens`` is not positive, or a prompt has no tokens.
     """
     if max_tokens < 1:
         raise ValueError(f"max_tokens_per_batch must be at least 1, got {max_tokens}.")
-    groups: list[list[Row]] = []
+    groups: dict[Hashable, dict[int, list[Row]]] = {}  # regime -> task -> prompts
     prompts: dict[Row, tuple[int, ...]] = {}
     for index, (task, probe) in enumerate(probes.items()):
         for row, ids in enumerate(probe.input_ids):
             if not ids:
                 raise ValueError(f"Prompt {probe.example_ids[row]!r} of task {task!r} has no tokens; remove it.")
             prompts[index, row] = tuple(ids)
-        groups.append([(index, row) for row in range(len(probe.input_ids))])
-    everything = [list(prompts)]
-    if share_prefix:
-        shared = min(_group(groups, prompts), _group(everything, prompts), key=_cost)
-    else:
-        shared = {(): list(prompts)} if prompts else {}
-    return [batch for prefix, rows in shared.items() for batch in _cut(rows, prompts, prefix, max_tokens)]
+            key = regime(len(ids)) if regime else None
+            groups.setdefault(key, {}).setdefault(index, []).append((index, row))
+    batches = []
+    # Regimes of longer prompts first: the largest batch shows whether memory is enough.
+    for key, tasks in sorted(
+        groups.items(), key=lambda group: -max(len(prompts[r]) for t in group[1].values() for r in t)
+    ):
+        everything = [row for rows in tasks.values() for row in rows]
+        shared: dict[tuple[int, ...], list[Row]] = {(): everything}
+        if share_prefix and (regime is None or key == regime(1)):
+            shared = min(_group(list(tasks.values()), prompts), _group([everything], prompts), key=_cost)
+        batches += [batch for prefix, rows in shared.items() for batch in _cut(rows, prompts, prefix, max_tokens)]
+    return batches
 
 
 def _group(groups: list[list[Row]], prompts: dict[Row, tuple[int, ...]]) -> dict[tuple[int, ...], list[Row]]:
     """Prefix -> prompts; the empty prefix comes first and collects the groups where sharing does not pay."""
-    found: dict[tuple[int, ...], list[Row]] = {(): []}
+    by_prefix: dict[tuple[int, ...], list[Row]] = {(): []}
     for rows in groups:
         ids = [prompts[row] for row in rows]
         length = _common(ids) if len(ids) > 1 else 0
         length = min([length, *(len(i) - 1 for i in ids)]) if ids else 0  # every prompt keeps a token of its own
         pays = length * (len(ids) - 1) >= _MIN_SAVING * sum(map(len, ids))
-        found.setdefault(ids[0][:length] if length and pays else (), []).extend(rows)
-    return {prefix: rows for prefix, rows in found.items() if rows}
+        by_prefix.setdefault(ids[0][:length] if length and pays else (), []).extend(rows)
+    return {prefix: rows for prefix, rows in by_prefix.items() if rows}
 
 
 def _common(prompts: Sequence[tuple[int, ...]]) -> int:

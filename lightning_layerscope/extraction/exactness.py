@@ -1,4 +1,4 @@
-"""Does a faster way give the states of the plain one? Found out on one prompt, once per model."""
+"""Does a faster way give the states of the plain one? Found out on one prompt per model and class of lengths."""
 
 from __future__ import annotations
 
@@ -15,22 +15,28 @@ _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
 _TOLERANCE_COARSE = 5e-2
 
 
-class Verdicts:
+class EquivalenceCache:
     """What was found out about models: whether a way gives the same states as the plain one.
 
-    A verdict holds for one model under one dtype, precision, attention implementation and kind of device.
+    What was found holds for one model under one dtype, precision, attention implementation and kind of device. That a
+    way is exact holds for lengths like those it was tried with alone (the next power of two is the same): a model may
+    treat long prompts otherwise than short ones. That it is not exact holds for all lengths.
     """
 
     def __init__(self) -> None:
-        self._found: WeakKeyDictionary[nn.Module, dict[Any, bool]] = WeakKeyDictionary()
+        self._entries: WeakKeyDictionary[nn.Module, dict[Any, bool]] = WeakKeyDictionary()
 
-    def get(self, target: Target) -> bool | None:
-        """The verdict; None while there is none."""
-        return self._found.get(target.call, {}).get(_key(target))
+    def get(self, target: Target, *lengths: int) -> bool | None:
+        """Whether the way is exact for a batch of these lengths (its longest, its shortest); None: not known."""
+        entries = self._entries.get(target.call, {})
+        if entries.get(_key(target)) is False:
+            return False
+        return entries.get((*_key(target), *_classes(lengths)))
 
-    def set(self, target: Target, verdict: bool) -> None:
-        """Remember the verdict for as long as the model lives."""
-        self._found.setdefault(target.call, {})[_key(target)] = verdict
+    def set(self, target: Target, exact: bool, *lengths: int) -> None:
+        """Remember it for as long as the model lives."""
+        key = (*_key(target), *_classes(lengths)) if exact else _key(target)
+        self._entries.setdefault(target.call, {})[key] = exact
 
 
 def tolerance(target: Target) -> float:
@@ -47,6 +53,10 @@ def deviation(states: Tensor, expected: Tensor) -> float:
 def _key(target: Target) -> tuple[Any, ...]:
     attention = getattr(getattr(target.language_model, "config", None), "_attn_implementation", None)
     return _dtype(target), _coarse(target), attention, target.device.type
+
+
+def _classes(lengths: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple((length - 1).bit_length() for length in lengths)
 
 
 def _dtype(target: Target) -> torch.dtype:

@@ -42,8 +42,10 @@ def extract_hidden_states(
     """Put every probe prompt through the model and keep one vector per layer.
 
     Runs inside :func:`no_trace`: a model in training is left as it was. Prompts are padded on the right and the kept
-    positions are counted from the attention mask, so the states equal those of each prompt alone; a model that reads
-    its padding is found out on its first padded batch and gets prompts of equal length from then on. Logits are not
+    positions are counted from the attention mask, so the states equal those of each prompt alone. A model that reads
+    its padding is found out, on the first padded batch of every class of lengths, and gets prompts of equal length from
+    then on; where rotary embeddings depend on the length of a batch (longrope, dynamic NTK), only prompts that they
+    treat alike go through together, without memory of longer ones before. Logits are not
     computed, the pass ends after the deepest wanted layer, and a beginning that prompts share goes through the model
     once. An autocast context of the caller applies.
 
@@ -86,7 +88,8 @@ def extract_hidden_states(
     capture = Capture(target.stack, wanted, early_exit=interrupt, virtual_tokens=target.virtual_tokens)
     with no_trace(model), capture:
         passes = Passes(target, capture, probes.token_choice, max_tokens_per_batch)
-        batches = plan_batches(probes, max_tokens_per_batch, share_prefix=share_prefix and passes.may_share)
+        may_share = share_prefix and passes.may_share
+        batches = plan_batches(probes, max_tokens_per_batch, share_prefix=may_share, regime=target.regime)
         total = sum(len(batch.rows) for batch in batches)
         for batch in batches:
             for part, states in passes.run(batch):

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from lightning_layerscope.extraction.batching import Batch
 from lightning_layerscope.extraction.capture import Capture
-from lightning_layerscope.extraction.exactness import Verdicts, deviation, tolerance
+from lightning_layerscope.extraction.exactness import EquivalenceCache, deviation, tolerance
 from lightning_layerscope.extraction.prefix import PrefixSharing
 from lightning_layerscope.extraction.target import Target
 from lightning_layerscope.extraction.tokens import Selection, TokenChoice, select_tokens
 
 # Whether states of padded prompts are those of each prompt alone.
-_IGNORES_PADDING = Verdicts()
+_IGNORES_PADDING = EquivalenceCache()
 
 
 class Passes:
@@ -94,7 +94,7 @@ class Passes:
         full = torch.cat([torch.ones(len(mask), len(batch.prefix), dtype=torch.bool), mask], dim=1)
         selection = select_tokens(self.token_choice, full, skip=len(batch.prefix)).to(self.target.device)
         states = self._sharing.run(prefix, self._send(ids), self._send(full.long()), selection)
-        if self._sharing.verified:
+        if self._sharing.verified(full.shape[1]):
             return states
         return states if self._verify(batch, states) else None
 
@@ -116,15 +116,17 @@ class Passes:
         self.capture.select(selection.to(self.target.device), tokens=len(prompt))
         self.target.run(self._send(torch.tensor([prompt, prompt, other])), self._send(mask.long()))
         plain, before, after = self.capture.take().unbind(1)
-        return self._sharing.verify(states[:, -1], plain, before, after)
+        longest = len(batch.prefix) + len(batch.ids[0])
+        return self._sharing.verify(states[:, -1], plain, before, after, longest=longest)
 
     def _plain(self, batch: Batch) -> Tensor | None:
         """States of whole prompts, or None where padding turns out to change them."""
-        padded = len(batch.ids[0]) > len(batch.ids[-1])
-        if padded and _IGNORES_PADDING.get(self.target) is False:
+        longest, shortest = len(batch.ids[0]), len(batch.ids[-1])
+        known = _IGNORES_PADDING.get(self.target, longest, shortest)
+        if longest > shortest and known is False:
             return None
         states = self._padded(batch)
-        if not padded or _IGNORES_PADDING.get(self.target):
+        if longest == shortest or known:
             return states
         return states if self._check_padding(batch, states) else None
 
@@ -134,7 +136,7 @@ class Passes:
         off = deviation(states[:, -1], alone)
         # States that are not finite are no matter of padding: the collector reports them.
         good = off <= tolerance(self.target) or not bool(alone.isfinite().all())
-        _IGNORES_PADDING.set(self.target, good)
+        _IGNORES_PADDING.set(self.target, good, len(batch.ids[0]), len(batch.ids[-1]))
         if not good:
             warnings.warn(
                 f"{self.target.name} gives other hidden states when a prompt is padded (relative deviation {off:.1e}); "
@@ -172,7 +174,9 @@ class Passes:
     def _padding(self) -> int:
         # The model's own padding id where it has one: RoBERTa counts positions by it.
         pad = getattr(getattr(self.target.language_model, "config", None), "pad_token_id", None)
-        return pad if isinstance(pad, int) and pad >= 0 else 0
+        # It may lie beyond the embedding: a [PAD] that the tokenizer got, and no batch of training ever needed.
+        size = getattr(self.target.stack.embedding, "num_embeddings", None)
+        return pad if isinstance(pad, int) and 0 <= pad < (pad + 1 if size is None else size) else 0
 
     def _send(self, tensor: Tensor) -> Tensor:
         device = self.target.device

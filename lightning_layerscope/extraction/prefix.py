@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_layerscope.compat.peft import puts_something_before
 from lightning_layerscope.extraction.capture import Capture
-from lightning_layerscope.extraction.exactness import Verdicts, deviation, tolerance
+from lightning_layerscope.extraction.exactness import EquivalenceCache, deviation, tolerance
 from lightning_layerscope.extraction.layers import text_config
 from lightning_layerscope.extraction.target import Target
 from lightning_layerscope.extraction.tokens import Selection
@@ -19,7 +19,7 @@ from lightning_layerscope.extraction.tokens import Selection
 # Layer kinds whose whole memory of the past is keys and values (the rest carry a running state).
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 # Whether states behind a cached prefix are those of whole prompts.
-_EXACT = Verdicts()
+_EXACT = EquivalenceCache()
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,9 @@ class PrefixSharing:
         )
         self._last: tuple[tuple[int, ...], Prefix | None] | None = None
 
-    @property
-    def verified(self) -> bool:
-        """Whether sharing was found exact for this model, dtype and attention."""
-        return _EXACT.get(self.target) is True
+    def verified(self, longest: int) -> bool:
+        """Whether sharing was found exact for this model, dtype and attention, and for batches of this length."""
+        return _EXACT.get(self.target, longest) is True
 
     def prefix(self, ids: tuple[int, ...]) -> Prefix | None:
         """Put a prefix through the model; None where that leaves no usable cache (then prompts go through whole)."""
@@ -78,7 +77,7 @@ class PrefixSharing:
         self._run(ids, mask, prefix.cache)
         return self.capture.take()
 
-    def verify(self, shared: Tensor, plain: Tensor, before: Tensor, after: Tensor) -> bool:
+    def verify(self, shared: Tensor, plain: Tensor, before: Tensor, after: Tensor, *, longest: int) -> bool:
         """Compare states ``(layers, width)``, and remember the outcome for the model.
 
         Args:
@@ -86,13 +85,14 @@ class PrefixSharing:
             plain: Of the same prompt without a cache.
             before: At the prefix's last token.
             after: The same when a later token is another one: equal where attention is causal.
+            longest: Tokens of the batch's longest prompt, prefix included.
         """
         off, foresight, allowed = deviation(shared, plain), deviation(after, before), tolerance(self.target)
         # States that are not finite are no matter of sharing: the collector reports them.
         finite = bool(plain.isfinite().all() and before.isfinite().all())
         causal = foresight <= allowed / 50 or not finite
         good = causal and (off <= allowed or not finite)
-        _EXACT.set(self.target, good)
+        _EXACT.set(self.target, good, longest)
         if causal and not good:
             warnings.warn(
                 f"{type(self.target.language_model).__name__} gives other hidden states when a shared beginning comes "

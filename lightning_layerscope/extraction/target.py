@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_layerscope.compat.peft import virtual_tokens
+from lightning_layerscope.compat.transformers import LengthRopes, length_ropes
 from lightning_layerscope.extraction.capture import DeepestLayerReached
 from lightning_layerscope.extraction.layers import DecoderLayers, find_layers, is_pretrained, text_config
 
@@ -31,6 +32,7 @@ class Target:
         decoder_start: Id the decoder of an encoder-decoder starts with, when the layers are the decoder's; else None.
         interruptible: Whether a forward pass may be broken off (not under sharding or offloading).
         virtual_tokens: Positions that prompt tuning puts before each prompt.
+        ropes: Rotary embeddings that depend on the length of a batch, or None.
     """
 
     stack: DecoderLayers
@@ -41,6 +43,7 @@ class Target:
     decoder_start: int | None
     interruptible: bool
     virtual_tokens: int
+    ropes: LengthRopes | None
 
     @property
     def name(self) -> str:
@@ -63,12 +66,20 @@ class Target:
             frozenset(inspect.signature(self.language_model.forward).parameters) if self.language_model else frozenset()
         )
 
+    @property
+    def regime(self) -> Callable[[int], Hashable] | None:
+        """From a prompt's length to what prompts must share to go through together; None: any may."""
+        ropes, before = self.ropes, self.virtual_tokens
+        return None if ropes is None else lambda length: ropes.regime(length + before)
+
     def run(self, input_ids: Tensor, attention_mask: Tensor, **extra: Any) -> None:
         """One forward pass over ``(B, T)`` ids; what it computes stays with the hooks.
 
         Logits are never wanted: breaking off in the deepest layer avoids them, ``logits_to_keep`` reduces them
         otherwise.
         """
+        if self.ropes is not None:
+            self.ropes.reset()
         with contextlib.suppress(DeepestLayerReached):
             if self.forward is not None:
                 self.forward(self.root, input_ids, attention_mask)
@@ -115,6 +126,7 @@ def find_target(
         decoder_start=decoder_start,
         interruptible=not _sharded_or_offloaded(model),
         virtual_tokens=virtual_tokens(outer),
+        ropes=length_ropes(model),
     )
 
 

@@ -5,13 +5,13 @@ Linear and RBF CKA have a jackknife in closed form (:func:`cka_estimate`); every
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from lightning_layerscope.functional.cka import Estimate
+from lightning_layerscope.functional.jackknife import Estimate
+from lightning_layerscope.functional.student import student_quantile
 
 
 @torch.no_grad()
@@ -88,7 +88,7 @@ def jackknife_estimate(
     h = (n / torch.bincount(member, minlength=count)).to(value).reshape(-1, *[1] * value.ndim)
     pseudo = h * value - (h - 1) * left_out
     stderr = ((pseudo - (pseudo / h).sum(dim=0)).square() / (h - 1)).mean(dim=0).sqrt()
-    half = _student_quantile(0.5 + confidence / 2, count - 1) * stderr
+    half = student_quantile(0.5 + confidence / 2, count - 1) * stderr
     return Estimate(value, stderr, value - half, value + half)
 
 
@@ -158,16 +158,3 @@ def _common_length(samples: tuple[Tensor, ...]) -> tuple[int, torch.device]:
 
 def _take(sample: Tensor, rows: Tensor) -> Tensor:
     return sample[..., rows, :] if sample.ndim > 1 else sample[rows]
-
-
-def _student_quantile(probability: float, freedom: int) -> float:
-    """Quantile (0.5 < probability < 1) of Student's t; torch has the density only, so its integral is inverted."""
-    norm = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - 0.5 * math.log(freedom * math.pi)
-    # x = sqrt(freedom) tan(angle) turns the density into cos^(freedom - 1): a bounded interval, a smooth integrand.
-    angle = torch.linspace(0, math.pi / 2, 20001, dtype=torch.float64)
-    density = math.exp(norm) * math.sqrt(freedom) * torch.cos(angle) ** (freedom - 1)
-    mass = 0.5 + torch.cumulative_trapezoid(density, angle)
-    at = int(torch.searchsorted(mass, probability))
-    below = 0.5 if at == 0 else float(mass[at - 1])
-    share = (probability - below) / (float(mass[at]) - below)
-    return math.sqrt(freedom) * math.tan(float(angle[at]) + share * float(angle[1]))

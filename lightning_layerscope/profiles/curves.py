@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from lightning_layerscope.functional.student import student_quantile
 
 Floats = NDArray[np.float64]
 
@@ -56,27 +57,3 @@ def mean_curve(values: Floats, layers: Sequence[int], confidence: float) -> pd.D
     columns = {"layer": list(layers), "value": mean, "low": mean - half, "high": mean + half, "tasks": count}
     curve: pd.DataFrame = pd.DataFrame(columns)
     return curve
-
-
-def student_quantile(probability: float, freedom: int) -> float:
-    """Quantile of Student's t: exact for 1 and 2 degrees of freedom, else the series of Abramowitz & Stegun 26.7.5.
-
-    The series errs by under 1 % at 3 degrees of freedom and less beyond, for probabilities up to .975.
-
-    Examples:
-        >>> round(student_quantile(0.95, 1), 3), round(student_quantile(0.95, 10), 3)
-        (6.314, 1.812)
-    """
-    if freedom == 1:
-        return math.tan(math.pi * (probability - 0.5))
-    if freedom == 2:
-        return (2 * probability - 1) * math.sqrt(2 / (4 * probability * (1 - probability)))
-    z = NormalDist().inv_cdf(probability)
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return math.fsum(term / float(freedom**power) for power, term in enumerate(terms))

@@ -63,7 +63,7 @@ def pack(grams: Tensor) -> PackedGrams:
     values += share[:, rows]
     values += share[:, columns]
     values -= level[:, None]
-    return PackedGrams(values, torch.ones(len(values), device=grams.device), diagonal)
+    return PackedGrams(values, torch.ones(len(values), dtype=torch.float32, device=grams.device), diagonal)
 
 
 def unpack(packed: PackedGrams) -> Tensor:

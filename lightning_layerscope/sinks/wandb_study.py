@@ -2,107 +2,150 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from lightning_layerscope.sinks.wandb_files import plain_rows
 
 
-def log_study(
-    folder: Path,
-    *,
-    project: str,
-    entity: str | None,
-    mode: Literal["online", "offline"],
-    group: str,
-    run_id: str,
-    config: Mapping[str, Any],
-    banks: Mapping[str, Path],
-    stages: Path,
-) -> None:
-    """Log what the stage ``results`` wrote. Prompt texts are in none of it.
+class LayerCurve(Protocol):
+    """A measure over layers, over all tasks; None where it is undefined."""
 
-    Args:
-        folder: Of the results.
+    @property
+    def mean(self) -> Sequence[float | None]:
+        """Over tasks."""
+
+    @property
+    def median(self) -> Sequence[float | None]:
+        """Over tasks."""
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """The W&B run that results are logged to.
+
+    Attributes:
         project: Of W&B.
-        entity: Of W&B; the user's default without one.
+        entity: Of W&B; None: the user's default.
         mode: ``"online"`` or ``"offline"``.
         group: Which the trainings' runs are in, too.
-        run_id: The same results are logged to the same run again.
+        id: The same results are logged to the same run again.
         config: Of the run.
-        banks: Stage name to a stored reference bank; one artifact holds them and the controls, with all digests.
-        stages: Holds the folders that ``controls/controls.json`` names.
     """
+
+    project: str
+    entity: str | None
+    mode: Literal["online", "offline"]
+    group: str
+    id: str
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StudyLog:
+    """What is logged of a study; prompt texts are in none of it.
+
+    Attributes:
+        folder: Of the results: ``tasks.csv``, ``figures/<name>.png``, ``report.html``, ``profiles/*.parquet``.
+        layers: Numbers of the layers.
+        curves: Role to its curve.
+        figures: Name to caption.
+        counts: Key below ``study/`` to a number or a sentence of the run's summary.
+        banks: Name to a stored reference bank and its digest; one artifact holds them.
+        controls: The published controls, laid out so that another plan can name the downloaded folder; None without.
+    """
+
+    folder: Path
+    layers: Sequence[int]
+    curves: Mapping[str, LayerCurve]
+    figures: Mapping[str, str]
+    counts: Mapping[str, int | str]
+    banks: Mapping[str, tuple[Path, str]] = field(default_factory=dict)
+    controls: Path | None = None
+
+
+def log_study(log: StudyLog, target: StudyRun) -> None:
+    """Log a study's results."""
     import pandas as pd
     import wandb
 
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     run = wandb.init(
-        project=project,
-        entity=entity,
-        mode=mode,
-        group=group,
+        project=target.project,
+        entity=target.entity,
+        mode=target.mode,
+        group=target.group,
         job_type="results",
-        name=f"{group} results",
-        id=run_id,
+        name=f"{target.group} results",
+        id=target.id,
         resume="allow",
-        dir=str(folder.parent),
-        config=dict(config),
+        dir=str(log.folder.parent),
+        config=dict(target.config),
     )
     try:
-        run.define_metric("study/layer")
-        for role in summary["curves"]:
-            for kind in ("mean", "median"):
-                run.define_metric(f"study/cka/{role}/{kind}", step_metric="study/layer")
-        for place, layer in enumerate(summary["layers"]):
-            row = {
-                f"study/cka/{role}/{kind}": values[place]
-                for role, by_kind in summary["curves"].items()
-                for kind, values in by_kind.items()
-                if values[place] is not None
-            }
-            run.log({"study/layer": layer, **row})
-        table = pd.read_csv(folder / "tasks.csv")
+        _log_curves(run, log)
+        table = pd.read_csv(log.folder / "tasks.csv")
         media: dict[str, Any] = {"study/tasks": wandb.Table(columns=list(table.columns), data=plain_rows(table))}
-        for name, caption in summary["figures"].items():
-            media[f"study/{name}"] = wandb.Image(str(folder / "figures" / f"{name}.png"), caption=caption)
-        media["study/report"] = wandb.Html((folder / "report.html").read_text(encoding="utf-8"), inject=False)
+        for name, caption in log.figures.items():
+            media[f"study/{name}"] = wandb.Image(str(log.folder / "figures" / f"{name}.png"), caption=caption)
+        media["study/report"] = wandb.Html((log.folder / "report.html").read_text(encoding="utf-8"), inject=False)
         run.log(media)
-        run.summary.update(
-            {
-                "study/not_learned": len(summary["not_learned"]),
-                **{f"study/transition/{name}": words for name, words in summary["transitions"].items()},
-                **{f"study/verdict/{words}": count for words, count in summary["verdicts"].items()},
-            }
-        )
-        results = wandb.Artifact(f"study-results-{run_id[-16:]}", type="study-results")
-        for path in sorted(folder.glob("profiles/*.parquet")):
+        run.summary.update({f"study/{key}": value for key, value in log.counts.items()})
+        results = wandb.Artifact(f"study-results-{target.id[-16:]}", type="study-results")
+        for path in sorted(log.folder.glob("profiles/*.parquet")):
             results.add_file(str(path), name=path.name)
         run.log_artifact(results)
-        run.log_artifact(_bank_artifact(folder, stages, banks, run_id))
+        run.log_artifact(bank_artifact(log, target.id))
     finally:
         run.finish()
 
 
-def _bank_artifact(folder: Path, stages: Path, banks: Mapping[str, Path], run_id: str) -> Any:
+def _log_curves(run: Any, log: StudyLog) -> None:
+    run.define_metric("study/layer")
+    for role in log.curves:
+        for kind in ("mean", "median"):
+            run.define_metric(f"study/cka/{role}/{kind}", step_metric="study/layer")
+    for place, layer in enumerate(log.layers):
+        row = {
+            f"study/cka/{role}/{kind}": values[place]
+            for role, curve in log.curves.items()
+            for kind, values in (("mean", curve.mean), ("median", curve.median))
+            if values[place] is not None
+        }
+        run.log({"study/layer": layer, **row})
+
+
+def bank_artifact(log: StudyLog, run_id: str) -> Any:
+    """All banks as one artifact with their digests."""
     import wandb
 
-    digests = {}
     artifact = wandb.Artifact(f"study-banks-{run_id[-16:]}", type="layerscope-references")
-    for name, bank in banks.items():
-        manifest = json.loads((bank / "manifest.json").read_text(encoding="utf-8"))
-        digests[name] = manifest["digest"]
-        artifact.add_dir(str(bank), name=name.replace(":", "/"))
-    index = folder / "controls" / "controls.json"
-    if index.is_file():
-        # Laid out as in the published results, so that another plan can name the downloaded folder.
-        artifact.add_file(str(index), name="controls/controls.json")
-        for entry in json.loads(index.read_text(encoding="utf-8"))["controls"]:
-            digests[f"control:{entry['task']}@{entry['seed']}"] = entry["digest"]
-            artifact.add_dir(str(stages / entry["folder"] / "bank"), name=f"controls/{entry['folder']}/bank")
-            measured = stages / entry["folder"] / "measured.json"
-            artifact.add_file(str(measured), name=f"controls/{entry['folder']}/measured.json")
-    artifact.metadata = {"digests": digests}
+    names = safe_names(list(log.banks))
+    for name, (bank, _) in log.banks.items():
+        artifact.add_dir(str(bank), name=f"banks/{names[name]}")
+    if log.controls is not None:
+        artifact.add_dir(str(log.controls), name="controls")
+    artifact.metadata = {
+        "digests": {name: digest for name, (_, digest) in log.banks.items()},
+        "folders": {name: f"banks/{folder}" for name, folder in names.items()},
+    }
     return artifact
+
+
+def safe_names(names: Sequence[str]) -> dict[str, str]:
+    """Each name to a folder name of its own, of letters, digits, ``_``, ``-`` and single dots inside.
+
+    Names of tasks come from files and hubs: ``a:b`` may stand beside ``a/b``, and ``..`` is a name like any other.
+    """
+    taken: set[str] = set()
+    folders = {}
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9_-]+", ".", name).strip(".")[:80] or "unnamed"
+        folder, number = plain, 2
+        while folder.lower() in taken:
+            folder, number = f"{plain}.{number}", number + 1
+        taken.add(folder.lower())
+        folders[name] = folder
+    return folders

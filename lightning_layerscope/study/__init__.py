@@ -6,12 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_layerscope.study.checks import StudyError
-    from lightning_layerscope.study.plan import StudyPlan
+    from lightning_layerscope.study.plan import PlanError, StudyPlan
+    from lightning_layerscope.study.prepare.checks import StudyError
     from lightning_layerscope.study.study import Study
-    from lightning_layerscope.study.yaml_lines import PlanError
 
-_HOMES = {"PlanError": "yaml_lines", "Study": "study", "StudyError": "checks", "StudyPlan": "plan"}
+_HOMES = {"PlanError": "plan", "Study": "study", "StudyError": "prepare.checks", "StudyPlan": "plan"}
 
 __all__ = ["PlanError", "Study", "StudyError", "StudyPlan"]
 

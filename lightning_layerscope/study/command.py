@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from lightning_layerscope.study.store import Stage
+from lightning_layerscope.study.engine.store import AnyStage
 
 
 def add_parser(subparsers: Any) -> None:
@@ -78,6 +78,7 @@ def _status(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     study = _open(options.plan)
     folder = study.publish()
+    study.log()
     print((folder / "table.md").read_text(encoding="utf-8"))
     print(f"report: {folder / 'report.html'}")
 
@@ -85,7 +86,10 @@ def _report(options: argparse.Namespace) -> None:
 def _open(path: str) -> Any:
     from lightning_layerscope.study.study import Study
 
-    return Study.from_yaml(path)
+    study = Study.from_yaml(path)
+    if note := study.note_on_earlier_stages():
+        print(f"note: {note}", file=sys.stderr)
+    return study
 
 
 def _show(study: Any) -> None:
@@ -98,7 +102,7 @@ def _show(study: Any) -> None:
 
 
 def _overview(study: Any) -> str:
-    graph, tasks = study.graph, study.runner.tasks
+    graph, tasks = study.graph, study.context.tasks
     clusters = len(set(tasks.clusters.values()))
     lines = [f"study           {study.plan.name}", f"tasks           {len(tasks)} in {clusters} clusters"]
     if study.plan.trains:
@@ -119,13 +123,13 @@ def _overview(study: Any) -> str:
     return "\n".join(lines)
 
 
-def _progress(total: int) -> Callable[[Stage, str], None]:
+def _progress(total: int) -> Callable[[AnyStage, str], None]:
     """Prints a line per stage, with the time it took."""
     begun: dict[str, float] = {}
     kept = 0
     finished = 0
 
-    def report(stage: Stage, what: str) -> None:
+    def report(stage: AnyStage, what: str) -> None:
         nonlocal kept, finished
         if what == "start":
             begun[stage.name] = time.monotonic()

@@ -1,49 +1,119 @@
-"""Which shape a curve has: split-half cross-validation over tasks."""
+"""Which shape a curve has: each is fitted to one half of the groups of tasks and predicts the other half's curve."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
-from lightning_layerscope.transitions.shapes import Floats, Shape
+from lightning_layerscope.transitions.families import shapes
+from lightning_layerscope.transitions.samples import CurveSamples
+from lightning_layerscope.transitions.shapes import Floats, Shape, centre
+from lightning_layerscope.transitions.two_changes import two_changes
+
+NEARLY_BEST = 0.01
+"""A simpler shape is taken where its error exceeds the least by at most this share."""
+
+TWO_ARE_BETTER = 0.02
+"""Two changes replace one where they predict better by at least this share: one change alone leaves less in the other
+half's curve to gain, whatever its slope."""
+
+FREE_LAST = 1.5
+"""How many ranks in the order of simplicity a last layer of its own costs."""
+
+MIN_LAYERS_FREE = 12
+"""With fewer layers the last is too much of the curve to be set aside."""
 
 
-def split_half_errors(values: Floats, candidates: tuple[Shape, ...], *, splits: int, seed: int) -> Floats:
-    """Squared error with which each shape, fitted to one half of the tasks, predicts the mean curve of the other half.
+@dataclass(frozen=True)
+class Choice:
+    """The shape of a curve.
+
+    Attributes:
+        shape: What describes the curve best in tasks that it was not fitted to.
+        free_last: Whether the last layer is left out of the shape, as it does not follow the curve.
+        two_changes: Whether two changes describe the curve better than this one.
+        error: Mean squared error of prediction.
+        flat_error: The same of no change.
+        line_error: The same of an even change.
+        left: Covariance between the two halves' residuals, as a share of the covariance between the halves' curves:
+            what repeats across tasks and the shape does not describe. Infinite where nothing repeats.
+    """
+
+    shape: Shape
+    free_last: bool
+    two_changes: bool
+    error: float
+    flat_error: float
+    line_error: float
+    left: float
+
+
+def choose(samples: CurveSamples, layers: tuple[int, ...], allowed: Sequence[str] | None) -> Choice:
+    """The simplest shape within 1 % of the least error.
 
     Noise that neighbouring layers share looks like structure to criteria that count layers (BIC); it does not repeat in
     other tasks, so it does not survive here.
 
     Args:
-        values: ``(tasks, layers)``, complete.
-        candidates: the shapes, each with its own candidates.
-        splits: how many random halvings; each is used in both directions.
-        seed: of the halvings.
+        samples: The curve and its halvings.
+        layers: Layer numbers, increasing.
+        allowed: Names of the shapes to choose from; all by default. A last layer of its own is considered only then.
 
-    Returns:
-        ``(shapes, 2 * splits)`` summed squared errors; columns belong together across shapes.
+    Raises:
+        ValueError: For unknown shapes.
     """
-    tasks = len(values)
-    half = tasks // 2
-    order = np.argsort(np.random.default_rng(seed).random((splits, tasks)), axis=1)
-    member = np.zeros((splits, tasks))
-    np.put_along_axis(member, order[:, :half], 1.0, axis=1)
-    one, two = member @ values / half, (1 - member) @ values / (tasks - half)
-    fitted = np.concatenate([one, two])
-    unseen = np.concatenate([two, one])
+    errors = {False: _errors(samples, layers, False)}
+    if allowed is None and len(layers) >= MIN_LAYERS_FREE:
+        errors[True] = _errors(samples, layers, True)
+    candidates = [
+        (rank + FREE_LAST * free, free, shape)
+        for free in errors
+        for rank, shape in enumerate(shapes(layers[: len(layers) - free]))
+        if allowed is None or shape.name in allowed
+    ]
+    names = [shape.name for shape in shapes(layers)]
+    if allowed is not None and (not candidates or set(allowed) - set(names)):
+        raise ValueError(f"expected shapes among {names} for {len(layers)} layers, got {list(allowed)}")
+    least = min(errors[free][shape.name] for _, free, shape in candidates)
+    near = [each for each in candidates if errors[each[1]][each[2].name] <= least * (1 + NEARLY_BEST) + 1e-24]
+    _, free, shape = min(near, key=lambda each: each[0])
+    error = errors[free][shape.name]
+    one, two = (centre(half[:, : len(layers) - free]) for half in (samples.one, samples.two))
+    rival = two_changes(layers[: len(layers) - free])
+    rivals = np.inf if rival is None else _error(two, rival.fit(one)[0]) / 2 + _error(one, rival.fit(two)[0]) / 2
+    repeats = float((one * two).sum())
+    residuals = float(((one - shape.fit(one)) * (two - shape.fit(two))).sum())
+    return Choice(
+        shape,
+        free,
+        rivals + _apart_error(samples, free) < error * (1 - TWO_ARE_BETTER),
+        error,
+        errors[free]["flat"],
+        errors[free]["line"],
+        residuals / repeats if repeats > 0 else np.inf,
+    )
+
+
+def _errors(samples: CurveSamples, layers: tuple[int, ...], free_last: bool) -> dict[str, float]:
+    """Mean squared error with which each shape, fitted to one half, predicts the other; each half in both roles."""
+    count = len(layers) - free_last
+    fitted, unseen = (np.concatenate(pair) for pair in ((samples.one, samples.two), (samples.two, samples.one)))
     # Every shape holds the constant, so a difference in level between the halves costs all of them the same.
-    fitted = fitted - fitted.mean(axis=1, keepdims=True)
-    unseen = unseen - unseen.mean(axis=1, keepdims=True)
-    errors = [np.square(unseen - shape.predict(shape.best(fitted), fitted)).sum(axis=1) for shape in candidates]
-    return np.stack(errors)
+    fitted, unseen = centre(fitted[:, :count]), centre(unseen[:, :count])
+    apart = _apart_error(samples, free_last)
+    return {shape.name: _error(unseen, shape.fit(fitted)) + apart for shape in shapes(layers[:count])}
 
 
-def no_change_error(values: Floats, *, splits: int, seed: int) -> float:
-    """Mean error of :func:`split_half_errors` for a flat curve, on the same halvings."""
-    flat = Shape("flat", np.zeros((1, 1, values.shape[1])), np.full(1, -1), np.full(1, -1))
-    return float(split_half_errors(values, (flat,), splits=splits, seed=seed).mean())
+def _error(unseen: Floats, predicted: Floats) -> float:
+    return float(np.square(unseen - predicted).sum(axis=1).mean())
 
 
-def choose(errors: Floats) -> int:
-    """Index of the shape with the least mean error; on a tie the simpler (earlier) one."""
-    mean = errors.mean(axis=1)
-    return int(np.argmax(mean <= mean.min() * (1 + 1e-9) + 1e-24))
+def _apart_error(samples: CurveSamples, free_last: bool) -> float:
+    """What a free last layer adds to every error: one half's distance of that layer predicts the other's."""
+    if not free_last:
+        return 0.0
+    count = samples.curve.size - 1
+    one, two = (half[:, -1] - half[:, :-1].mean(axis=1) for half in (samples.one, samples.two))
+    return float(np.square(one - two).mean() * count / (count + 1))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_layerscope.transitions.choice import choose, no_change_error, split_half_errors
-from lightning_layerscope.transitions.curves import complete_curves, signal_name
-from lightning_layerscope.transitions.shapes import MIN_FLAT, Floats, Shape, shapes
+from lightning_layerscope.transitions.curves import CompleteCurves, complete_curves, signal_name
+from lightning_layerscope.transitions.detection import MIN_LAYERS, Detection, detect
+from lightning_layerscope.transitions.samples import Statistic, group_tasks, mean_samples, statistic_samples
 from lightning_layerscope.transitions.transition import Transition
 
 if TYPE_CHECKING:
@@ -19,27 +18,8 @@ if TYPE_CHECKING:
 MIN_TASKS = 8
 """Below this the boundaries are off by more than a layer in a quarter of the trials or more: none is named."""
 
-MIN_LAYERS = 2 * MIN_FLAT
-"""Two flat parts need this many layers."""
-
-SMALLEST_CHANGE = 1e-5
-"""Curves that span less than this (relative to their size above 1) hold rounding, not change."""
-
-SPLITS = 64
-
-MOST_ERROR_LEFT = 0.5
-"""A transition predicts the curve of unseen tasks with at most this share of the error that no change makes.
-
-In flat curves a change wins by chance in 1 to 3 % of the trials, but then it hardly ever halves the error; over 60
-tasks, planted changes of twice the noise per cell leave under a tenth of it.
-"""
-
-_REASONS = {
-    "flat": "the curve is flat: no change over layers repeats across tasks",
-    "line": "the curve changes evenly over all layers, so that no layer separates two parts",
-    "flat at the end": "the curve changes from the first layer on: there is no shared part before the change",
-    "flat at the start": "the curve changes until the last layer: there is no refinement part after the change",
-}
+MIN_TASKS = 8
+"""Below this the boundaries are off by more than a layer in a quarter of the trials or more: none is named."""
 
 
 def find_transitions(
@@ -52,34 +32,38 @@ def find_transitions(
     confidence: float = 0.9,
     seed: int = 0,
     layers: Sequence[int] | None = None,
+    clusters: Sequence[Hashable] | None = None,
     allowed: Sequence[str] | None = None,
 ) -> Transition:
     """Cut the layers into shared, transition and refinement, or say that the data do not.
 
     The mean curve over tasks is fitted by exhaustive least squares with every flat, straight, stepped, flat-ramp-flat,
-    half-flat and three-level shape. Split-half cross-validation over tasks decides which of them it is; the intervals
-    of the boundaries come from a bootstrap over tasks with that shape. Rising and falling curves are alike.
-
-    On 60 simulated tasks with autocorrelated noise both boundaries are within one layer in at least 95 % of the trials
-    up to a noise per task and layer of half the change; 8 tasks are the fewest with which a boundary is named at all.
+    half-flat, three-level and once or twice bent shape. Each is fitted to half of the task clusters and predicts the
+    mean curve of the other half; the simplest within 1 % of the least error is taken. There is no transition where that
+    shape has none, where two separate changes predict better than one, or where the shape leaves more than 5 % of what
+    repeats between the halves. The intervals of the boundaries come from a bootstrap over clusters with that shape.
+    Rising and falling curves are alike. How often it is right, and on which curves it is not, is measured by
+    ``benchmarks/bench_transitions.py``.
 
     Args:
-        profile: a :class:`~lightning_layerscope.LayerProfile`, or an array ``(tasks, layers)``, NaN where undefined.
-        measure: which of the profile's measures; its headline by default.
-        step: which of its steps; the last by default.
-        signal: what is cut, in words; by default read from the profile ("drift from initial (cka)", ...). The result
+        profile: A :class:`~lightning_layerscope.LayerProfile`, or an array ``(tasks, layers)``, NaN where undefined.
+        measure: Which of the profile's measures; its headline by default.
+        step: Which of its steps; the last by default.
+        signal: What is cut, in words; by default read from the profile ("drift from initial (cka)", ...). The result
             keeps it because other signals put the boundaries elsewhere.
-        resamples: number of bootstrap samples.
-        confidence: nominal coverage of the intervals.
-        seed: of the halvings and the bootstrap.
-        layers: layer numbers of an array's columns; ``1..L`` by default.
-        allowed: restrict the choice to these shapes (see :attr:`Transition.shape`), e.g. ``["three levels"]``.
+        resamples: Number of bootstrap samples.
+        confidence: Nominal coverage of the intervals.
+        seed: Of the halvings and the bootstrap.
+        layers: Layer numbers of an array's columns; ``1..L`` by default.
+        clusters: Cluster of each row of an array; by default its tasks are independent. A profile has its own. With
+            fewer than 6 clusters the tasks are halved and resampled instead, and the result says so.
+        allowed: Names of the shapes to choose from; all by default.
 
     Returns:
         The transition; ``found`` is false, with a ``reason``, where there is none.
 
     Raises:
-        ValueError: for malformed curves, unknown shapes, or a confidence outside (0, 1).
+        ValueError: For malformed curves, unknown shapes, or a confidence outside (0, 1).
 
     Examples:
         >>> import numpy as np
@@ -89,90 +73,107 @@ def find_transitions(
         >>> found.start, found.end, found.refinement
         (5, 7, (8, 9, 10, 11, 12))
     """
+    values, numbers, what, labels = _read(profile, measure, step, signal, layers, clusters)
+    return transition_of(
+        complete_curves(values, numbers),
+        what,
+        clusters=labels,
+        resamples=resamples,
+        confidence=confidence,
+        seed=seed,
+        allowed=allowed,
+    )
+
+
+def transition_of(
+    curves: CompleteCurves,
+    signal: str,
+    *,
+    clusters: Sequence[Hashable] | None,
+    statistic: Statistic | None = None,
+    resamples: int = 500,
+    confidence: float = 0.9,
+    seed: int = 0,
+    allowed: Sequence[str] | None = None,
+) -> Transition:
+    """The transition of one statistic over tasks.
+
+    Args:
+        curves: Of all tasks, complete.
+        signal: What is cut, in words.
+        clusters: Cluster of each task before any was left out; ``None`` where tasks are independent.
+        statistic: From tasks' curves to one; their mean by default.
+        resamples: Number of bootstrap samples.
+        confidence: Nominal coverage of the intervals.
+        seed: Of the halvings and the bootstrap.
+        allowed: Names of the shapes to choose from; all by default.
+
+    Raises:
+        ValueError: For unknown shapes, no resamples, or a confidence outside (0, 1).
+    """
     if not 0 < confidence < 1:
         raise ValueError(f"expected a confidence between 0 and 1, got {confidence}")
     if resamples < 1:
         raise ValueError(f"expected at least one bootstrap sample, got resamples={resamples}")
-    values, numbers, what = _read(profile, measure, step, signal, layers)
-    curves, kept, notes = complete_curves(values, numbers)
-    none = Transition(
-        False, None, None, None, None, confidence, signal=what, reason="", layers=kept, tasks=len(curves), notes=notes
-    )
-    if len(kept) < MIN_LAYERS:
-        return replace(none, reason=f"only {len(kept)} layers, at least {MIN_LAYERS} needed")
-    if len(curves) < MIN_TASKS:
-        return replace(none, reason=f"only {len(curves)} tasks, at least {MIN_TASKS} needed")
-    mean = curves.mean(axis=0)
-    if np.ptp(mean) <= SMALLEST_CHANGE * max(1.0, float(np.abs(mean).max())):
-        return replace(none, reason="the curve is constant to within rounding", shape="flat")
-    candidates = _candidates(kept, allowed)
-    errors = split_half_errors(curves, candidates, splits=SPLITS, seed=seed)
-    chosen = candidates[choose(errors)]
-    # Against no change at all, also where `allowed` leaves that out.
-    left = float(errors[candidates.index(chosen)].mean() / no_change_error(curves, splits=SPLITS, seed=seed))
-    if chosen.name not in _REASONS and left > MOST_ERROR_LEFT:
-        reason = (
-            f"a change ({chosen.name}) repeats too little across tasks: it leaves {left:.0%} of a flat curve's error"
+    kept = None if clusters is None else [label for label, keep in zip(clusters, curves.tasks, strict=True) if keep]
+    tasks = len(curves.values)
+    groups, count, notes = group_tasks(kept, tasks)
+    if len(curves.layers) < MIN_LAYERS:
+        found = Detection(f"only {len(curves.layers)} layers, at least {MIN_LAYERS} needed")
+    elif tasks < MIN_TASKS:
+        found = Detection(f"only {tasks} tasks, at least {MIN_TASKS} needed")
+    else:
+        samples = (
+            mean_samples(curves.values, groups, resamples=resamples, confidence=confidence, seed=seed)
+            if statistic is None
+            else statistic_samples(
+                curves.values, groups, statistic, resamples=resamples, confidence=confidence, seed=seed
+            )
         )
-        return replace(none, reason=reason, shape=chosen.name)
-    if chosen.name in _REASONS:
-        return replace(none, reason=_REASONS[chosen.name], shape=chosen.name)
-    best = int(chosen.best((mean - mean.mean())[None])[0])
-    first, last = int(chosen.starts[best]), int(chosen.ends[best])
-    start_interval, end_interval = _intervals(curves, chosen, best, resamples, confidence, seed, kept)
-    parts = (mean[:first], mean[first : last + 1], mean[last + 1 :])
-    return replace(
-        none,
-        found=True,
-        start=kept[first],
-        end=kept[last],
-        start_interval=start_interval,
-        end_interval=end_interval,
-        shape=chosen.name,
+        found = detect(samples, curves.layers, confidence=confidence, allowed=allowed)
+    named = not found.reason
+    parts = np.split(samples.curve, [found.first, found.last + 1]) if named else []
+    if found.free_last:
+        notes = (*notes, f"layer {curves.layers[-1]} does not follow the curve and was left out of the fit")
+    return Transition(
+        found=named,
+        start=curves.layers[found.first] if named else None,
+        end=curves.layers[found.last] if named else None,
+        start_interval=found.start_interval if named else None,
+        end_interval=found.end_interval if named else None,
+        confidence=confidence,
+        signal=signal,
+        reason=found.reason,
+        layers=curves.layers,
+        shape=found.shape,
         levels=tuple(float(part.mean()) for part in parts),
+        tasks=tasks,
+        clusters=count,
+        notes=(*curves.notes, *notes),
     )
 
 
 def _read(
-    profile: Any, measure: str | None, step: int | None, signal: str | None, layers: Sequence[int] | None
-) -> tuple[Any, Sequence[int], str]:
+    profile: Any,
+    measure: str | None,
+    step: int | None,
+    signal: str | None,
+    layers: Sequence[int] | None,
+    clusters: Sequence[Hashable] | None,
+) -> tuple[Any, Sequence[int], str, Sequence[Hashable] | None]:
     if hasattr(profile, "matrix") and hasattr(profile, "meta"):
-        if layers is not None:
-            raise ValueError("expected no `layers` beside a profile, which has its own; leave the argument out")
+        for name, given in (("layers", layers), ("clusters", clusters)):
+            if given is not None:
+                raise ValueError(f"expected no `{name}` beside a profile, which has its own; leave the argument out")
         name = measure or profile.measure
-        return profile.matrix(name, step), profile.layers, signal or signal_name(profile, name)
+        labels = [profile.clusters[task] for task in profile.tasks]
+        return profile.matrix(name, step), profile.layers, signal or signal_name(profile, name), labels
     if measure is not None or step is not None:
         raise ValueError(
             "expected a LayerProfile where `measure` or `step` is given, got an array; pass its rows alone"
         )
     values = np.asarray(profile, dtype=np.float64)
     count = values.shape[1] if values.ndim == 2 else 0
-    return values, range(1, count + 1) if layers is None else layers, signal or "curves"
-
-
-def _candidates(layers: tuple[int, ...], allowed: Sequence[str] | None) -> tuple[Shape, ...]:
-    every = shapes(layers)
-    if allowed is None:
-        return every
-    names = [shape.name for shape in every]
-    unknown = sorted(set(allowed) - set(names))
-    if unknown or not allowed:
-        raise ValueError(f"expected shapes among {names} for {len(layers)} layers, got {list(allowed)}")
-    return tuple(shape for shape in every if shape.name in allowed)
-
-
-def _intervals(
-    curves: Floats, shape: Shape, best: int, resamples: int, confidence: float, seed: int, layers: tuple[int, ...]
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Percentiles over task resamples, widened where needed to hold the estimate itself."""
-    tasks = len(curves)
-    weights = np.random.default_rng(seed + 1).multinomial(tasks, np.full(tasks, 1 / tasks), size=resamples)
-    means = weights @ curves / tasks
-    drawn = shape.best(means - means.mean(axis=1, keepdims=True))
-    tail = (1 - confidence) / 2
-    found: list[tuple[int, int]] = []
-    for boundaries in (shape.starts, shape.ends):
-        low = np.quantile(boundaries[drawn], tail, method="lower")
-        high = np.quantile(boundaries[drawn], 1 - tail, method="higher")
-        found.append((layers[min(int(low), int(boundaries[best]))], layers[max(int(high), int(boundaries[best]))]))
-    return found[0], found[1]
+    if clusters is not None and len(clusters) != len(values):
+        raise ValueError(f"expected one cluster per row, got {len(clusters)} clusters for {len(values)} rows")
+    return values, range(1, count + 1) if layers is None else layers, signal or "curves", clusters

@@ -15,17 +15,20 @@ class Transition:
         found: whether the data name a transition.
         start: first layer of the transition part, the first block that moves the curve; ``None`` when not found.
         end: last layer of the transition part, the last block that moves it; ``None`` when not found.
-        start_interval: first and last plausible ``start``, from a bootstrap over tasks; ``None`` when not found.
+        start_interval: first and last plausible ``start``, from a bootstrap over clusters of tasks; it reaches over
+            layers that were not measured. ``None`` when not found.
         end_interval: the same for ``end``.
         confidence: nominal coverage of each interval, e.g. 0.9.
         signal: what was cut, e.g. ``"drift from initial (cka)"`` or ``"tuned against control (cka)"``.
         reason: why there is no transition; ``""`` when one was found.
         layers: the layers that were measured, in order.
         shape: what describes the curve best in tasks it was not fitted to: ``"flat"``, ``"line"``, ``"step"``,
-            ``"flat at the start"``, ``"flat at the end"``, ``"ramp"``, ``"three levels"``; ``""`` when not examined.
+            ``"flat at the start"``, ``"flat at the end"``, ``"ramp"``, ``"one bend"``, ``"three levels"``, ``"ramp on a
+            line"``, ``"two bends"``, ``"two changes"``; ``""`` when not examined.
         levels: mean of the curve over the shared, transition and refinement layers; empty when not found.
         tasks: number of tasks that the curve averages.
-        notes: what was left out and why, in words.
+        clusters: number of clusters that were halved and resampled; 0 where tasks were.
+        notes: what was left out or filled in and why, in words.
     """
 
     found: bool
@@ -40,6 +43,7 @@ class Transition:
     shape: str = ""
     levels: tuple[float, ...] = ()
     tasks: int = 0
+    clusters: int = 0
     notes: tuple[str, ...] = ()
 
     @property
@@ -77,10 +81,11 @@ class Transition:
             return f"No {self.kind} in {self.signal}: {self.reason}.{notes}"
         before, middle, after = (f"{level:.3g}" for level in self.levels)
         kind = self.kind[0].upper() + self.kind[1:]
+        clusters = f" in {self.clusters} clusters" if self.clusters else ""
         return (
             f"{kind} in {self.signal}: shared layers {_span(self.shared)} (mean {before}), transition "
             f"{_span(self.transition)} (mean {middle}), refinement {_span(self.refinement)} (mean {after}). "
-            f"At {self.confidence:.0%} confidence over {self.tasks} tasks it starts at layer "
+            f"At {self.confidence:.0%} confidence over {self.tasks} tasks{clusters} it starts at layer "
             f"{_span(self.start_interval)} and ends at layer {_span(self.end_interval)}; shape: {self.shape}.{notes}"
         )
 

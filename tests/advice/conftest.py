@@ -70,3 +70,14 @@ def family(request):
 @pytest.fixture
 def small_llama():
     return build("llama")[0]
+
+
+@pytest.fixture(scope="session")
+def toy():
+    """A small Llama with its tokenizer and three toy tasks."""
+    from lightning_layerscope.tasks import toy_tasks
+    from lightning_layerscope.training import small_llama, train_tokenizer
+
+    tasks = toy_tasks(train=24, test=8).select(["last_word", "parity", "to_lumi"])
+    tokenizer = train_tokenizer(tasks.texts("train"), vocab_size=400)
+    return small_llama(tokenizer, width=16, layers=4, heads=2, max_length=128).eval(), tokenizer, tasks

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -379,3 +381,39 @@ def test_capture_alone_over_a_pass_of_the_users_own() -> None:
         kept = capture.take()
     assert not any(m._forward_hooks for m in model.model.layers)
     torch.testing.assert_close(kept[0, 0], reference(model, probes["b"].input_ids[1], POOLS["last_prompt"])[2])
+
+
+@pytest.mark.parametrize("pad", [96, 1000, -1])
+def test_a_padding_id_beyond_the_embedding_is_not_looked_up(pad: int) -> None:
+    """A tokenizer got a [PAD] and the embedding did not grow: masked positions may hold any id."""
+    model, plain = llama(), llama()
+    model.config.pad_token_id = pad
+    states, expected = ls.extract_hidden_states(model, make_probes()), ls.extract_hidden_states(plain, make_probes())
+    assert all(torch.equal(states[task], expected[task]) for task in expected)
+
+
+@pytest.fixture
+def float64_by_default() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def measured_values(model: nn.Module) -> Any:
+    probes = make_probes().select(["a"])
+    states = ls.extract_hidden_states(model, probes)
+    bank = ls.ReferenceBank.from_states(states)
+    moved = replace(states, tensors={task: tensor + 0.1 * tensor.roll(1, dims=1) for task, tensor in states.items()})
+    matrices = [
+        ls.compare(moved, bank, measure=measure).matrix()
+        for measure in ("cka", "svcca", "rsa", "procrustes_similarity")
+    ]
+    return [*matrices, ls.take_measurement(states, bank, step=0).profile.matrix()]
+
+
+def test_the_default_dtype_changes_no_number(request: pytest.FixtureRequest) -> None:
+    model = llama()  # before the switch: its weights are drawn in the default dtype
+    expected = measured_values(model)
+    request.getfixturevalue("float64_by_default")
+    for value, wanted in zip(measured_values(model), expected, strict=True):
+        np.testing.assert_allclose(value, wanted, rtol=1e-6)

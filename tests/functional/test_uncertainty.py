@@ -19,7 +19,7 @@ from lightning_layerscope.functional import (
     silhouette,
     svcca,
 )
-from lightning_layerscope.functional.uncertainty import _student_quantile, jackknife_estimate, permutation_pvalue
+from lightning_layerscope.functional.uncertainty import jackknife_estimate, permutation_pvalue
 
 PAIRS = {
     "svcca": partial(svcca, variance=0.9),
@@ -34,13 +34,6 @@ SINGLES = {
     "components": partial(components_for_variance, interpolate=True),
 }
 LABELLED = {"scatter_ratio": scatter_ratio, "knn_purity": partial(knn_purity, k=5), "silhouette": silhouette}
-
-
-@pytest.mark.parametrize("freedom", [2, 5, 19, 63, 511])
-@pytest.mark.parametrize("probability", [0.75, 0.95, 0.995])
-def test_student_quantile_equals_scipy(freedom, probability):
-    expected = stats.t.ppf(probability, freedom)
-    assert _student_quantile(probability, freedom) == pytest.approx(expected, rel=1e-5)
 
 
 def test_of_a_mean_it_is_the_textbook_interval():

@@ -1,12 +1,10 @@
 """Two models that exist already: three lines of YAML, no training."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.study.study import Study
 from lightning_layerscope.training import add_lora
 
@@ -50,7 +48,7 @@ def test_an_adapter_against_its_base(make_plan: MakePlan, model: Path, tmp_path:
     study = Study(make_plan(THREE_LINES + SMALL, tuned=adapter))
     assert study.run(["compare:parity", "compare:topic"]) is None
     for task in ("parity", "topic"):
-        folder = study.store.folder(study.graph.stages[f"compare:{task}"])
-        assert 0.5 < LayerProfile.from_parquet(folder / "drift.parquet").matrix().mean() < 0.99999
+        comparison = study.graph.stages[f"compare:{task}"].load(study.store)
+        assert 0.5 < comparison.drift.matrix().mean() < 0.99999
         # No control, nothing that could have failed to learn.
-        assert json.loads((folder / "compared.json").read_text())["not_learned"] == []
+        assert comparison.facts.not_learned == []

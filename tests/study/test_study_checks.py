@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from lightning_layerscope.references import ReferenceBank
-from lightning_layerscope.study.checks import StudyError
-from lightning_layerscope.study.stage_compare import _gains, against
+from lightning_layerscope.study.prepare.checks import StudyError
+from lightning_layerscope.study.stages.gains import Compared, find_gains
+from lightning_layerscope.study.stages.similarity import against
 from lightning_layerscope.study.study import Study
 
 from .conftest import PLAN, MakePlan, save_model
@@ -143,10 +144,11 @@ def test_a_task_whose_states_are_all_alike_has_no_gain() -> None:
     base, tuned = (against("a", banks[role], [banks["control@0"]], "debiased") for role in ("base", "multitask"))
     assert torch.isnan(base.values).all()
     assert "zero variance" in base.reasons[0]
-    found = _gains("a", base, tuned, banks, "multitask", {"control@0": banks["control@0"]}, "debiased", 0.9)
-    assert found["verdict"] == "undefined"
-    assert found["gain_layers"] == []
-    assert math.isnan(found["gained"]["value"])
+    compared = Compared("a", banks["base"], banks["multitask"], [banks["control@0"]], "debiased", 0.9)
+    gains = find_gains(compared, base, tuned)
+    assert gains.verdict == "undefined"
+    assert gains.layers == []
+    assert math.isnan(gains.gained.value)
 
 
 def test_clusters_that_are_not_there(make_plan: MakePlan) -> None:

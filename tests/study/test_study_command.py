@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from lightning_layerscope.study.command import _progress, add_parser
-from lightning_layerscope.study.store import Stage
 from lightning_layerscope.study.study import Study
 
 from .conftest import PLAN
+from .stages_for_tests import Step
 
 
 def call(*arguments: object) -> None:
@@ -31,7 +31,7 @@ def test_plan_tells_the_cost_and_starts_nothing(path: Path, capsys: pytest.Captu
     call("plan", path)
     told = capsys.readouterr().out
     assert "trained on 3 tasks, 1 held out" in told
-    assert "stages          26 (0 done)" in told
+    assert "stages          30 (0 done)" in told
     assert "trainings       5 to do" in told
     # Rows of the multi-task model (256) and of the controls (256 and the held-out task's 128), one epoch.
     assert "rows to train   640 (epochs counted)" in told
@@ -57,7 +57,7 @@ def test_stages_that_train_nothing_run_without_a_question(path: Path, capsys: py
     told = capsys.readouterr().out
     assert "data           4 of 4" in told
     assert "control        0 of 4" in told
-    with pytest.raises(FileNotFoundError, match="no results yet: 5 of 26 stages are done"):
+    with pytest.raises(FileNotFoundError, match="no results yet: 6 of 30 stages are done"):
         call("report", path)
 
 
@@ -78,7 +78,7 @@ def test_a_person_is_asked_and_may_say_no(
 
 def test_progress_counts_what_was_kept(capsys: pytest.CaptureFixture[str]) -> None:
     report = _progress(4)
-    one, two, three, four = (Stage(f"data:{name}", {}) for name in "abcd")
+    one, two, three, four = (Step(f"data:{name}") for name in "abcd")
     for stage, what in ((one, "kept"), (two, "kept"), (three, "start"), (four, "start"), (four, "busy")):
         report(stage, what)
     report(three, "done")

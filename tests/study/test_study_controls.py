@@ -1,6 +1,5 @@
 """Controls of one study serve another: untrained, verified, with the same numbers."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -9,10 +8,12 @@ import pandas as pd
 import pytest
 
 from lightning_layerscope.profiles import LayerProfile
-from lightning_layerscope.sinks.wandb_study import _bank_artifact
-from lightning_layerscope.study.checks import StudyError
-from lightning_layerscope.study.controls import Controls
-from lightning_layerscope.study.stage_train import MODEL
+from lightning_layerscope.references import ReferenceBank
+from lightning_layerscope.sinks.wandb_study import bank_artifact
+from lightning_layerscope.study.prepare.checks import StudyError
+from lightning_layerscope.study.results.tracker import study_log
+from lightning_layerscope.study.stages.controls import KeptControls
+from lightning_layerscope.study.stages.roles import Control
 from lightning_layerscope.study.study import Study
 
 from .conftest import PLAN, MakePlan, save_model
@@ -57,7 +58,7 @@ def test_only_the_multitask_model_is_trained_and_nothing_else_changes(make_plan:
 
 
 def test_a_checkpoint_against_published_controls_trains_nothing(make_plan: MakePlan, finished: Study) -> None:
-    tuned = finished.store.folder(finished.graph.stages["multitask"]) / MODEL
+    tuned = finished.graph.stages["multitask"].load(finished.store).folder
     study = Study(make_plan(UNTRAINED, tuned=tuned, controls=finished.results / "controls"))
     assert not [stage for stage in study.stages() if stage.trains]
     results = study.run()
@@ -151,16 +152,20 @@ def test_a_held_out_task_without_training_rows_is_welcome(make_plan: MakePlan, f
     study = Study(
         make_plan(TAKEN.replace("tasks: {{", "tasks: {{train_split: train, "), controls=finished.results / "controls")
     )
-    task = study.runner.tasks["to_lumi"]
+    task = study.context.tasks["to_lumi"]
     bare = type(task)(task.name, task.cluster, {"test": task.split("test")})
-    study.runner._tasks = type(study.runner.tasks)([*(t for t in study.runner.tasks.values() if t is not task), bare])
+    study.context._tasks = type(study.context.tasks)(
+        [*(t for t in study.context.tasks.values() if t is not task), bare]
+    )
     study.check()
 
 
 def test_damage_is_found_before_anything_is_trained(make_plan: MakePlan, finished: Study, tmp_path: Path) -> None:
     folder = shutil.copytree(finished.results / "controls", tmp_path / "controls")
     study = Study(make_plan(TAKEN, controls=folder))
-    broken, other, lost = (Controls.load(folder).by_seed[0][name].folder for name in ("parity", "last_word", "to_lumi"))
+    broken, other, lost = (
+        KeptControls.load(folder).by_role[Control(0)][name].folder for name in ("parity", "last_word", "to_lumi")
+    )
     content = bytearray((broken / "bank" / "bank.safetensors").read_bytes())
     content[-1] ^= 1
     (broken / "bank" / "bank.safetensors").write_bytes(content)
@@ -178,7 +183,7 @@ def test_damage_is_found_before_anything_is_trained(make_plan: MakePlan, finishe
 def test_a_folder_without_controls(make_plan: MakePlan, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"expected the controls of a study in .*, got no controls.json there"):
         Study(make_plan(TAKEN, controls=tmp_path))
-    for content in ('{"format": 2}', "{}", "not json", "[]"):
+    for content in ('{"format": 3}', "{}", "not json", "[]"):
         (tmp_path / "controls.json").write_text(content)
         with pytest.raises(ValueError, match=r"controls.json cannot be used: .*; copy it anew from its study"):
             Study(make_plan(TAKEN, controls=tmp_path))
@@ -191,10 +196,13 @@ def test_choices_that_have_no_meaning_with_controls(make_plan: MakePlan) -> None
 
 def test_the_artifact_of_the_banks_serves_as_well(make_plan: MakePlan, finished: Study, tmp_path: Path) -> None:
     pytest.importorskip("wandb")
-    artifact = _bank_artifact(finished.results, finished.store.stages, {}, "run")
+    log = study_log(finished.graph.results, finished.store, finished.results)
+    artifact = bank_artifact(log, "run")
     for name, entry in artifact.manifest.entries.items():
         (tmp_path / "downloaded" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(entry.local_path, tmp_path / "downloaded" / name)
     Study(make_plan(TAKEN, controls=tmp_path / "downloaded" / "controls")).check()
-    known = json.loads((finished.results / "controls" / "controls.json").read_text())["controls"]
-    assert artifact.metadata["digests"] == {f"control:{e['task']}@{e['seed']}": e["digest"] for e in known}
+    banks = {f"states:{role}:{task}" for role in ("base", "multitask") for task in finished.context.tasks}
+    assert set(artifact.metadata["digests"]) == banks
+    for name, folder in artifact.metadata["folders"].items():
+        assert ReferenceBank.load(tmp_path / "downloaded" / folder).digest == artifact.metadata["digests"][name]

@@ -9,9 +9,8 @@ import torch
 from lightning_layerscope.extraction import HiddenStates
 from lightning_layerscope.functional.jackknife import cka_estimate, cka_replicates
 from lightning_layerscope.references import ReferenceBank
-from lightning_layerscope.study.gains import mean_over_layers
-from lightning_layerscope.study.losses import improvement
-from lightning_layerscope.study.stage_compare import against
+from lightning_layerscope.study.stages.improvement import improvement
+from lightning_layerscope.study.stages.similarity import against, mean_over_layers
 
 LAYERS, ROLES = 3, ("base", "multitask", "control")
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_layerscope.study.plan import StudyPlan
-from lightning_layerscope.study.yaml_lines import PlanError
+from lightning_layerscope.study.plan import PlanError, StudyPlan
 
 MINIMAL = "model: some/hub-model\ntasks: toy\n"
 
@@ -71,6 +70,11 @@ def test_numbers_without_a_dot_are_numbers(tmp_path: Path) -> None:
         (MINIMAL + "tuned: x\ntraining: {max_length: 64, rank: 2}\n", r"so 'training.rank' has no meaning"),
         (MINIMAL + "held_out: [a\n", r"plan.yaml:\d: not valid YAML"),
         ("- a\n", r"expected a mapping of settings, got list"),
+        ("", r"expected a mapping of settings, got NoneType"),
+        (MINIMAL + "ray: &a\n  workers: *a\n", r"plan.yaml:\d: this anchor contains itself; write the values out"),
+        (MINIMAL + "probes: &a [*a]\n", r"plan.yaml:3: this anchor contains itself"),
+        (MINIMAL + "held_out: " + "[" * 5000 + "]" * 5000, r"nested too deeply to be a plan"),
+        (MINIMAL + "? [a, b]\n: 1\n", r"plan.yaml:3: expected a name before the colon"),
     ],
 )
 def test_errors_name_the_line(tmp_path: Path, text: str, message: str) -> None:
@@ -82,6 +86,21 @@ def test_all_errors_are_listed_at_once(tmp_path: Path) -> None:
     with pytest.raises(PlanError) as caught:
         StudyPlan.from_yaml(write(tmp_path, MINIMAL + "estimater: biased\nthreads: -1\n"))
     assert len(str(caught.value).splitlines()) == 2
+
+
+def test_anchors_that_name_anchors_are_followed_once(tmp_path: Path) -> None:
+    """Ten times ten values each: written out they would be more than there is memory for."""
+    anchors = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    anchors += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    with pytest.raises(PlanError) as caught:
+        StudyPlan.from_yaml(write(tmp_path, MINIMAL + "\n".join(anchors) + "\nmap_layers: *a11\n"))
+    assert "unknown setting 'a0'" in str(caught.value)
+    assert len(str(caught.value)) < 10_000
+
+
+def test_an_anchor_may_be_named_twice(tmp_path: Path) -> None:
+    text = "model: &m some/hub-model\ntuned: *m\ntasks: toy\n"
+    assert StudyPlan.from_yaml(write(tmp_path, text)).tuned == "some/hub-model"
 
 
 def test_a_missing_plan_says_so(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from lightning_layerscope.study.execute import run_locally
-from lightning_layerscope.study.store import Stage, Store
+from lightning_layerscope.study.engine.local import run_locally
+from lightning_layerscope.study.engine.store import AnyStage, Store
 from lightning_layerscope.study.study import Study
 
 from .conftest import PLAN
 from .numbers import assert_same_numbers
+from .stages_for_tests import Step, Steps
 
 RUN = """
 import sys
@@ -55,32 +56,32 @@ def test_a_stage_that_another_runner_took_first_waits_behind_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the look at the lock and the taking of it another runner was faster."""
-    store, stages = Store(tmp_path), [Stage("taken", {}), Stage("free", {})]
+    store, stages = Store(tmp_path), [Step("taken"), Step("free")]
     monkeypatch.setattr(Store, "busy", lambda self, stage: False)
     told: list[str] = []
     other = store.produce(stages[0])
     work = other.__enter__()
     assert work is not None
 
-    def report(stage: Stage, what: str) -> None:
+    def report(stage: AnyStage, what: str) -> None:
         told.append(f"{stage.name} {what}")
         if told[-1] == "free done":
             (work / "out").write_text("of the other")
             other.__exit__(None, None, None)
 
-    run_locally(stages, store, lambda stage, store, folder: None, report)
+    run_locally(stages, Steps(store), report)
     assert told == ["taken start", "taken busy", "free start", "free done", "taken kept"]
     assert (store.folder(stages[0]) / "out").read_text() == "of the other"
 
 
 def test_two_runners_share_the_work(tmp_path: Path) -> None:
-    leaves = [Stage(f"leaf:{number}", {}) for number in range(8)]
-    stages = [*leaves, Stage("sum", {}, tuple(leaves))]
+    leaves = [Step(f"leaf:{number}") for number in range(8)]
+    stages = [*leaves, Step("sum", {}, tuple(leaves))]
     computed: list[tuple[str, str]] = []
     both, met = threading.Barrier(2), set[str]()
 
     def work(name: str) -> None:
-        def runner(stage: Stage, store: Store, folder: Path) -> None:
+        def do(stage: Step, store: Store, folder: Path) -> None:
             # Each runner's first stage is worked at beside the other's, or this would end in a broken barrier.
             if name not in met:
                 met.add(name)
@@ -88,7 +89,7 @@ def test_two_runners_share_the_work(tmp_path: Path) -> None:
             computed.append((name, stage.name))
             (folder / "out").write_text(name)
 
-        run_locally(stages, Store(tmp_path), runner, lambda stage, what: None)
+        run_locally(stages, Steps(Store(tmp_path), do), lambda stage, what: None)
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
     for thread in threads:

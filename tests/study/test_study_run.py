@@ -13,10 +13,8 @@ from safetensors.torch import load_file
 from lightning_layerscope.comparison import compare
 from lightning_layerscope.extraction import extract_hidden_states
 from lightning_layerscope.functional import linear_cka
-from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.references import ReferenceBank
-from lightning_layerscope.study.stage_train import MODEL, RECORD
 from lightning_layerscope.study.study import Study
 
 from .conftest import PLAN, MakePlan
@@ -38,12 +36,12 @@ def test_the_similarities_are_those_of_the_saved_models(finished: Study) -> None
         for role in ("base", "multitask", "drift")
     }
     task = "to_lumi"
-    probes = ProbeSet.load(store.folder(stages[f"data:{task}"]) / "probes.json")
+    probes = stages[f"probes:{task}"].load(store).probes
 
     def states(stage: str | None) -> torch.Tensor:
         model = AutoModelForCausalLM.from_pretrained(finished.plan.model)
         if stage is not None:
-            model = PeftModel.from_pretrained(model, store.folder(stages[stage]) / MODEL)
+            model = PeftModel.from_pretrained(model, stages[stage].load(store).folder)
         return extract_hidden_states(model, probes)[task]
 
     base, multitask, control = states(None), states("multitask"), states(f"control:{task}@0")
@@ -60,15 +58,15 @@ def test_the_similarities_are_those_of_the_saved_models(finished: Study) -> None
 
 def test_multitask_and_controls_see_the_same_rows_and_the_held_out_cluster_is_left_out(finished: Study) -> None:
     stages, store = finished.graph.stages, finished.store
-    record = json.loads((store.folder(stages["multitask"]) / RECORD).read_text())
-    assert set(record["rows"]) == {"larger_number", "parity", "last_word"}
+    record = stages["multitask"].load(store).record
+    assert set(record.rows) == {"larger_number", "parity", "last_word"}
     # A cluster's budget is shared evenly by its tasks.
-    assert record["rows"] == {"larger_number": 64, "parity": 64, "last_word": 128}
+    assert record.rows == {"larger_number": 64, "parity": 64, "last_word": 128}
     for task in TASKS:
-        control = json.loads((store.folder(stages[f"control:{task}@0"]) / RECORD).read_text())
-        assert control["rows"] == {task: record["rows"].get(task, 128)}
-    assert stages["control:parity@0"].need("data:parity") is stages["data:parity"]
-    assert stages["multitask"].need("data:parity") is stages["data:parity"]
+        control = stages[f"control:{task}@0"].load(store).record
+        assert control.rows == {task: record.rows.get(task, 128)}
+    assert stages["control:parity@0"].data == (stages["data:parity"],)
+    assert stages["data:parity"] in stages["multitask"].data
 
 
 def test_all_is_reported(finished: Study) -> None:
@@ -100,7 +98,7 @@ def test_trainings_carry_the_monitor(finished: Study) -> None:
 
 
 def test_the_base_model_is_untouched_by_all_that_was_done_on_it(finished: Study) -> None:
-    model = finished.runner.room.base()
+    model = finished.context.models.base()
     stored = load_file(Path(finished.plan.model) / "model.safetensors")
     state = model.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in stored.items())
@@ -121,7 +119,7 @@ def test_everything_is_kept_and_a_changed_plan_runs_what_depends_on_it(finished:
     assert computed(("threads: 1", "threads: 1\nestimator: biased"))[-1] == "results"
     # Another task: its own stages and the results; the multi-task model is trained on other clusters.
     new = computed(("to_lumi]", "to_lumi, from_lumi]"))
-    assert all("from_lumi" in name or name in ("results", "data:to_lumi") or "to_lumi" in name for name in new)
+    assert all("from_lumi" in name or name in ("results",) or "to_lumi" in name for name in new)
     assert "multitask" not in new
     assert not [name for name in new if "parity" in name]
     longer = computed(("epochs: 1", "epochs: 2"))
@@ -133,10 +131,17 @@ def test_stages_run_alone(make_plan: MakePlan) -> None:
     study = Study(make_plan())
     done: list[str] = []
     assert study.run(["control:parity"], lambda stage, what: done.append(f"{stage.name} {what}")) is None
-    assert done == ["data:parity start", "data:parity done", "control:parity@0 start", "control:parity@0 done"]
+    assert done == [
+        "data:parity start",
+        "data:parity done",
+        "probes:parity start",
+        "probes:parity done",
+        "control:parity@0 start",
+        "control:parity@0 done",
+    ]
     with pytest.raises(ValueError, match=r"no stage 'controls:parity'.*did you mean 'control:parity@0'"):
         study.run(["controls:parity"])
-    with pytest.raises(FileNotFoundError, match=r"no results yet: 2 of 26 stages are done"):
+    with pytest.raises(FileNotFoundError, match=r"no results yet: 3 of 30 stages are done"):
         study.publish()
 
 
@@ -146,27 +151,26 @@ def test_equal_steps_full_fine_tuning_and_two_seeds(make_plan: MakePlan) -> None
     study = Study(make_plan(text + "measures: [cka, rsa]\n"))
     results = study.run()
     assert results is not None
-    records = {
-        name: json.loads((study.store.folder(stage) / RECORD).read_text())
-        for name, stage in study.graph.stages.items()
-        if stage.trains
-    }
+    records = {name: stage.load(study.store).record for name, stage in study.graph.stages.items() if stage.trains}
     assert len(records) == 5
-    assert {record["steps"] for record in records.values()} == {4}
-    assert records["multitask"]["trainable"] == sum(p.numel() for p in study.runner.room.base().parameters())
+    assert {record.steps for record in records.values()} == {4}
+    assert records["multitask"].trainable == sum(p.numel() for p in study.context.models.base().parameters())
     rows = pd.read_csv(results / "tasks.csv")
     assert (rows["noise"] >= 0).all()
-    facts = json.loads((study.store.folder(study.graph.stages["compare:parity"]) / "compared.json").read_text())
-    assert all(0 < value < 0.9999 for value in facts["control_agreement"])
+    facts = study.graph.stages["compare:parity"].load(study.store).facts
+    assert all(0 < value < 0.9999 for value in facts.gains.control_agreement)
     assert "one seed per control" not in (results / "report.html").read_text()
 
     # Every measure is the mean over the seeds' controls.
     def bank(role: str) -> ReferenceBank:
-        return ReferenceBank.load(study.store.folder(study.graph.stages[f"states:{role}:parity"]) / "bank")
+        return study.graph.stages[f"states:{role}:parity"].load(study.store).bank()
 
     profile = LayerProfile.from_parquet(results / "profiles" / "base.parquet")
     for measure in ("cka", "rsa"):
-        each = [compare(bank("base"), bank(f"control@{seed}"), measure=measure).matrix(measure) for seed in (0, 1)]
+        each = [
+            compare(bank("base"), bank(f"control@{seed}+equal_steps"), measure=measure).matrix(measure)
+            for seed in (0, 1)
+        ]
         row = profile.tasks.index("parity")
         assert np.allclose(profile.matrix(measure)[row], np.mean(each, axis=0)[0], atol=1e-9), measure
     rsa = profile.frame.query("measure == 'rsa'")

@@ -9,40 +9,40 @@ from pathlib import Path
 
 import pytest
 
-from lightning_layerscope.study.execute import run_locally, run_stage
-from lightning_layerscope.study.store import Stage, Store
+from lightning_layerscope.study.engine.local import run_locally, run_stage
+from lightning_layerscope.study.engine.store import Store
+
+from .stages_for_tests import Step, Steps
 
 
-def write_name(stage: Stage, store: Store, folder: Path) -> None:
-    (folder / "out.txt").write_text(
-        stage.name + "".join((store.folder(need) / "out.txt").read_text() for need in stage.needs)
-    )
+def write_name(stage: Step, store: Store, folder: Path) -> None:
+    (folder / "out").write_text(stage.name + "".join((store.folder(need) / "out").read_text() for need in stage.needs))
 
 
 def test_a_fingerprint_depends_on_settings_and_inputs() -> None:
-    data = Stage("data:a", {"rows": 1})
-    same = Stage("train:a", {"lr": 0.1}, (data,))
-    assert same.fingerprint == Stage("train:a", {"lr": 0.1}, (Stage("data:a", {"rows": 1}),)).fingerprint
+    data = Step("data:a", {"rows": 1})
+    same = Step("train:a", {"lr": 0.1}, (data,))
+    assert same.fingerprint == Step("train:a", {"lr": 0.1}, (Step("data:a", {"rows": 1}),)).fingerprint
     others = [
-        Stage("train:a", {"lr": 0.2}, (data,)),
-        Stage("train:a", {"lr": 0.1}),
-        Stage("train:b", {"lr": 0.1}, (data,)),
-        Stage("train:a", {"lr": 0.1}, (Stage("data:a", {"rows": 2}),)),
+        Step("train:a", {"lr": 0.2}, (data,)),
+        Step("train:a", {"lr": 0.1}),
+        Step("train:b", {"lr": 0.1}, (data,)),
+        Step("train:a", {"lr": 0.1}, (Step("data:a", {"rows": 2}),)),
     ]
     assert len({same.fingerprint, *(other.fingerprint for other in others)}) == 5
 
 
 def test_results_are_kept_and_reused(tmp_path: Path) -> None:
     store, calls = Store(tmp_path), []
-    stages = [Stage("data:a", {}), Stage("sum", {}, (Stage("data:a", {}),))]
+    stages = [Step("data:a", {}), Step("sum", {}, (Step("data:a", {}),))]
 
-    def runner(stage: Stage, store: Store, folder: Path) -> None:
+    def runner(stage: Step, store: Store, folder: Path) -> None:
         calls.append(stage.name)
         write_name(stage, store, folder)
 
     events: list[tuple[str, str]] = []
     for _ in range(2):
-        run_locally(stages, store, runner, lambda stage, what: events.append((stage.name, what)))
+        run_locally(stages, Steps(store, runner), lambda stage, what: events.append((stage.name, what)))
     assert calls == ["data:a", "sum"]
     assert events == [
         ("data:a", "start"),
@@ -52,51 +52,50 @@ def test_results_are_kept_and_reused(tmp_path: Path) -> None:
         ("data:a", "kept"),
         ("sum", "kept"),
     ]
-    assert (store.folder(stages[1]) / "out.txt").read_text() == "sumdata:a"
-    assert json.loads((store.folder(stages[1]) / "stage.json").read_text())["needs"] == {
+    assert (store.folder(stages[1]) / "out").read_text() == "sumdata:a"
+    assert json.loads((store.folder(stages[1]) / "stage.json").read_text())["inputs"] == {
         "data:a": stages[0].fingerprint
     }
 
 
 def test_a_stage_without_its_inputs_says_which_to_run(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"needs 'data:a'.*--only data:a"):
-        run_stage(Stage("sum", {}, (Stage("data:a", {}),)), Store(tmp_path), write_name)
-
-
-def test_an_undeclared_input_is_an_error() -> None:
-    with pytest.raises(KeyError, match="does not declare 'data:b'"):
-        Stage("sum", {}, (Stage("data:a", {}),)).need("data:b")
+        run_stage(Step("sum", {}, (Step("data:a", {}),)), Steps(Store(tmp_path), write_name))
 
 
 def test_a_failing_stage_leaves_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
 
-    def broken(stage: Stage, store: Store, folder: Path) -> None:
+    def broken(stage: Step, store: Store, folder: Path) -> None:
         (folder / "half").write_text("x")
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        run_stage(Stage("data:a", {}), store, broken)
+        run_stage(Step("data:a", {}), Steps(store, broken))
     assert list(store.stages.iterdir()) == []
 
 
 WORKER = """
 import sys, time
 from pathlib import Path
-from lightning_layerscope.study.execute import run_stage
-from lightning_layerscope.study.store import Stage, Store
+from lightning_layerscope.study.engine.local import run_stage
+from lightning_layerscope.study.engine.store import Store
+from tests.study.stages_for_tests import Step, Steps
 def slow(stage, store, folder):
-    (folder / "out.txt").write_text("half")
+    (folder / "out").write_text("half")
     print("working", flush=True)
     time.sleep(float(sys.argv[2]))
-    (folder / "out.txt").write_text("whole")
-print(run_stage(Stage("slow", {}), Store(Path(sys.argv[1])), slow), flush=True)
+    (folder / "out").write_text("whole")
+print(run_stage(Step("slow", {}), Steps(Store(Path(sys.argv[1])), slow)), flush=True)
 """
 
 
 def start(tmp_path: Path, seconds: float) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(tmp_path), str(seconds)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WORKER, str(tmp_path), str(seconds)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
     )
 
 
@@ -107,11 +106,11 @@ def test_a_killed_stage_is_done_again_and_its_remains_go(tmp_path: Path) -> None
     victim.send_signal(signal.SIGKILL)
     victim.communicate()
     store = Store(tmp_path)
-    assert not store.done(Stage("slow", {}))
+    assert not store.done(Step("slow", {}))
     assert len(list(store.stages.iterdir())) == 1
     assert start(tmp_path, 0).communicate()[0] == "working\nTrue\n"
-    assert [path.name for path in store.stages.iterdir()] == [store.folder(Stage("slow", {})).name]
-    assert (store.folder(Stage("slow", {})) / "out.txt").read_text() == "whole"
+    assert [path.name for path in store.stages.iterdir()] == [store.folder(Step("slow", {})).name]
+    assert (store.folder(Step("slow", {})) / "out").read_text() == "whole"
 
 
 def test_a_second_runner_waits_and_does_not_do_it_again(tmp_path: Path) -> None:

@@ -2,13 +2,18 @@
 
 import json
 import os
+import re
+import shutil
+import time
 from pathlib import Path
 
 import pytest
 
+from lightning_layerscope.sinks.wandb_study import safe_names
 from lightning_layerscope.study.study import Study
 
 from .conftest import PLAN
+from .test_study_command import call
 
 # wandb's service and Lightning's logger leave threads and files to the garbage collector.
 pytestmark = [
@@ -28,8 +33,12 @@ def test_offline_runs_of_one_group(tmp_path: Path, model: Path, monkeypatch: pyt
     path.write_text(text.format(model=model, folder=tmp_path / "study") + "wandb: {project: layers, mode: offline}\n")
     results = Study.from_yaml(path).run()
     assert results is not None
+    # Multi-task model, control, results. W&B's own process may still be writing when a run is finished.
     runs = configs(tmp_path)
-    # Multi-task model, control, results.
+    deadline = time.monotonic() + 30
+    while not all("logged" in run for run in runs) and time.monotonic() < deadline:
+        time.sleep(0.1)
+        runs = configs(tmp_path)
     assert len(runs) == 3
     assert all("logged" in run for run in runs)
     for role in ("multitask", "control", "results"):
@@ -39,3 +48,41 @@ def test_offline_runs_of_one_group(tmp_path: Path, model: Path, monkeypatch: pyt
     assert "Which number is larger?" not in everything
     assert json.loads((results / "summary.json").read_text())["name"] == "logged"
     assert os.environ["WANDB_MODE"] == "offline"
+
+
+def fail(*args: object, **options: object) -> None:
+    raise ConnectionError("the server is gone")
+
+
+def test_results_are_there_when_the_tracker_fails_and_the_report_logs_again(
+    finished: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    shutil.copytree(finished.store.root, tmp_path / "study", ignore=shutil.ignore_patterns("results*"))
+    plan = finished.store.root.parent / "plan.yaml"
+    text = plan.read_text().replace(str(finished.store.root), str(tmp_path / "study"))
+    (tmp_path / "plan.yaml").write_text(text + "wandb: {project: layers, mode: offline}\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(wandb, "init", fail)
+        with pytest.warns(UserWarning, match=r"results are in .*results, but W&B could not take them .*study report"):
+            folder = Study.from_yaml(tmp_path / "plan.yaml").run()
+    assert folder is not None
+    assert (folder / "report.html").is_file()
+    assert not configs(tmp_path)
+    call("report", tmp_path / "plan.yaml")
+    # Logged: another run does it no second time.
+    assert len(configs(tmp_path)) == 1
+    monkeypatch.setattr(wandb, "init", fail)
+    Study.from_yaml(tmp_path / "plan.yaml").run()
+
+
+def test_names_of_tasks_become_folders_of_their_own() -> None:
+    names = ["a:b", "a/b", "a.b", "..", ".", "", "A:B", "x" * 200, "x" * 201, "task"]
+    folders = safe_names(names)
+    assert len({folder.lower() for folder in folders.values()}) == len(names)
+    assert folders["task"] == "task"
+    for folder in folders.values():
+        assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", folder)
+        assert ".." not in folder

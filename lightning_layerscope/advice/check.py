@@ -1,0 +1,127 @@
+"""The causal check: which layers' changes are what a tuned model's answers rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from lightning_layerscope.advice.intervals import Array, Difference, over_rows
+from lightning_layerscope.advice.restored import RestorableLayers
+from lightning_layerscope.extraction import no_trace
+from lightning_layerscope.training.encoding import EncodedExample, collate
+from lightning_layerscope.training.loss import answer_loss, device_of
+
+WAYS = ("alone", "from_bottom", "from_top")
+"""One layer back at a time; layers 1..l back; layers l..L back."""
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """How a tuned model's held-out loss changes when layers are put back to base.
+
+    Attributes:
+        row_tasks: Task of each row.
+        tuned: ``(rows,)`` cross-entropy per answer token of the tuned model, in nats.
+        restored: Way to ``(layers, rows)``, the same with layers put back; a way that was not asked for is missing.
+        confidence: Of the intervals.
+    """
+
+    row_tasks: tuple[str, ...]
+    tuned: Array
+    restored: Mapping[str, Array]
+    confidence: float = 0.9
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks in order."""
+        return tuple(dict.fromkeys(self.row_tasks))
+
+    def change(self, way: str = "alone", task: str | None = None) -> list[Difference]:
+        """Change of the loss for each layer, paired over rows: positive where the layer's training is missed.
+
+        Args:
+            way: One of ``"alone"``, ``"from_bottom"`` (layers 1..l are back) and ``"from_top"`` (layers l..L are).
+            task: Of one task; default the mean over tasks.
+
+        Raises:
+            KeyError: For a way that was not measured.
+        """
+        names = np.array(self.row_tasks)
+        tasks = self.tasks if task is None else (task,)
+        return [
+            over_rows([(losses - self.tuned)[names == name] for name in tasks], self.confidence)
+            for losses in self.restored[way]
+        ]
+
+
+def check_rows(
+    tuned: nn.Module,
+    rows: Sequence[EncodedExample],
+    *,
+    base: nn.Module | None = None,
+    ways: Sequence[str] = WAYS,
+    padding: int = 0,
+    max_tokens_per_batch: int = 1024,
+    confidence: float = 0.9,
+    progress: Callable[[int, int], None] | None = None,
+) -> LayerCheck:
+    """Put each layer back to base and score the rows; both models are left as they were.
+
+    What comes before a restored layer is computed once per batch: all of one way costs (L + 1) / 2 passes instead of L.
+
+    Args:
+        tuned: The tuned model.
+        rows: Encoded held-out rows of any tasks, at least two of each.
+        base: The base model; default the tuned one with its adapters off.
+        ways: Which of ``"alone"``, ``"from_bottom"`` and ``"from_top"``.
+        padding: Token id to pad with.
+        max_tokens_per_batch: Bound of the padded tokens of a batch; its states in all layers are in memory twice.
+        confidence: Of the intervals.
+        progress: Called with (rows done, rows in all).
+
+    Raises:
+        ValueError: For an unknown way, or models that do not fit together (:class:`RestorableLayers`).
+    """
+    unknown = sorted(set(ways) - set(WAYS))
+    if unknown or not ways:
+        raise ValueError(f"expected ways of {WAYS}, got {unknown or 'none'}.")
+    order = sorted(range(len(rows)), key=lambda place: len(rows[place]), reverse=True)
+    layers = RestorableLayers(tuned, base)
+    plain = np.full(len(rows), np.nan)
+    restored = {way: np.full((len(layers), len(rows)), np.nan) for way in ways}
+    device, start = device_of(tuned), 0
+    with no_trace(tuned), no_trace(tuned if base is None else base):
+        while start < len(order):
+            places = order[start : start + max(1, max_tokens_per_batch // len(rows[order[start]]))]
+            start += len(places)
+            batch = {key: value.to(device) for key, value in collate([rows[p] for p in places], padding).items()}
+            with layers.recorded() as from_tuned:
+                plain[places] = _losses(tuned, batch)
+            from_base = list(from_tuned)
+            if "from_bottom" in ways:
+                with layers.restored(range(1, len(layers) + 1)), layers.recorded() as from_base:
+                    restored["from_bottom"][-1][places] = _losses(tuned, batch)
+            for layer in range(1, len(layers) + 1):
+                for way in ways:
+                    if way == "from_bottom" and layer == len(layers):
+                        continue  # computed above
+                    back, known = {
+                        "alone": ([layer], from_tuned[: layer - 1]),
+                        "from_bottom": ([], from_base[:layer]),
+                        "from_top": (list(range(layer, len(layers) + 1)), from_tuned[: layer - 1]),
+                    }[way]
+                    with layers.restored(back, known):
+                        restored[way][layer - 1][places] = _losses(tuned, batch)
+            if progress is not None:
+                progress(start, len(rows))
+    return LayerCheck(tuple(row.task for row in rows), plain, restored, confidence)
+
+
+def _losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> Array:
+    losses = answer_loss(model, batch)
+    found: Array = (losses.total.double() / losses.tokens).cpu().numpy()
+    return found

@@ -1,0 +1,132 @@
+"""Run a tuned model with some of its layers as they were in the base model, reusing what comes before them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightning_layerscope.extraction import DecoderLayers, find_layers
+
+Call = Callable[..., Any]
+
+
+class RestorableLayers:
+    """The layers of a tuned model, each with what it was in the base model.
+
+    No weight is moved: for the length of a pass a layer's ``forward`` is another function, the base model's layer or
+    its own with the adapters off, and a layer whose output is known gives it without computing. So the tuned model is
+    bitwise what it was afterwards, and the masks and positions that the model makes for its layers stay its own.
+
+    Args:
+        tuned: The tuned model, with adapters or all its own weights.
+        base: The base model of the same architecture; None for the tuned model with its adapters off.
+
+    Raises:
+        ValueError: Without a base and without adapters inside the layers, with merged adapters (switching them off
+            would change weights in place), or for models with different numbers of layers.
+    """
+
+    def __init__(self, tuned: nn.Module, base: nn.Module | None = None) -> None:
+        self.layers: DecoderLayers = find_layers(tuned)
+        if base is None:
+            self._base = [_without_adapters(layer) for layer in self.layers.modules]
+            if not any(_adapted(layer) for layer in self.layers.modules):
+                raise ValueError(
+                    f"{type(tuned).__name__} has no adapters in its layers: give the base model as well, to put whole "
+                    "layers back."
+                )
+        else:
+            others = find_layers(base)
+            if others.num_layers != self.layers.num_layers:
+                raise ValueError(
+                    f"the base model has {others.num_layers} layers and the tuned one {self.layers.num_layers}; "
+                    "expected two checkpoints of one architecture."
+                )
+            self._base = [layer.__call__ for layer in others.modules]
+
+    def __len__(self) -> int:
+        return self.layers.num_layers
+
+    @contextlib.contextmanager
+    def recorded(self) -> Iterator[list[Any]]:
+        """Collect what every layer puts out in the passes of the block, in order of the layers."""
+        outputs: list[Any] = [None] * len(self)
+
+        def keep(place: int) -> Callable[..., None]:
+            def hook(module: nn.Module, arguments: Any, output: Any) -> None:
+                outputs[place] = output
+
+            return hook
+
+        handles = [layer.register_forward_hook(keep(place)) for place, layer in enumerate(self.layers.modules)]
+        try:
+            yield outputs
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextlib.contextmanager
+    def restored(self, layers: Sequence[int], known: Sequence[Any] = ()) -> Iterator[None]:
+        """Put layers back to base for the length of the block.
+
+        Args:
+            layers: 1..L.
+            known: Outputs of the first ``len(known)`` layers, which are given instead of computed; of a pass over the
+                same batch in which these layers were as they are to be now.
+        """
+        wanted = set(layers)
+        changed: list[Any] = []
+        try:
+            for place, layer in enumerate(self.layers.modules):
+                if place < len(known):
+                    _set(layer, _giving(known[place]), changed)
+                elif place + 1 in wanted:
+                    _set(layer, self._base[place], changed)
+            yield
+        finally:
+            for layer in changed:
+                del layer.forward
+
+
+def _set(layer: Any, call: Call, changed: list[Any]) -> None:
+    if "forward" in vars(layer):
+        raise ValueError(f"a {type(layer).__name__} has a forward of its own instance already; remove that hook first.")
+    layer.forward = call
+    changed.append(layer)
+
+
+def _giving(output: Any) -> Call:
+    """A layer that gives a copy of what it gave before: what follows may change it in place."""
+
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        if isinstance(output, Tensor):
+            return output.clone()
+        return tuple(part.clone() if isinstance(part, Tensor) else part for part in output)
+
+    return call
+
+
+def _without_adapters(layer: nn.Module) -> Call:
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        adapted = _adapted(layer)
+        merged = [module for module in adapted if module.merged]
+        if merged:
+            raise ValueError("the adapters are merged into the weights; unmerge_adapter() them first.")
+        before = [module.disable_adapters for module in adapted]
+        for module in adapted:
+            module._disable_adapters = True
+        try:
+            return type(layer).forward(layer, *arguments, **keywords)
+        finally:
+            for module, off in zip(adapted, before, strict=True):
+                module._disable_adapters = off
+
+    return call
+
+
+def _adapted(layer: nn.Module) -> list[Any]:
+    """The modules of a layer that peft put adapters on."""
+    return [module for module in layer.modules() if any(c.__name__ == "BaseTunerLayer" for c in type(module).__mro__)]

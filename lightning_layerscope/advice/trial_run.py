@@ -1,0 +1,116 @@
+"""The trainings of a trial, each made once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_layerscope.advice.evidence import Evidence
+from lightning_layerscope.advice.lines import TrialLine, append_line, read_lines
+from lightning_layerscope.advice.ranks import equal_ranks, parameters
+from lightning_layerscope.advice.recipe import TrialRecipe
+from lightning_layerscope.advice.rules import select
+from lightning_layerscope.advice.selection import Selection
+from lightning_layerscope.advice.short_training import trained_adapter
+from lightning_layerscope.advice.targets import Targets
+from lightning_layerscope.tasks import TaskCollection
+from lightning_layerscope.training.encoding import EncodedExample, encode_examples, padding_id
+from lightning_layerscope.training.evaluation import score_rows
+
+Rows = Mapping[str, Sequence[EncodedExample]]
+
+
+@dataclass(frozen=True)
+class TrialSetting:
+    """What all trainings of a trial share.
+
+    Attributes:
+        model: The base model, without adapters.
+        tokenizer: Of the model.
+        tasks: With the splits ``"train"`` and ``"test"``.
+        targets: The matrices that may get adapters.
+        recipe: How to train.
+        evidence: What the selectors look at.
+        test_rows: Held-out rows of each task.
+        retention_rows: Rows of each skill that must not be lost.
+    """
+
+    model: Any
+    tokenizer: Any
+    tasks: TaskCollection
+    targets: Targets
+    recipe: TrialRecipe
+    evidence: Evidence
+    test_rows: Rows
+    retention_rows: Rows
+
+    @property
+    def budget(self) -> int:
+        """Trainable parameters of every training."""
+        return self.targets.budget(self.recipe.budget_layers, self.recipe.rank)
+
+    def selection(self, name: str, seed: int) -> Selection:
+        """What one rule says in the training of one seed."""
+        return select(name, self.evidence, self.targets, self.recipe, model=self.model, seed=seed)
+
+
+def held_out_rows(tasks: TaskCollection, tokenizer: Any, count: int, max_length: int, split: str = "test") -> Rows:
+    """The first so many rows of each task, which JSONL and the toy tasks hold in arbitrary order; encoded."""
+    return {
+        name: encode_examples(name, task.split(split)[:count], tokenizer, max_length=max_length)
+        for name, task in tasks.items()
+    }
+
+
+def run_trial(
+    setting: TrialSetting,
+    names: Sequence[str],
+    seeds: Sequence[int],
+    path: str | Path,
+    *,
+    shard: tuple[int, int] = (0, 1),
+    inspect: Callable[[TrialLine, Any], None] | None = None,
+) -> Iterator[TrialLine]:
+    """Make the trainings that the file does not hold yet, all selectors of a seed before the next seed.
+
+    Args:
+        setting: What the trainings share.
+        names: Selectors.
+        seeds: Each trains every selector once.
+        path: File of lines.
+        shard: ``(i, n)``: this process makes every n-th training, from the i-th on.
+        inspect: Called with each finished line and its adapted model, before the line is written.
+
+    Yields:
+        The new lines as they are finished.
+    """
+    planned = [(name, seed) for seed in seeds for name in names][shard[0] :: shard[1]]
+    for name, seed in planned:
+        if (name, seed) in read_lines(path):
+            continue
+        selection = setting.selection(name, seed)
+        ranks = equal_ranks(setting.targets, selection, setting.budget)
+        with trained_adapter(
+            setting.model, setting.tokenizer, setting.tasks, setting.targets, ranks, setting.recipe, seed
+        ) as tuned:
+            padding = padding_id(setting.tokenizer)
+            loss, retention = (
+                {task: score.loss for task, score in score_rows(tuned, rows, padding=padding).items()}
+                for rows in (setting.test_rows, setting.retention_rows)
+            )
+            line = TrialLine(
+                selector=name,
+                seed=seed,
+                layers=selection.layers,
+                ranks={str(rank): count for rank, count in sorted(Counter(ranks.values()).items())},
+                parameters=parameters(setting.targets, ranks),
+                loss=loss,
+                retention=retention,
+            )
+            if inspect is not None:
+                inspect(line, tuned)
+        append_line(path, line)
+        yield line

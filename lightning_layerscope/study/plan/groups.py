@@ -1,0 +1,70 @@
+"""Small groups of a plan's settings: tasks, template, probes, Ray, Weights & Biases."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown names are errors, values don't change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskSource(Settings):
+    """Where the tasks come from."""
+
+    source: str
+    """``toy``, ``flan``, a folder of JSONL or one written by ``save_to_disk``, or a name on the Hugging Face hub."""
+    columns: dict[str, str] = {}
+    """Field to column, where the source names its columns otherwise."""
+    clusters: dict[str, str] = {}
+    """Task to cluster; goes before what the source says."""
+    select: list[str] = []
+    """Only these tasks; empty: all."""
+    train_split: str = "train"
+    test_split: str = "test"
+
+
+class Template(Settings):
+    """How an example becomes a prompt, see `lightning_layerscope.tasks.PromptTemplate`."""
+
+    text: str = "{instruction}\n{input}\n"
+    chat: bool = False
+    system: str | None = None
+
+
+class Probes(Settings):
+    """The fixed prompts of each task."""
+
+    examples_per_task: Annotated[int, Field(ge=5, le=10_000)] | Literal["all"] = 512
+    max_length: Positive = 1024
+    token_choice: str = "last_prompt"
+    min_examples: Annotated[int, Field(ge=5)] = 32
+    """Tasks with fewer test rows are refused, unless fewer are asked for."""
+    seed: int = 0
+
+
+class Ray(Settings):
+    """How stages become Ray tasks."""
+
+    address: str | None = None
+    """Of a running cluster; empty: a Ray on this machine."""
+    workers: Positive = 2
+    """Workers of a Ray on this machine."""
+    cpus_per_stage: Annotated[float, Field(gt=0)] = 1
+    gpus_per_stage: Annotated[float, Field(ge=0)] = 0
+    retries: Annotated[int, Field(ge=0)] = 2
+    """How often a stage whose worker died is tried again."""
+
+
+class Wandb(Settings):
+    """Where the study's runs are logged."""
+
+    project: str
+    entity: str | None = None
+    mode: Literal["online", "offline"] = "online"

@@ -1,0 +1,59 @@
+"""Do the models of a plan fit each other and the recipe?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning_layerscope._extras import require
+from lightning_layerscope.study.plan import StudyPlan
+from lightning_layerscope.study.prepare.model_digest import model_digest
+from lightning_layerscope.study.stages.context import StudyContext
+from lightning_layerscope.study.stages.model_cache import is_adapter
+
+
+def model_problems(context: StudyContext) -> list[str]:
+    """What keeps a plan's models from being used: other shapes, another base, modules that are not there."""
+    plan = context.plan
+    if plan.tuned is not None:
+        if foreign := _foreign_base(plan):
+            return [foreign]
+        try:
+            with context.models.tuned(plan.tuned) as tuned:
+                layers = tuned.config.num_hidden_layers
+            base = context.models.base().config.num_hidden_layers
+        except (ValueError, OSError) as error:
+            return [str(error)]
+        if layers != base:
+            return [f"the tuned model has {layers} layers and the base model {base}; compare models of one depth"]
+        return []
+    if plan.training.method == "lora":
+        names = {name.rsplit(".", 1)[-1] for name, _ in context.models.base().named_modules()}
+        missing = [name for name in plan.training.target_modules if name not in names]
+        if missing:
+            return [f"training.target_modules names modules that {plan.model} does not have: {missing}"]
+    return []
+
+
+def _foreign_base(plan: StudyPlan) -> str:
+    """An adapter fits any model of its base's shape: does it name this one? Moved folders are told by content."""
+    assert plan.tuned is not None
+    if not is_adapter(plan.tuned):
+        return ""
+    config = require("peft", extra="study").PeftConfig.from_pretrained(plan.tuned)
+    named = str(config.base_model_name_or_path or "")
+    if not named or named == plan.model:
+        return ""
+    places = [Path(name).is_dir() for name in (named, plan.model)]
+    if places == [False, True]:
+        return ""  # the base may have been moved or downloaded here; loading shows whether its shapes fit
+    cache = Path(plan.output_dir or plan.name) / "digests.json"
+    try:
+        same = model_digest(named, cache) == model_digest(plan.model, cache)
+    except FileNotFoundError:
+        same = False
+    if same:
+        return ""
+    return (
+        f"the adapter {plan.tuned} was made for the base model {named!r}, and the plan's model is {plan.model!r}; "
+        "give the one as 'model', or another adapter as 'tuned'"
+    )

@@ -1,0 +1,252 @@
+"""The stages of a study and what each depends on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from lightning_layerscope.study.engine.stage import Stage
+from lightning_layerscope.study.plan import StudyPlan
+from lightning_layerscope.study.prepare.budgets import task_cap
+from lightning_layerscope.study.results.stage import ResultsStage
+from lightning_layerscope.study.stages.compare import CompareStage
+from lightning_layerscope.study.stages.controls import KeptControls
+from lightning_layerscope.study.stages.data import DataStage
+from lightning_layerscope.study.stages.imported import ImportedStage
+from lightning_layerscope.study.stages.probes import ProbesStage
+from lightning_layerscope.study.stages.roles import Base, Control, Multitask, Role, Tuned
+from lightning_layerscope.study.stages.states import Checkpoint, Measuring, StatesStage
+from lightning_layerscope.study.stages.train import Recipe, TrainStage
+from lightning_layerscope.tasks import TaskCollection
+
+AnyStage = Stage[Any, Any]
+StageT = TypeVar("StageT", bound=AnyStage)
+
+
+@dataclass(frozen=True)
+class StudyGraph:
+    """All stages, in an order in which they can run.
+
+    Attributes:
+        stages: Name to stage.
+        results: The last one.
+        trained: Tasks that the multi-task model is trained on.
+        held_out: Tasks that it is not trained on.
+    """
+
+    stages: Mapping[str, AnyStage]
+    results: ResultsStage
+    trained: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+    def all_of(self, kind: type[StageT]) -> list[StageT]:
+        """The stages of a class."""
+        return [stage for stage in self.stages.values() if isinstance(stage, kind)]
+
+    def resolve(self, names: Sequence[str]) -> list[str]:
+        """Stage names from what a person types: a stage, a kind (``control``), or a control of every seed.
+
+        Raises:
+            ValueError: If there is no such stage; the message shows the kinds there are.
+        """
+        found: dict[str, None] = {}
+        for name in names:
+            matches = [known for known, stage in self.stages.items() if name in (known, stage.kind, *stage.aliases)]
+            if not matches:
+                near = difflib.get_close_matches(name, self.stages, n=1)
+                kinds = sorted({stage.kind for stage in self.stages.values()})
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(
+                    f"no stage {name!r} in this study{hint} Stages are named <kind> or <kind>:<task>, with the kinds "
+                    f"{', '.join(kinds)}"
+                )
+            found.update(dict.fromkeys(matches))
+        return list(found)
+
+    def upstream(self, names: Sequence[str]) -> list[AnyStage]:
+        """The named stages (see :meth:`resolve`) and all they need, in running order."""
+        wanted: set[str] = set()
+        pending = [self.stages[name] for name in self.resolve(names)]
+        while pending:
+            stage = pending.pop()
+            if stage.name not in wanted:
+                wanted.add(stage.name)
+                pending.extend(stage.inputs)
+        return [stage for name, stage in self.stages.items() if name in wanted]
+
+
+def build_graph(
+    plan: StudyPlan, tasks: TaskCollection, models: Mapping[str, str], controls: KeptControls | None = None
+) -> StudyGraph:
+    """Lay out the stages of a plan.
+
+    Args:
+        plan: The plan.
+        tasks: Its tasks.
+        models: Digest of each model that exists already (``"base"``, and ``"tuned"`` where the plan names one).
+        controls: Those that the plan takes over from another study.
+
+    Returns:
+        The graph. Per-task stages depend on their task alone, so that a task more or less re-runs no other.
+
+    Raises:
+        ValueError: If a held-out cluster does not exist, nothing would be left to train on, or the controls are of
+            other tasks or another base model.
+    """
+    clusters = set(tasks.clusters.values())
+    unknown = sorted(set(plan.held_out) - clusters)
+    if unknown:
+        raise ValueError(f"held_out names clusters that are not there: {unknown}; the clusters are {sorted(clusters)}")
+    held_out = tuple(name for name in tasks if tasks[name].cluster in plan.held_out)
+    trained = tuple(name for name in tasks if name not in held_out)
+    if not trained:
+        raise ValueError("held_out names every cluster: nothing is left to train the multi-task model on")
+    if controls is not None:
+        _check_covers(controls, tasks, models["base"])
+    builder = _Builder(plan, tasks, models, trained, controls)
+    results = builder.build()
+    return StudyGraph(builder.stages, results, trained, held_out)
+
+
+class _Builder:
+    """Adds stages in an order in which they can run: data, multi-task model, then task by task."""
+
+    def __init__(
+        self,
+        plan: StudyPlan,
+        tasks: TaskCollection,
+        models: Mapping[str, str],
+        trained: tuple[str, ...],
+        controls: KeptControls | None,
+    ) -> None:
+        self.plan, self.tasks, self.models, self.trained, self.kept = plan, tasks, models, trained, controls
+        self.stages: dict[str, AnyStage] = {}
+        self.recipe = Recipe(plan.training, plan.template, models["base"], plan.dtype, plan.threads)
+        self.measuring = Measuring(
+            base=models["base"],
+            dtype=plan.dtype,
+            bank_dtype=plan.bank_dtype,
+            max_tokens_per_batch=plan.max_tokens_per_batch,
+            max_length=plan.training.max_length,
+            accelerator=plan.training.accelerator,
+            threads=plan.threads,
+        )
+
+    def build(self) -> ResultsStage:
+        plan = self.plan
+        self.data = {name: self._add(self._data_stage(name)) for name in self.tasks} if plan.trains else {}
+        self.probes = {name: self._add(self._probes_stage(name)) for name in self.tasks}
+        tuned_role: Role = Tuned()
+        self.multitask: TrainStage | None = None
+        tuned: TrainStage | Checkpoint
+        if plan.tuned is not None:
+            tuned = Checkpoint(plan.tuned, self.models["tuned"])
+        else:
+            tuned_role = Multitask()
+            tuned = self.multitask = self._add(self._training(tuned_role, self.trained))
+        comparisons = []
+        for name in self.tasks:
+            base_states = self._add(self._states_stage(Base(), name, None))
+            tuned_states = self._add(self._states_stage(tuned_role, name, tuned))
+            comparison = CompareStage(
+                task=name,
+                base=base_states,
+                tuned=tuned_states,
+                controls=self._controls(name),
+                estimator=plan.estimator,
+                measures=tuple(plan.measures),
+                confidence=plan.confidence,
+            )
+            comparisons.append(self._add(comparison))
+        results = ResultsStage(
+            comparisons=tuple(comparisons),
+            data=tuple(self.data.values()),
+            trained=self.trained,
+            study=plan.name,
+            map_layers=tuple(plan.map_layers),
+            confidence=plan.confidence,
+        )
+        return self._add(results)
+
+    def _add(self, stage: StageT) -> StageT:
+        self.stages[stage.name] = stage
+        return stage
+
+    def _data_stage(self, task: str) -> DataStage:
+        plan = self.plan
+        split, seed = plan.tasks.train_split, plan.training.seed
+        return DataStage.of(self.tasks[task], split=split, seed=seed, count=task_cap(plan, self.tasks, task))
+
+    def _probes_stage(self, task: str) -> ProbesStage:
+        plan = self.plan
+        return ProbesStage.of(
+            self.tasks[task],
+            split=plan.tasks.test_split,
+            probes=plan.probes,
+            template=plan.template,
+            tokenizer=self.models["base"],
+        )
+
+    def _training(self, role: Role, tasks: Sequence[str], *, alone: bool = False) -> TrainStage:
+        paced = isinstance(role, Control) and role.budget == "equal_steps"
+        return TrainStage(
+            role=role,
+            task=tasks[0] if alone else None,
+            recipe=self.recipe,
+            data=tuple(self.data[name] for name in tasks),
+            probes=tuple(self.probes[name] for name in tasks),
+            paced_by=self.multitask if paced else None,
+        )
+
+    def _states_stage(self, role: Role, task: str, model: TrainStage | Checkpoint | None) -> StatesStage:
+        return StatesStage(
+            role=role,
+            task=task,
+            probes=self.probes[task],
+            model=model,
+            measuring=self.measuring,
+            template=self.plan.template,
+            pictured=not isinstance(role, Control),
+        )
+
+    def _controls(self, task: str) -> tuple[StatesStage | ImportedStage, ...]:
+        """The controls of a task: taken over, or trained and measured here; none where only models are compared."""
+        if self.kept is not None:
+            return tuple(self._add(self._import_stage(role, task)) for role in self.kept.by_role)
+        if not self.plan.trains:
+            return ()
+        stages = []
+        for seed in self.plan.training.control_seeds:
+            role = Control(seed, self.plan.training.control_budget)
+            training = self._add(self._training(role, [task], alone=True))
+            stages.append(self._add(self._states_stage(role, task, training)))
+        return tuple(stages)
+
+    def _import_stage(self, role: Control, task: str) -> ImportedStage:
+        assert self.kept is not None
+        return ImportedStage(
+            role=role,
+            task=task,
+            probes=self.probes[task],
+            control=self.kept.by_role[role][task],
+            template=self.plan.template,
+            max_length=self.plan.training.max_length,
+            max_length_there=self.kept.max_length,
+        )
+
+
+def _check_covers(controls: KeptControls, tasks: TaskCollection, base: str) -> None:
+    """Raise ValueError unless there is a control of this base model for every task and role."""
+    if controls.base != base:
+        raise ValueError(
+            f"the controls in {controls.root} were fine-tuned from another base model than the plan's (its content "
+            "differs); give that one as 'model', or train controls of this one (remove 'controls')"
+        )
+    for role, by_task in controls.by_role.items():
+        if lacking := [name for name in tasks if name not in by_task]:
+            raise ValueError(
+                f"the controls in {controls.root} have none of seed {role.seed} for the tasks {lacking[:5]}; they are "
+                f"of {sorted(by_task)}. Choose among these (tasks.select), or train controls (remove 'controls')"
+            )

@@ -1,0 +1,1 @@
+"""What a study found: all comparisons together, in tables, curves, figures and words."""

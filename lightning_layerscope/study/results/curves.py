@@ -1,0 +1,102 @@
+"""The curves over layers: where they are cut, and the study in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightning_layerscope.study.results.study_results import DRIFT, Array, StudyResults
+from lightning_layerscope.study.results.table import task_rows
+from lightning_layerscope.transitions import Transition, find_transitions
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A measure over layers, over all tasks; None where it is undefined."""
+
+    mean: list[float | None]
+    median: list[float | None]
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """A study in numbers; ``summary.json``.
+
+    Attributes:
+        name: Of the study.
+        tasks: How many.
+        clusters: How many.
+        unseen_tasks: How many were not trained on.
+        layers: Numbers of the layers.
+        curves: Role to its curve.
+        verdicts: Verdict to the number of tasks that have it.
+        not_learned: Tasks whose control did not learn.
+        transitions: Name of a curve to how it is cut, in words.
+        figures: Name of a figure to its caption.
+    """
+
+    name: str
+    tasks: int
+    clusters: int
+    unseen_tasks: int
+    layers: list[int]
+    curves: dict[str, Curve]
+    verdicts: dict[str, int]
+    not_learned: list[str]
+    transitions: dict[str, str]
+    figures: dict[str, str]
+
+
+def transitions(results: StudyResults, confidence: float) -> dict[str, Transition]:
+    """The cuts of every curve: both models against the control, on seen and on unseen tasks, and the drift."""
+    cuts = {}
+    against = "single-task control" if results.has_controls else "base"
+    groups = {"": results.seen, "unseen": results.unseen}
+    for group, names in groups.items():
+        if not names:
+            continue
+        for role, values in results.values(names).items():
+            signal = f"{role} against {against} (cka){', unseen tasks' if group else ''}"
+            key = f"{role} {group}".strip()
+            cuts[key] = find_transitions(values, signal=signal, confidence=confidence, layers=results.layers)
+    if results.has_controls:
+        drift = results.profiles[DRIFT].matrix()
+        cuts[DRIFT] = find_transitions(
+            drift, signal=f"drift of {results.tuned.key} from base (cka)", confidence=confidence, layers=results.layers
+        )
+    return cuts
+
+
+def summarise(
+    results: StudyResults, cuts: dict[str, Transition], *, name: str, figures: dict[str, str]
+) -> StudySummary:
+    """The study in numbers."""
+    rows = task_rows(results)
+    verdicts: dict[str, int] = {}
+    for row in rows:
+        if row.verdict and row.control_learned is not False:
+            verdicts[row.verdict] = verdicts.get(row.verdict, 0) + 1
+    curves = {
+        role: Curve(
+            mean=_plain(profile.mean_curve()["value"].to_numpy()),
+            median=_plain(np.nanmedian(profile.matrix(), axis=0)),
+        )
+        for role, profile in results.profiles.items()
+    }
+    return StudySummary(
+        name=name,
+        tasks=len(rows),
+        clusters=len(set(results.clusters)),
+        unseen_tasks=sum(row.seen is False for row in rows),
+        layers=results.layers,
+        curves=curves,
+        verdicts=verdicts,
+        not_learned=[row.task for row in rows if row.control_learned is False],
+        transitions={name: cut.describe() for name, cut in cuts.items()},
+        figures=figures,
+    )
+
+
+def _plain(values: Array) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]

@@ -1,0 +1,117 @@
+"""The study as one HTML file: it needs no network, in the style of a run's report."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_layerscope.study.plan import StudyPlan
+from lightning_layerscope.study.results.curves import StudySummary
+from lightning_layerscope.study.results.page_table import page_table
+from lightning_layerscope.study.results.sentences import notices, read_study
+from lightning_layerscope.study.results.study_results import StudyResults
+from lightning_layerscope.study.results.table import task_rows
+from lightning_layerscope.transitions import Transition
+
+_HEADINGS = {
+    "figure2_layers": "Over the layers (figure 2)",
+    "figure3_clusters": "Cluster by cluster (figure 3)",
+    "figure4": "Tasks in a plane (figure 4)",
+    "figure5_components": "How many directions the layers use (figure 5)",
+    "figure6_correlations": "What it goes with (figure 6)",
+    "figure7_unseen": "Tasks that were not trained on (figure 7)",
+}
+
+
+def write_page(
+    results: StudyResults, cuts: Mapping[str, Transition], summary: StudySummary, plan: StudyPlan, folder: Path
+) -> Path:
+    """Write ``report.html`` beside the figures that it holds."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from lightning_layerscope import __version__
+    from lightning_layerscope.sinks.report import TEMPLATES
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("study.html").render(
+        title=f"Study {plan.name}",
+        subtitle=_subtitle(results),
+        cards=_cards(results, cuts),
+        reading=read_study(results, cuts),
+        notices=notices(results),
+        sections=_sections(folder, summary.figures),
+        table=page_table(task_rows(results)),
+        settings=_settings(plan),
+        plan=json.dumps(plan.model_dump(mode="json", exclude={"wandb"}), indent=1, ensure_ascii=False),
+        version=__version__,
+    )
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _subtitle(results: StudyResults) -> str:
+    parts = [
+        f"{len(results.names)} tasks",
+        f"{len(set(results.clusters))} clusters",
+        f"{len(results.layers)} layers",
+    ]
+    if results.has_controls:
+        tuned = "multi-task" if results.trained_here else "tuned"
+        parts.append(f"base and {tuned} model against single-task controls")
+    else:
+        parts.append("tuned model against base model")
+    return " · ".join(parts)
+
+
+def _cards(results: StudyResults, cuts: Mapping[str, Transition]) -> list[tuple[str, str, str]]:
+    cards = []
+    names = {"base": "base model", "multitask": "multi-task model", "tuned": "tuned model"}
+    for role, values in results.values().items():
+        finite = values[np.isfinite(values)]
+        small = "with the control, mean over tasks and layers" if results.has_controls else "with the base model"
+        cards.append((f"CKA, {names[role]}", f"{finite.mean():.3f}" if finite.size else "undefined", small))
+    for role in results.values():
+        cut = cuts.get(role)
+        if cut is not None:
+            value = f"layers {cut.start} to {cut.end}" if cut.found else "none found"
+            cards.append((f"{cut.kind}, {names[role]}", value, cut.reason if not cut.found else cut.shape))
+    return cards
+
+
+def _sections(folder: Path, captions: Mapping[str, str]) -> list[dict[str, Any]]:
+    sections: dict[str, dict[str, Any]] = {}
+    for name, caption in captions.items():
+        key = next(prefix for prefix in _HEADINGS if name.startswith(prefix))
+        data = base64.b64encode((folder / "figures" / f"{name}.png").read_bytes()).decode()
+        section = sections.setdefault(key, {"id": key, "heading": _HEADINGS[key], "pictures": []})
+        section["pictures"].append({"data": data, "caption": caption})
+    return [sections[key] for key in sorted(sections)]
+
+
+def _settings(plan: StudyPlan) -> list[tuple[str, str]]:
+    found = [("base model", plan.model), ("tuned model", plan.tuned or "trained here"), ("tasks", plan.tasks.source)]
+    if plan.trains:
+        t = plan.training
+        batches = f"{t.epochs} epochs of batches of {t.batch_size} x {t.accumulate}"
+        recipe = f"{t.method}, learning rate {t.learning_rate:g}, {batches}"
+        found += [("recipe", recipe), ("held out", ", ".join(plan.held_out) or "none")]
+        found.append(("seed", str(t.seed)))
+        if plan.controls is None:
+            found.append(("control seeds", ", ".join(map(str, t.control_seeds))))
+            found.append(("control budget", t.control_budget.replace("_", " ")))
+    if plan.controls is not None:
+        found.append(("controls", plan.controls))
+    found.append(("estimator", plan.estimator))
+    return [*found, ("probes", f"{plan.probes.examples_per_task} per task, {plan.probes.token_choice}")]

@@ -1,0 +1,113 @@
+"""Stage ``results``: profiles, transitions, correlations, figures, table and report of the whole study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lightning_layerscope.study.engine.stage import Stage
+from lightning_layerscope.study.engine.store import Store
+from lightning_layerscope.study.results.curves import StudySummary, summarise, transitions
+from lightning_layerscope.study.results.draw import draw
+from lightning_layerscope.study.results.page import write_page
+from lightning_layerscope.study.results.statistics import correlate
+from lightning_layerscope.study.results.study_results import StudyResults, gather
+from lightning_layerscope.study.results.table import markdown, task_rows
+from lightning_layerscope.study.stages.compare import CompareStage
+from lightning_layerscope.study.stages.context import StudyContext
+from lightning_layerscope.study.stages.controls import CONTROLS, write_index
+from lightning_layerscope.study.stages.data import DataStage
+from lightning_layerscope.study.stages.records import read_record, write_record
+from lightning_layerscope.study.stages.states import StatesStage
+
+SUMMARY, TABLE, PAGE = "summary.json", "table.md", "report.html"
+
+
+@dataclass(frozen=True)
+class WrittenResults:
+    """The results of a study, in files.
+
+    Attributes:
+        folder: Where they lie.
+        summary: In numbers.
+    """
+
+    folder: Path
+    summary: StudySummary
+
+
+@dataclass(frozen=True, eq=False)
+class ResultsStage(Stage[StudyContext, WrittenResults]):
+    """Puts all comparisons together.
+
+    Attributes:
+        comparisons: One per task.
+        data: The training rows of the tasks that have any.
+        trained: Tasks that the multi-task model was trained on.
+        study: Its name.
+        map_layers: Layers whose tasks are drawn in a plane; empty: five of them.
+        confidence: Of all intervals.
+    """
+
+    comparisons: tuple[CompareStage, ...]
+    data: tuple[DataStage, ...]
+    trained: tuple[str, ...]
+    study: str
+    map_layers: tuple[int, ...]
+    confidence: float
+    kind = "results"
+
+    @property
+    def name(self) -> str:
+        """``results``."""
+        return self.kind
+
+    @property
+    def measured_controls(self) -> list[StatesStage]:
+        """The stages that measured controls of this study."""
+        return [each for stage in self.comparisons for each in stage.controls if isinstance(each, StatesStage)]
+
+    def settings(self) -> Mapping[str, Any]:
+        """What is shown, and how."""
+        return {
+            "trained": list(self.trained),
+            "study": self.study,
+            "map_layers": list(self.map_layers),
+            "confidence": self.confidence,
+        }
+
+    def run(self, context: StudyContext, folder: Path) -> None:
+        """Write all files of the results, and the index of the controls that were trained."""
+        results = gather(self.comparisons, self.data, self.trained, context.store)
+        for role, profile in results.profiles.items():
+            profile.to_parquet(folder / "profiles" / f"{role}.parquet")
+        pd.DataFrame([asdict(row) for row in task_rows(results)]).to_csv(folder / "tasks.csv", index=False)
+        (folder / TABLE).write_text(markdown(results), encoding="utf-8")
+        cuts = transitions(results, self.confidence)
+        (folder / "transitions.json").write_text(
+            json.dumps({name: cut.to_dict() for name, cut in cuts.items()}, indent=1), encoding="utf-8"
+        )
+        summary = summarise(results, cuts, name=self.study, figures=self._draw(results, folder))
+        write_record(summary, folder / SUMMARY)
+        write_page(results, cuts, summary, context.plan, folder)
+        write_index(self.measured_controls, context.store, folder / CONTROLS)
+
+    def load(self, store: Store) -> WrittenResults:
+        """The folder and the numbers."""
+        folder = store.verified(self)
+        return WrittenResults(folder, read_record(StudySummary, folder / SUMMARY))
+
+    def _draw(self, results: StudyResults, folder: Path) -> dict[str, str]:
+        correlations = correlate(results.values(), results.covariates())
+        correlations.rows(results.layers).to_csv(folder / "correlations.csv", index=False)
+        (folder / "figures").mkdir()
+        captions = {}
+        for name, figure, caption in draw(results, correlations, self.map_layers):
+            figure.savefig(folder / "figures" / f"{name}.png")
+            captions[name] = caption
+        return captions

@@ -1,0 +1,75 @@
+"""Stage ``data:<task>``: the rows that the multi-task model and the task's controls are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_layerscope.study.engine.stage import Stage
+from lightning_layerscope.study.engine.store import Store
+from lightning_layerscope.study.stages.context import StudyContext
+from lightning_layerscope.study.stages.rows import digest_rows, load_rows, save_rows
+from lightning_layerscope.tasks import Example, Task
+from lightning_layerscope.tasks.sampling import sampling_key
+
+_ROWS = "rows.json"
+TRAIN = "train"
+"""The split of the stored rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class DataStage(Stage[StudyContext, Task]):
+    """A task's training rows. Its fingerprint is that of the rows: whatever leaves these alone makes nothing new.
+
+    Attributes:
+        task: Name of the task.
+        digest: Of the chosen rows.
+        split: Where they are chosen from.
+        seed: Of the choice.
+        count: At most so many.
+    """
+
+    task: str
+    digest: str
+    split: str
+    seed: int
+    count: int
+    kind = "data"
+
+    @classmethod
+    def of(cls, task: Task, *, split: str, seed: int, count: int) -> DataStage:
+        """The stage of a task's rows as they are now."""
+        return cls(task.name, digest_rows(choose_rows(task, split, seed, count)), split, seed, count)
+
+    @property
+    def name(self) -> str:
+        """``data:<task>``."""
+        return f"data:{self.task}"
+
+    def settings(self) -> Mapping[str, Any]:
+        """The rows themselves."""
+        return {"rows": self.digest}
+
+    def run(self, context: StudyContext, folder: Path) -> None:
+        """Write the rows.
+
+        Raises:
+            ValueError: If the task's rows changed since the study was opened.
+        """
+        task = context.tasks[self.task]
+        rows = choose_rows(task, self.split, self.seed, self.count)
+        if digest_rows(rows) != self.digest:
+            raise ValueError(f"the rows of task {self.task!r} changed since the study was opened; start it again")
+        save_rows(Task(task.name, task.cluster, {TRAIN: rows}), folder / _ROWS)
+
+    def load(self, store: Store) -> Task:
+        """The task with its training rows."""
+        return load_rows(store.verified(self) / _ROWS)
+
+
+def choose_rows(task: Task, split: str, seed: int, count: int) -> tuple[Example, ...]:
+    """A seeded choice of a task's rows: n + 1 of them are the n ones and one more."""
+    known = task.splits.get(split, ())
+    return tuple(sorted(known, key=lambda example: sampling_key(seed, task.name, example.id))[:count])

@@ -1,0 +1,157 @@
+"""One training of a study: Lightning's trainer with the monitor and the loggers attached."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_layerscope.probes import Probe, ProbeSet
+from lightning_layerscope.study.engine.store import Store
+from lightning_layerscope.study.plan import StudyPlan
+from lightning_layerscope.study.stages.context import StudyContext
+from lightning_layerscope.study.stages.probes import ProbesStage
+
+if TYPE_CHECKING:
+    from lightning_layerscope.study.stages.train import TrainStage
+
+
+def fit(stage: TrainStage, module: Any, data: Any, context: StudyContext, folder: Path, *, steps: int | None) -> int:
+    """Train, and give the number of optimiser steps.
+
+    Args:
+        stage: Which training.
+        module: The model with its loss.
+        data: The rows.
+        context: Of the study.
+        folder: Gets ``log/`` and ``monitor/``.
+        steps: To take; the recipe's epochs where it is None.
+    """
+    from pytorch_lightning import Trainer
+    from pytorch_lightning.loggers import CSVLogger
+
+    from lightning_layerscope.training.lightning_progress import ProgressCallback
+
+    recipe = stage.recipe.training
+    with _environment("WANDB_MODE"):
+        loggers: list[Any] = [CSVLogger(str(folder), name="log", version="")]
+        if context.plan.wandb is not None:
+            loggers.append(_wandb_logger(stage, folder, context.plan))
+        trainer = Trainer(
+            accelerator=recipe.accelerator,
+            devices=recipe.devices,
+            strategy=recipe.strategy,
+            precision=recipe.precision,
+            max_epochs=recipe.epochs if steps is None else -1,
+            max_steps=-1 if steps is None else steps,
+            accumulate_grad_batches=recipe.accumulate,
+            callbacks=[_monitor(stage, context, folder), ProgressCallback(stage.name)],
+            logger=loggers,
+            log_every_n_steps=10,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=str(folder),
+        )
+        try:
+            trainer.fit(module, datamodule=data)
+        except BaseException:
+            _finish(loggers, 1)
+            raise
+        _finish(loggers, 0)
+    return int(trainer.global_step)
+
+
+def _monitor(stage: TrainStage, context: StudyContext, folder: Path) -> Any:
+    from lightning_layerscope.callbacks import Comparison, Extraction, LayerSimilarityMonitor
+
+    recipe, plan = stage.recipe.training, context.plan
+    return LayerSimilarityMonitor(
+        _monitor_probes(stage.probes, context.store, recipe.monitor_examples),
+        # Without any other trigger: the first and the last measurement, which are always taken.
+        every_n_steps=recipe.monitor_every_n_steps,
+        at_steps=None if recipe.monitor_every_n_steps else [0],
+        max_overhead=None,
+        output_dir=str(folder / "monitor"),
+        report=stage.task is None,
+        verbose=False,
+        comparison=Comparison(estimator=plan.estimator),
+        extraction=Extraction(max_tokens_per_batch=plan.max_tokens_per_batch),
+    )
+
+
+def _monitor_probes(stages: Sequence[ProbesStage], store: Store, count: int) -> ProbeSet:
+    """The first prompts of each task's probes; they are in random order."""
+    sets = [stage.load(store).probes for stage in stages]
+    probes = [_first(probe, count) for each in sets for probe in each.values()]
+    like = sets[0]
+    return ProbeSet(
+        probes,
+        token_choice=like.token_choice,
+        tokenizer_name=like.tokenizer_name,
+        vocab_size=like.vocab_size,
+        template=like.template,
+        max_length=like.max_length,
+        split=like.split,
+        seed=like.seed,
+    )
+
+
+def _first(probe: Probe, count: int) -> Probe:
+    return replace(
+        probe,
+        example_ids=probe.example_ids[:count],
+        texts=probe.texts[:count],
+        input_ids=probe.input_ids[:count],
+        sources=probe.sources[:count],
+        truncated=min(probe.truncated, len(probe.texts[:count])),
+    )
+
+
+def _wandb_logger(stage: TrainStage, folder: Path, plan: StudyPlan) -> Any:
+    from pytorch_lightning.loggers import WandbLogger
+
+    assert plan.wandb is not None
+    return WandbLogger(
+        project=plan.wandb.project,
+        entity=plan.wandb.entity,
+        offline=plan.wandb.mode == "offline",
+        save_dir=str(folder),
+        group=plan.name,
+        job_type=stage.kind,
+        name=stage.name,
+        # A killed training starts again under its own name instead of leaving half a run beside the whole one.
+        id=f"{stage.kind}-{stage.fingerprint[:16]}",
+        resume="allow",
+        config={
+            "role": stage.kind,
+            "stage": stage.name,
+            "fingerprint": stage.fingerprint,
+            "study": plan.name,
+            **{key: value for key, value in stage.settings().items() if key != "base"},
+        },
+    )
+
+
+@contextmanager
+def _environment(name: str) -> Iterator[None]:
+    """Lightning's logger sets the mode for the whole process, which later runs would inherit."""
+    before = os.environ.get(name)
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+
+
+def _finish(loggers: Sequence[Any], code: int) -> None:
+    """Close W&B runs: the next training of this process needs one of its own."""
+    for logger in loggers:
+        if type(logger).__name__ == "WandbLogger":
+            logger.experiment.finish(exit_code=code)

@@ -1,0 +1,76 @@
+"""CKA of one model with a task's controls, with its replicates over prompts, and the mean over layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from lightning_layerscope.comparison.alignment import align
+from lightning_layerscope.functional.cka import undefined_reasons
+from lightning_layerscope.functional.jackknife import cka_replicates
+from lightning_layerscope.references import ReferenceBank
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """One model against a task's controls: mean over these.
+
+    Attributes:
+        values: CKA per layer, (layers,).
+        replicates: The same without each example, (layers, examples).
+        reasons: Why a value is NaN, per layer.
+    """
+
+    values: Tensor
+    replicates: Tensor
+    reasons: list[str]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over layers with its interval; all NaN where a layer is undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+def against(task: str, bank: ReferenceBank, references: Sequence[ReferenceBank], estimator: str) -> Similarity:
+    """One model against several references of the same prompts, averaged.
+
+    Raises:
+        ValueError: If the states are not of the same prompts.
+    """
+    similarities, reasons = [], [""] * len(bank.layers)
+    k = bank.gram(task)
+    for reference in references:
+        align(bank, reference)
+        other = reference.gram(task)
+        similarities.append(cka_replicates(k, other, estimator=estimator))
+        for place, reason in enumerate(undefined_reasons(k, other, estimator)):
+            reasons[place] = reasons[place] or reason
+    values, replicates = (torch.stack(part).mean(dim=0) for part in zip(*similarities, strict=True))
+    return Similarity(values, replicates, reasons)
+
+
+def mean_over_layers(values: Tensor, replicates: Tensor, confidence: float) -> Mean:
+    """Mean over layers with a jackknife interval.
+
+    Args:
+        values: The measure per layer, shape (layers,).
+        replicates: The same without example i, shape (layers, examples).
+        confidence: E.g. 0.9.
+
+    Returns:
+        The mean and its interval, from the standard error sqrt((n-1)/n sum_i (m_i - mean m)^2) (Tukey 1958).
+    """
+    estimates = replicates.to(torch.float64).mean(dim=0)
+    n = estimates.numel()
+    stderr = float(((n - 1) / n * (estimates - estimates.mean()).square().sum()).sqrt())
+    value = float(values.to(torch.float64).mean())
+    half = NormalDist().inv_cdf(0.5 + confidence / 2) * stderr
+    return Mean(value, value - half, value + half)
