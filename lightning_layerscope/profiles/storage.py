@@ -97,7 +97,8 @@ def _digest(frame: pd.DataFrame, meta: str) -> str:
             cells = json.dumps(column.tolist()).encode()
         else:
             numbers = column.to_numpy().astype(f"<{kind[0]}8")
-            numbers[numbers != numbers] = np.nan
+            if numbers.dtype.kind == "f":
+                numbers[np.isnan(numbers)] = np.nan  # a computed NaN may have other bits than one that is read back
             cells = numbers.tobytes()
         digest.update(f"{name} {len(cells)}\n".encode())
         digest.update(cells)
