@@ -137,8 +137,9 @@ def append_curves(path: Path, seed: int, setting: TrialSetting, probes: ProbeSet
             for way in check.restored
         },
     }
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(rounded(entry), separators=(",", ":")) + "\n")
+    # Unbuffered: one write, so that several processes may add to one file.
+    with path.open("ab", buffering=0) as file:
+        file.write((json.dumps(rounded(entry), separators=(",", ":")) + "\n").encode("utf-8"))
 
 
 def rounded(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from lightning_layerscope.advice.check import check_rows
 from lightning_layerscope.advice.ranks import equal_ranks
 from lightning_layerscope.advice.recipe import TrialRecipe
-from lightning_layerscope.advice.selectors import all_layers, signal_to_noise
+from lightning_layerscope.advice.selectors import all_layers, condition_ranking, signal_to_noise
 from lightning_layerscope.advice.short_training import trained_adapter
 from lightning_layerscope.advice.targets import Targets, weights_of
 from lightning_layerscope.comparison.weight_updates import adapter_updates
@@ -36,6 +37,7 @@ class Evidence:
         neighbour_similarity: CKA of layer l with layer l - 1 in the base model, mean over tasks.
         gradient_norm: Of the target matrices, mean over batches of the tasks, in the base model.
         signal_to_noise: Kind of matrix to its ratio in each layer, in the base model.
+        condition_ranking: Target matrices of the base model, the best conditioned first; empty without peft >= 0.21.
         drift: 1 - CKA(base, pilot), mean over tasks.
         drift_per_update: The same over the pilot's relative update.
         causal: Loss of the pilot with the layer put back, minus without, mean over tasks, in nats.
@@ -44,6 +46,7 @@ class Evidence:
     neighbour_similarity: tuple[float, ...]
     gradient_norm: tuple[float, ...]
     signal_to_noise: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    condition_ranking: tuple[str, ...] = ()
     drift: tuple[float, ...] = ()
     drift_per_update: tuple[float, ...] = ()
     causal: tuple[float, ...] = ()
@@ -88,6 +91,7 @@ def gather_evidence(
         tuple(similarity.tolist()),
         tuple(norms.tolist()),
         signal_curves(model, targets),
+        _condition_ranking(model, targets),
         tuple(moved.tolist()),
         tuple(drift_per_update(moved, updates).tolist()),
         tuple(change.value for change in check.change("alone")),
@@ -144,6 +148,14 @@ def signal_curves(model: nn.Module, targets: Targets) -> dict[str, tuple[float, 
     for module in targets.modules:
         found[module.kind][module.layer - 1] = signal_to_noise(weights[module.name])
     return {kind: tuple(values) for kind, values in found.items()}
+
+
+def _condition_ranking(model: nn.Module, targets: Targets) -> tuple[str, ...]:
+    try:
+        return condition_ranking(weights_of(model, targets))
+    except ImportError as error:  # one rule of many; it says so itself when it is asked for
+        warnings.warn(f"layerscope: {error}; there is no evidence for 'condition-number'.", stacklevel=3)
+        return ()
 
 
 def _rows(tasks: TaskCollection, tokenizer: Any, probes: ProbeSet, recipe: TrialRecipe) -> list[EncodedExample]:

@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+BASE = "base"
+"""Selector of the line that holds the base model's own losses."""
+
 
 @dataclass(frozen=True)
 class TrialLine:
@@ -74,7 +77,7 @@ def append_line(path: str | Path, line: TrialLine) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_rounded(asdict(line)), separators=(",", ":")) + "\n"
-    with path.open("a+b") as file:
+    with path.open("a+b", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         if end:
             file.seek(end - 1)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from lightning_layerscope.advice import selectors
 from lightning_layerscope.advice.evidence import Evidence
 from lightning_layerscope.advice.recipe import TrialRecipe
 from lightning_layerscope.advice.selection import Selection
-from lightning_layerscope.advice.targets import Targets, weights_of
+from lightning_layerscope.advice.targets import Targets
 
 #: Selectors of a trial, those that need least evidence last: when time runs out, what was hard to know is there.
 NAMES = (
@@ -30,7 +29,7 @@ NAMES = (
 )
 
 
-def select(name: str, evidence: Evidence, targets: Targets, recipe: TrialRecipe, *, model: Any, seed: int) -> Selection:
+def select(name: str, evidence: Evidence, targets: Targets, recipe: TrialRecipe, *, seed: int) -> Selection:
     """What one rule says.
 
     Args:
@@ -38,7 +37,6 @@ def select(name: str, evidence: Evidence, targets: Targets, recipe: TrialRecipe,
         evidence: Of the base model and the tasks.
         targets: The matrices that may get adapters.
         recipe: Tells the budget.
-        model: The base model; only ``"condition-number"`` looks at it.
         seed: Of ``"random"``.
 
     Raises:
@@ -58,8 +56,12 @@ def select(name: str, evidence: Evidence, targets: Targets, recipe: TrialRecipe,
         "pilot-drift": partial(selectors.most_moved, evidence.drift, count),
         "pilot-drift-per-update": partial(selectors.most_moved_per_update, evidence.drift_per_update, count),
         "causal": partial(selectors.most_missed, evidence.causal, count),
-        "condition-number": lambda: selectors.best_conditioned(
-            targets, weights_of(model, targets), targets.budget(count, recipe.rank), recipe.rank
+        "condition-number": partial(
+            selectors.best_conditioned,
+            targets,
+            evidence.condition_ranking,
+            targets.budget(count, recipe.rank),
+            recipe.rank,
         ),
     }
     if name not in rules:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_layerscope.advice.evidence import Evidence
-from lightning_layerscope.advice.lines import TrialLine, append_line, read_lines
+from lightning_layerscope.advice.lines import BASE, TrialLine, append_line, read_lines
 from lightning_layerscope.advice.ranks import equal_ranks, parameters
 from lightning_layerscope.advice.recipe import TrialRecipe
 from lightning_layerscope.advice.rules import select
@@ -54,7 +54,7 @@ class TrialSetting:
 
     def selection(self, name: str, seed: int) -> Selection:
         """What one rule says in the training of one seed."""
-        return select(name, self.evidence, self.targets, self.recipe, model=self.model, seed=seed)
+        return select(name, self.evidence, self.targets, self.recipe, seed=seed)
 
 
 def held_out_rows(tasks: TaskCollection, tokenizer: Any, count: int, max_length: int, split: str = "test") -> Rows:
@@ -85,8 +85,11 @@ def run_trial(
         inspect: Called with each finished line and its adapted model, before the line is written.
 
     Yields:
-        The new lines as they are finished.
+        The new lines as they are finished; the base model's own losses are written first, by the first process.
     """
+    if shard[0] == 0 and (BASE, 0) not in read_lines(path):
+        loss, retention = _scores(setting, setting.model)
+        append_line(path, TrialLine(BASE, 0, (), {}, 0, loss, retention))
     planned = [(name, seed) for seed in seeds for name in names][shard[0] :: shard[1]]
     for name, seed in planned:
         if (name, seed) in read_lines(path):
@@ -96,11 +99,7 @@ def run_trial(
         with trained_adapter(
             setting.model, setting.tokenizer, setting.tasks, setting.targets, ranks, setting.recipe, seed
         ) as tuned:
-            padding = padding_id(setting.tokenizer)
-            loss, retention = (
-                {task: score.loss for task, score in score_rows(tuned, rows, padding=padding).items()}
-                for rows in (setting.test_rows, setting.retention_rows)
-            )
+            loss, retention = _scores(setting, tuned)
             line = TrialLine(
                 selector=name,
                 seed=seed,
@@ -114,3 +113,13 @@ def run_trial(
                 inspect(line, tuned)
         append_line(path, line)
         yield line
+
+
+def _scores(setting: TrialSetting, model: Any) -> tuple[dict[str, float], dict[str, float]]:
+    """Loss of each task and of each skill that must not be lost."""
+    padding = padding_id(setting.tokenizer)
+    loss, retention = (
+        {task: score.loss for task, score in score_rows(model, rows, padding=padding).items()}
+        for rows in (setting.test_rows, setting.retention_rows)
+    )
+    return loss, retention

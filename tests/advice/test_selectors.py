@@ -8,6 +8,7 @@ from lightning_layerscope.advice import Selection, find_targets, top_layers, wei
 from lightning_layerscope.advice.selectors import (
     all_layers,
     best_conditioned,
+    condition_ranking,
     first_layers,
     largest_gradients,
     last_layers,
@@ -111,16 +112,22 @@ class TestConditionNumbers:
 
     def test_the_best_matrices_are_taken_until_the_budget_is_spent(self, planted):
         targets, weights = planted
+        ranking = condition_ranking(weights)
         sizes = {module.name: module.size for module in targets.modules}
         order = sorted(weights, key=lambda name: np.linalg.cond(weights[name].numpy()))
         budget = 2 * sum(sizes[name] for name in order[:3])
-        found = best_conditioned(targets, weights, budget, rank=2)
+        assert list(ranking) == order
+        found = best_conditioned(targets, ranking, budget, rank=2)
         assert set(found.modules) == set(order[:3])
         assert found.layers == tuple(sorted({m.layer for m in targets.modules if m.name in found.modules}))
 
     def test_too_small_a_budget_is_refused(self, planted):
         with pytest.raises(ValueError, match="less than one matrix"):
-            best_conditioned(*planted, budget=1, rank=2)
+            best_conditioned(planted[0], condition_ranking(planted[1]), budget=1, rank=2)
+
+    def test_a_ranking_of_other_matrices_is_refused(self, planted):
+        with pytest.raises(ValueError, match="expected a ranking of the"):
+            best_conditioned(planted[0], [], budget=1000, rank=2)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def setting(toy):
 def test_evidence_has_a_value_for_every_layer(setting):
     curves = vars(setting.evidence) | setting.evidence.signal_to_noise
     curves.pop("signal_to_noise")
+    assert set(curves.pop("condition_ranking")) == {module.name for module in setting.targets.modules}
     assert {name: len(curve) for name, curve in curves.items()} == dict.fromkeys(curves, 4)
     assert np.isfinite([curve[1:] for curve in curves.values()]).all()
     # The toy prompts all end in a line break: the embeddings of the last token do not vary.
@@ -56,7 +57,7 @@ def test_every_rule_spends_the_same_parameters(setting):
     from lightning_layerscope.advice import equal_ranks
 
     for name in NAMES:
-        selection = select(name, setting.evidence, setting.targets, RECIPE, model=setting.model, seed=0)
+        selection = select(name, setting.evidence, setting.targets, RECIPE, seed=0)
         ranks = equal_ranks(setting.targets, selection, setting.budget)
         assert abs(parameters(setting.targets, ranks) - setting.budget) <= 0.01 * setting.budget, name
     with pytest.raises(ValueError, match="unknown selector 'best'"):
@@ -112,6 +113,9 @@ def test_finished_trainings_are_not_made_again(setting, tmp_path):
     made = list(run_trial(setting, ["all", "first", "last"], [0], path))
     assert [line.key for line in made] == [("first", 0)]
     lines = read_lines(path)
+    base = lines.pop(("base", 0))
+    assert base.parameters == 0
+    assert base.loss != lines["all", 0].loss
     assert {line.parameters for line in lines.values()} == {setting.budget}
     assert set(lines["all", 0].loss) == {"last_word", "parity", "to_lumi"}
     assert lines["all", 0].loss != lines["last", 0].loss

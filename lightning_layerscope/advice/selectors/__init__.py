@@ -2,7 +2,7 @@
 
 from lightning_layerscope.advice.selectors.all_layers import all_layers
 from lightning_layerscope.advice.selectors.causal import most_missed
-from lightning_layerscope.advice.selectors.condition_number import best_conditioned
+from lightning_layerscope.advice.selectors.condition_number import best_conditioned, condition_ranking
 from lightning_layerscope.advice.selectors.first_layers import first_layers
 from lightning_layerscope.advice.selectors.gradient_probe import largest_gradients
 from lightning_layerscope.advice.selectors.last_layers import last_layers
@@ -15,6 +15,7 @@ from lightning_layerscope.advice.selectors.spectral_signal import signal_to_nois
 __all__ = [
     "all_layers",
     "best_conditioned",
+    "condition_ranking",
     "first_layers",
     "largest_gradients",
     "last_layers",

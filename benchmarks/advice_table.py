@@ -1,0 +1,85 @@
+"""Tables and verdicts of the trials that benchmarks/advice.py made, in Markdown.
+
+python benchmarks/advice_table.py [FOLDER]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from lightning_layerscope.advice.intervals import Difference
+from lightning_layerscope.advice.lines import read_lines
+from lightning_layerscope.advice.verdict import judge
+
+RESULTS = Path(__file__).resolve().parent / "advice_results"
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
+    for path in sorted(folder.glob("*.jsonl")):
+        if not path.name.endswith(".curves.jsonl"):
+            print(f"### {path.stem}\n")
+            print(selectors(path))
+            curves = path.with_name(f"{path.stem}.curves.jsonl")
+            if curves.is_file():
+                print(correlations(curves))
+
+
+def selectors(path: Path) -> str:
+    verdict = judge(read_lines(path).values())
+    lines = ["| selector | layers | seeds | loss | above the best | retention loss above base |", "|---" * 6 + "|"]
+    for standing in verdict.standings:
+        layers = "-".join(str(count) for count in sorted({standing.layers[0], standing.layers[-1]}))
+        cells = [standing.selector, layers, standing.seeds, f"{standing.loss:.3f}"]
+        lines.append(f"| {' | '.join(map(str, cells))} | {words(standing.gap)} | {words(standing.forgotten)} |")
+    return "\n".join([*lines, "", verdict.describe(), ""])
+
+
+def words(gap: Difference | None) -> str:
+    return "" if gap is None else f"{gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})"
+
+
+def correlations(path: Path) -> str:
+    """Does the drift curve predict the causal curve? Rank correlation over layers, bootstrap over tasks and seeds."""
+    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    tasks = list(entries[0]["drift"])
+    update = np.array([entry["update"] for entry in entries])[:, None]
+    drift = np.array([[entry["drift"][task] for task in tasks] for entry in entries])
+    lines = ["| drift against the loss when ... | raw drift | drift per update |", "|---" * 3 + "|"]
+    named = {
+        "alone": "layer l alone is back",
+        "from_bottom": "layers 1..l are back",
+        "from_top": "layers l..L are back",
+    }
+    for way, title in named.items():
+        causal = np.array([[entry["causal"][way][task] for task in tasks] for entry in entries])
+        # What one more layer back adds, where layers are put back together.
+        steps = {"alone": causal, "from_bottom": gained(causal), "from_top": gained(causal[..., ::-1])[..., ::-1]}[way]
+        lines.append(f"| {title} | {interval(drift, steps)} | {interval(drift / update, steps)} |")
+    return "\n".join([f"Rank correlation over {drift.shape[-1]} layers, {len(entries)} seeds:", "", *lines, ""])
+
+
+def gained(curve: Any) -> Any:
+    return np.diff(curve, axis=-1, prepend=0.0)
+
+
+def interval(drift: Any, causal: Any, draws: int = 2000) -> str:
+    generator = np.random.default_rng(0)
+    seeds, tasks = drift.shape[:2]
+    value = spearmanr(drift.mean(axis=(0, 1)), causal.mean(axis=(0, 1))).statistic
+    found = []
+    for _ in range(draws):
+        s, t = generator.integers(seeds, size=seeds), generator.integers(tasks, size=tasks)
+        found.append(spearmanr(*(part[s][:, t].mean(axis=(0, 1)) for part in (drift, causal))).statistic)
+    low, high = np.quantile(found, [0.05, 0.95])
+    return f"{value:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+if __name__ == "__main__":
+    main()
