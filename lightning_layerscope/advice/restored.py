@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lightning_layerscope.compat.peft import is_tuner_layer, merged_layers, switched_off
 from lightning_layerscope.extraction import DecoderLayers, find_layers
 
 Call = Callable[..., Any]
@@ -33,7 +34,7 @@ class RestorableLayers:
         self.layers: DecoderLayers = find_layers(tuned)
         if base is None:
             self._base = [_without_adapters(layer) for layer in self.layers.modules]
-            if not any(_adapted(layer) for layer in self.layers.modules):
+            if not any(is_tuner_layer(part) for layer in self.layers.modules for part in layer.modules()):
                 raise ValueError(
                     f"{type(tuned).__name__} has no adapters in its layers: give the base model as well, to put whole "
                     "layers back."
@@ -111,22 +112,9 @@ def _giving(output: Any) -> Call:
 
 def _without_adapters(layer: nn.Module) -> Call:
     def call(*arguments: Any, **keywords: Any) -> Any:
-        adapted = _adapted(layer)
-        merged = [module for module in adapted if module.merged]
-        if merged:
+        if any(merged_layers(layer)):
             raise ValueError("the adapters are merged into the weights; unmerge_adapter() them first.")
-        before = [module.disable_adapters for module in adapted]
-        for module in adapted:
-            module._disable_adapters = True
-        try:
+        with switched_off(layer):
             return type(layer).forward(layer, *arguments, **keywords)
-        finally:
-            for module, off in zip(adapted, before, strict=True):
-                module._disable_adapters = off
 
     return call
-
-
-def _adapted(layer: nn.Module) -> list[Any]:
-    """The modules of a layer that peft put adapters on."""
-    return [module for module in layer.modules() if any(c.__name__ == "BaseTunerLayer" for c in type(module).__mro__)]

@@ -12,6 +12,7 @@ from lightning_layerscope._extras import require
 from lightning_layerscope.advice.exports import lora_config
 from lightning_layerscope.advice.recipe import TrialRecipe
 from lightning_layerscope.advice.targets import Targets
+from lightning_layerscope.compat.peft import forget_adapters
 from lightning_layerscope.tasks import TaskCollection
 
 
@@ -74,9 +75,7 @@ def trained_adapter(
             yield adapted.to(device).eval()
         finally:
             bare = adapted.unload()
-            if hasattr(bare, "peft_config"):
-                # Else the next adapter would be taken for a second one beside this.
-                del bare.peft_config
+            forget_adapters(bare)
             for parameter, wanted in zip(bare.parameters(), frozen, strict=True):
                 parameter.requires_grad_(wanted)
             bare.to(device).eval()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from lightning_layerscope.compat.transformers import is_conv1d
 from lightning_layerscope.extraction import find_layers
 
 
@@ -103,12 +104,12 @@ def _target(name: str, module: nn.Module, layer: int) -> TargetModule:
     weight = _matrix(module)
     if weight is None:
         raise ValueError(f"{name} is a {type(module).__name__}, not a matrix that an adapter can be put on.")
-    return TargetModule(name, layer, sum(weight.shape), transposed=type(module).__name__ == "Conv1D")
+    return TargetModule(name, layer, sum(weight.shape), transposed=is_conv1d(module))
 
 
 def _matrix(module: nn.Module) -> Tensor | None:
     weight = getattr(module, "weight", None)
-    known = isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+    known = isinstance(module, nn.Linear) or is_conv1d(module)
     return weight if known and isinstance(weight, Tensor) and weight.ndim == 2 else None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_layerscope.compat import lightning_trainer as host
+from lightning_layerscope.compat.lightning import logging_step
 from lightning_layerscope.monitor.attempts import attempt, refusing
 from lightning_layerscope.monitor.callback import MonitorCallback, contained
 from lightning_layerscope.monitor.host_state import HostState
@@ -174,7 +175,7 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
 
     def _host_state(self, trainer: Any, pl_module: Any) -> HostState:
         step = int(trainer.global_step)
-        logged = host.steps_logged_by(trainer)
+        logged = logging_step(trainer)
         if logged is None and not self._told_steps:
             self._told_steps = True
             self.monitor.failures.warn(

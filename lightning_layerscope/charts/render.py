@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lightning_layerscope.charts import style
+from lightning_layerscope.compat.known_warnings import without_missing_glyphs
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -125,6 +125,5 @@ def _attribute(text: str) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Task names may hold letters that matplotlib's font lacks: they come out as boxes in a PNG, no reason to warn."""
-    with warnings.catch_warnings(), matplotlib.rc_context(style.SETTINGS):
-        warnings.filterwarnings("ignore", message=style.MISSING_GLYPH, category=UserWarning)
+    with without_missing_glyphs(), matplotlib.rc_context(style.SETTINGS):
         yield

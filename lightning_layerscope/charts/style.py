@@ -8,7 +8,6 @@ engine: that is several times faster, and a measurement draws five pictures or m
 from __future__ import annotations
 
 import unicodedata
-import warnings
 from collections.abc import Callable, Iterable
 from functools import lru_cache, wraps
 from typing import Any, ParamSpec, TypeVar
@@ -19,6 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
+
+from lightning_layerscope.compat.known_warnings import without_missing_glyphs
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,9 +35,6 @@ LINES: tuple[Any, ...] = ("solid", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.4, 
 MARKERS = ("", "o", "s", "^", "D", "v")
 
 DPI = 110
-
-MISSING_GLYPH = "Glyph .* missing from"
-"""How matplotlib's warning begins; task names may hold any letter."""
 
 SETTINGS: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -126,8 +124,7 @@ def _width(text: str, size: float, bold: bool) -> float:
     font = FontProperties(family="DejaVu Sans", size=size, weight="bold" if bold else "normal")
     # Letters that the font lacks are drawn by the page's own: those of East Asia are as wide as they are high.
     wide = [letter for letter in text if unicodedata.east_asian_width(letter) in "WF"]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=MISSING_GLYPH, category=UserWarning)
+    with without_missing_glyphs():
         narrow = "".join(letter for letter in text if letter not in wide)
         width, _, _ = text_to_path.get_text_width_height_descent(narrow, font, ismath=False)
     return (float(width) + size * len(wide)) / 72

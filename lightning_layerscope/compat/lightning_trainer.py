@@ -8,16 +8,6 @@ from pathlib import Path
 from typing import Any
 
 
-def steps_logged_by(trainer: Any) -> int | None:
-    """What Lightning itself logs by (``DeviceStatsMonitor`` does); in some hooks ``global_step`` is one ahead of it.
-
-    Returns:
-        The count; None where this version keeps none.
-    """
-    count = getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", None)
-    return None if count is None else int(count)
-
-
 def planned_steps(trainer: Any) -> int | None:
     """Optimiser steps of the run. Not ``estimated_stepping_batches``, which may make the dataloader anew."""
     if trainer.max_steps is not None and trainer.max_steps > 0:

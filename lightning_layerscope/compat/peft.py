@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +22,7 @@ def has_injected_adapters(module: nn.Module) -> bool:
 def merged_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """Name and module of every layer whose adapter is merged into the weights at the moment."""
     for name, module in model.named_modules():
-        if hasattr(module, "base_layer") and getattr(module, "merged_adapters", None):
+        if is_tuner_layer(module) and getattr(module, "merged_adapters", None):
             yield name, module
 
 
@@ -47,3 +48,36 @@ def puts_something_before(model: nn.Module | None) -> bool:
     """Whether the model puts virtual tokens or keys before the prompt (and refuses a cache of others)."""
     config = getattr(model, "active_peft_config", None) if hasattr(model, "peft_config") else None
     return bool(getattr(config, "is_prompt_learning", False))
+
+
+def is_peft_wrapper(module: nn.Module) -> bool:
+    """Whether the class is PEFT's own (``PeftModel`` or one for a task)."""
+    return any(c.__name__ == "PeftModel" and c.__module__.startswith("peft.") for c in type(module).__mro__)
+
+
+def forget_adapters(model: Any) -> None:
+    """After ``unload()``: a PEFT that leaves configurations would take the next adapter for a second one."""
+    if hasattr(model, "peft_config"):
+        del model.peft_config
+
+
+@contextlib.contextmanager
+def switched_off(module: nn.Module) -> Iterator[None]:
+    """Run the block without the adapters inside a module.
+
+    Not by ``enable_adapters(False)``: that sets ``requires_grad`` of the adapters' parameters, too.
+    """
+    layers: list[Any] = [part for part in module.modules() if is_tuner_layer(part)]
+    before = [layer.disable_adapters for layer in layers]
+    try:
+        for layer in layers:
+            layer._disable_adapters = True
+        yield
+    finally:
+        for layer, off in zip(layers, before, strict=True):
+            layer._disable_adapters = off
+
+
+def is_tuner_layer(module: nn.Module) -> bool:
+    """Whether PEFT put an adapter on this very module."""
+    return any(c.__name__ == "BaseTunerLayer" and c.__module__.startswith("peft.") for c in type(module).__mro__)

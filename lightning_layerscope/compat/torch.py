@@ -1,11 +1,15 @@
-"""What is known of torch beyond its documented interface."""
+"""What is known of torch beyond its documented interface, and of parts that must not be imported for the asking."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+import sys
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+_COMPILED = "_orig_mod"
 
 
 def is_scripted(module: nn.Module) -> bool:
@@ -23,3 +27,41 @@ def scripted_attributes(module: nn.Module) -> dict[str, Any]:
         return {}
     values = {name: getattr(module, name) for name in concrete.get_attributes()}
     return {name: value for name, value in values.items() if not isinstance(value, torch.Tensor)}
+
+
+def uncompiled(module: nn.Module) -> nn.Module:
+    """The module inside the wrapper of ``torch.compile``, or the module itself."""
+    return cast(nn.Module, getattr(module, _COMPILED, module))
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether calling this module runs compiled code, by ``torch.compile(module)`` or ``module.compile()``."""
+    return hasattr(module, _COMPILED) or getattr(module, "_compiled_call_impl", None) is not None
+
+
+def name_without_compile(name: str) -> str:
+    """A module's dotted name without the part that ``torch.compile`` inserts."""
+    return re.sub(rf"(^|\.){_COMPILED}(?=\.|$)", "", name).lstrip(".")
+
+
+def is_fsdp1(module: nn.Module) -> bool:
+    """Whether this is a wrapper of torch's first FSDP."""
+    return _is_a(module, "torch.distributed.fsdp", "FullyShardedDataParallel")
+
+
+def has_sharded_parameters(model: nn.Module) -> bool:
+    """Whether torch has spread parameters over processes: FSDP 1 and 2, tensor parallel."""
+    wrapped = any(is_fsdp1(m) or _is_a(m, "torch.distributed.fsdp", "FSDPModule") for m in model.modules())
+    return wrapped or any(_is_a(p, "torch.distributed.tensor", "DTensor") for p in model.parameters())
+
+
+def inner_tensors(tensor: Tensor) -> list[Tensor] | None:
+    """The tensors that a wrapper (DTensor, quantised weights of torchao) is made of; None for a plain tensor."""
+    flatten: Any = getattr(tensor, "__tensor_flatten__", None)
+    return None if flatten is None else [getattr(tensor, name) for name in flatten()[0]]
+
+
+def _is_a(thing: object, module: str, name: str) -> bool:
+    """``isinstance`` without an import: what was never imported has no instances."""
+    kind = getattr(sys.modules.get(module), name, None)
+    return isinstance(kind, type) and isinstance(thing, kind)

@@ -1,61 +1,59 @@
-"""What is known of transformers beyond its documented interface; most is told without importing it."""
+"""What is known of models of transformers beyond their documented interface; told without importing the library."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 
-@dataclass(frozen=True)
-class LengthRopes:
-    """The rotary position embeddings of one model whose frequencies depend on the longest prompt of a batch.
-
-    ``longrope`` (Phi-3, Phi-4) takes other frequencies for the whole batch as soon as one row is longer than the length
-    of the pretraining; ``dynamic`` (dynamic NTK) recomputes them for every new greatest length, and keeps them for the
-    shorter batches that follow. Either way a prompt has other hidden states beside longer ones, or after them, than
-    alone.
-
-    Attributes:
-        parts: Module, prefix of its attributes (``""``, or ``"<layer type>_"`` where kinds of layers have their own),
-            whether it is of the dynamic kind, and the length of the pretraining.
-    """
-
-    parts: tuple[tuple[nn.Module, str, bool, int], ...]
-
-    def regime(self, length: int) -> tuple[int, ...]:
-        """Prompts of one regime have the same frequencies, whichever of them are together."""
-        return tuple(0 if length <= original else (length if dynamic else 1) for _, _, dynamic, original in self.parts)
-
-    def reset(self) -> None:
-        """Forget the lengths that went before, so that the next batch has the frequencies of its own length."""
-        for module, prefix, dynamic, original in self.parts:
-            if not dynamic:
-                continue
-            frequencies = getattr(module, f"{prefix}original_inv_freq")
-            now = getattr(module, f"{prefix}inv_freq")
-            setattr(module, f"{prefix}inv_freq", frequencies.to(now.device))
-            setattr(module, f"{prefix}max_seq_len_cached", original)
+def is_pretrained(module: nn.Module) -> bool:
+    """Whether this is a model of transformers."""
+    return _has_base(module, "PreTrainedModel")
 
 
-def length_ropes(model: nn.Module) -> LengthRopes | None:
-    """The rotary embeddings of a model that depend on the batch's length; None where there are none."""
-    parts = tuple(part for module in model.modules() for part in _parts(module))
-    return LengthRopes(parts) if parts else None
+def text_config(module: nn.Module | None) -> Any:
+    """The configuration of a module's text part, or None."""
+    config: Any = getattr(module, "config", None)
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
-def _parts(module: nn.Module) -> Iterator[tuple[nn.Module, str, bool, int]]:
-    kinds: Any = getattr(module, "rope_type", None)
-    parameters: Any = getattr(getattr(module, "config", None), "rope_parameters", None)
-    if isinstance(kinds, str):
-        kinds, parameters = {"": kinds}, {"": parameters}
-    if not isinstance(kinds, dict):
-        return
-    for layer_type, kind in kinds.items():
-        prefix = f"{layer_type}_" if layer_type else ""
-        if "dynamic" in kind:
-            yield module, prefix, True, int(module.original_max_seq_len)  # type: ignore[arg-type]
-        elif kind == "longrope":
-            yield module, prefix, False, int(parameters[layer_type]["original_max_position_embeddings"])
+def is_checkpointing_layer(module: nn.Module) -> bool:
+    """Whether this is a layer that gradient checkpointing knows: one of the stack that hidden states flow through."""
+    return _has_base(module, "GradientCheckpointingLayer")
+
+
+def is_conv1d(module: nn.Module) -> bool:
+    """Whether this is GPT-2's linear layer, whose weight is transposed."""
+    return type(module).__name__ == "Conv1D" and type(module).__module__.startswith("transformers.")
+
+
+def attention_implementation(module: nn.Module | None) -> str | None:
+    """Which kernel computes attention (``"eager"``, ``"sdpa"``, ...)."""
+    return getattr(getattr(module, "config", None), "_attn_implementation", None)
+
+
+def model_name(module: nn.Module) -> str:
+    """What the model was loaded from; empty where it was made anew."""
+    return str(getattr(getattr(module, "config", None), "_name_or_path", "") or "")
+
+
+def rescales_when_evaluated(model: nn.Module) -> bool:
+    """Whether this is an RWKV that would divide its weights in the first evaluation."""
+    every = getattr(text_config(model), "rescale_every", 0)
+    pending = any(getattr(module, "layers_are_rescaled", True) is False for module in model.modules())
+    return pending and isinstance(every, int) and every > 0
+
+
+def is_hub_adapter(name: str) -> bool:
+    """Whether a hub name (or a folder) is that of a PEFT adapter; False where nothing can be found out."""
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    try:
+        return find_adapter_config_file(name) is not None
+    except (OSError, ValueError):
+        return False
+
+
+def _has_base(module: nn.Module, name: str) -> bool:
+    return any(c.__name__ == name and c.__module__.startswith("transformers.") for c in type(module).__mro__)

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_layerscope.compat.lightning import drop_anonymous
+from lightning_layerscope.compat.wandb import is_wandb_error
 from lightning_layerscope.demo import options as settings
 from lightning_layerscope.demo.options import PROJECT, RESULTS, DemoOptions, measured_steps
 from lightning_layerscope.measurements import RunRecord
@@ -89,12 +91,11 @@ def fine_tune(
 
 def _start(logger: Any) -> Any:
     """Start the run now: without an account it fails here, before the fine-tuning."""
-    # The default that Lightning passes on is one that W&B warns about, before it can be told to be silent.
-    getattr(logger, "_wandb_init", {}).pop("anonymous", None)
+    drop_anonymous(logger)
     try:
         return logger.experiment
     except Exception as error:
-        if not type(error).__module__.startswith("wandb."):
+        if not is_wandb_error(error):
             raise
         raise ValueError(
             f"Weights & Biases could not start the run ({error}); log in with `wandb login`, or leave WANDB_MODE unset "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from lightning_layerscope.compat.peft import unmerging_layers
-from lightning_layerscope.extraction.layers import text_config
+from lightning_layerscope.compat.transformers import rescales_when_evaluated, text_config
 from lightning_layerscope.extraction.target import Target
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def check_probes(probes: ProbeSet, target: Target) -> None:
             f"token_choice={probes.token_choice!r} does not describe; use token_choice='last_prompt', or name "
             "the encoder's layers."
         )
-    if target.language_model is not None and _rescales(target.language_model):
+    if target.language_model is not None and rescales_when_evaluated(target.language_model):
         raise ValueError(
             f"{type(target.language_model).__name__} rescales its weights when first evaluated, which a run in "
             "training must not see. Set model.config.rescale_every = 0 (it only guards float16 against overflow)."
@@ -100,13 +100,6 @@ def check_probes(probes: ProbeSet, target: Target) -> None:
                     + (f" and {target.virtual_tokens} virtual ones" if target.virtual_tokens else "")
                     + f" exceed the model's {limit} positions ({table}). Build the probe set with a smaller max_length."
                 )
-
-
-def _rescales(model: nn.Module) -> bool:
-    """Whether this is an RWKV that would divide its weights in the first evaluation."""
-    every = getattr(text_config(model), "rescale_every", 0)
-    pending = any(getattr(module, "layers_are_rescaled", True) is False for module in model.modules())
-    return pending and isinstance(every, int) and every > 0
 
 
 def _position_limit(target: Target) -> tuple[int | None, str]:

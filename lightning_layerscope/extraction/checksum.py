@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from lightning_layerscope.compat.torch import inner_tensors
+
 # Words of 64 bits that are added up as they lie, at the speed of the memory. Odd, so that flipping the top bit of all
 # of them (the sign of float64) does not cancel out.
 _SEGMENT = 4095
@@ -27,10 +29,9 @@ def checksum(tensor: Tensor) -> Tensor | None:
         None where there are no bits to read in this way: on the meta device, in sparse, quantised or uninitialised
         tensors.
     """
-    if hasattr(tensor, "__tensor_flatten__"):  # a wrapper around other tensors, as DTensor is
-        parts = [checksum(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0]]
-        readable = [part for part in parts if part is not None]
-        return _mix(torch.stack(readable)) if readable and len(readable) == len(parts) else None
+    if (inner := inner_tensors(tensor)) is not None:  # a wrapper around other tensors, as DTensor is
+        sums = [one for one in map(checksum, inner) if one is not None]
+        return _mix(torch.stack(sums)) if sums and len(sums) == len(inner) else None
     if is_lazy(tensor) or tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
         return None
     if tensor.is_conj() or tensor.is_neg():  # the values stand in the memory otherwise than they are read

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from lightning_layerscope.compat.transformers import attention_implementation
 from lightning_layerscope.extraction.target import Target
 
 # Largest relative deviation that rounding explains; a wrong mask or position gives .01 and more.
@@ -51,7 +52,7 @@ def deviation(states: Tensor, expected: Tensor) -> float:
 
 
 def _key(target: Target) -> tuple[Any, ...]:
-    attention = getattr(getattr(target.language_model, "config", None), "_attn_implementation", None)
+    attention = attention_implementation(target.language_model)
     return _dtype(target), _coarse(target), attention, target.device.type
 
 

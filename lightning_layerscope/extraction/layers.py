@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, cast
+from typing import cast
 
 from torch import nn
+
+from lightning_layerscope.compat.torch import name_without_compile, uncompiled
+from lightning_layerscope.compat.transformers import is_checkpointing_layer, text_config
 
 _CONTAINERS = (nn.ModuleList, nn.Sequential)
 # What configurations call the number of layers of a stack; the first is the rule, the others occur in encoder-decoders.
@@ -55,21 +57,6 @@ def find_layers(model: nn.Module, name: str | Sequence[nn.Module] | None = None)
     return _describe(model, found)
 
 
-def is_pretrained(module: nn.Module) -> bool:
-    """Whether this is a model of transformers or a PEFT wrapper (told by class names: neither library is imported)."""
-    return any(
-        (c.__name__ == "PreTrainedModel" and c.__module__.startswith("transformers."))
-        or (c.__name__ == "PeftModel" and c.__module__.startswith("peft."))
-        for c in type(module).__mro__
-    )
-
-
-def text_config(module: nn.Module) -> Any:
-    """The configuration of a module's text part, or None."""
-    config: Any = getattr(module, "config", None)
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
-
-
 def _by_structure(model: nn.Module) -> list[tuple[str, nn.Module]]:
     stacks: list[str] = []
     modules = dict(model.named_modules())
@@ -111,8 +98,7 @@ def _ancestors(name: str) -> Iterator[str]:
 
 
 def _has_checkpointing_layers(modules: dict[str, nn.Module], name: str) -> bool:
-    children = (getattr(child, "_orig_mod", child) for child in modules[name].children())
-    return all(any(c.__name__ == "GradientCheckpointingLayer" for c in type(child).__mro__) for child in children)
+    return all(is_checkpointing_layer(uncompiled(child)) for child in modules[name].children())
 
 
 def _stands_by_the_embedding(modules: dict[str, nn.Module], name: str) -> bool:
@@ -128,7 +114,7 @@ def _stands_by_the_embedding(modules: dict[str, nn.Module], name: str) -> bool:
 def _by_name(model: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
     modules = dict(model.named_modules())
     if "*" in name:
-        pattern = _plain(name).split(".")
+        pattern = name_without_compile(name).split(".")
         found = [(key, module) for key, module in modules.items() if _matches(key, pattern)]
         if not found:
             raise ValueError(f"No module of {type(model).__name__} matches {name!r}. {_candidates(model)}")
@@ -140,7 +126,7 @@ def _by_name(model: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
             )
         return found
     exact = [key for key in modules if key == name] or [
-        key for key in modules if _matches(key, _plain(name).split("."))
+        key for key in modules if _matches(key, name_without_compile(name).split("."))
     ]
     if len(exact) != 1:
         what = f"fits several modules: {', '.join(exact)}" if exact else "fits no module"
@@ -153,13 +139,8 @@ def _by_name(model: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
     return [(f"{exact[0]}.{key}", child) for key, child in modules[exact[0]].named_children()]
 
 
-def _plain(name: str) -> str:
-    """A module's name without the part that torch.compile inserts."""
-    return re.sub(r"(^|\.)_orig_mod(?=\.|$)", "", name).lstrip(".")
-
-
 def _matches(key: str, pattern: list[str]) -> bool:
-    parts = _plain(key).split(".")[-len(pattern) :]
+    parts = name_without_compile(key).split(".")[-len(pattern) :]
     return len(parts) == len(pattern) and all(map(fnmatchcase, parts, pattern))
 
 

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 from lightning_layerscope.compat.peft import puts_something_before
+from lightning_layerscope.compat.transformers_cache import (
+    cache_keyword,
+    new_prefix_cache,
+    remembers_keys_and_values_only,
+)
 from lightning_layerscope.extraction.capture import Capture
 from lightning_layerscope.extraction.exactness import EquivalenceCache, deviation, tolerance
-from lightning_layerscope.extraction.layers import text_config
 from lightning_layerscope.extraction.target import Target
 from lightning_layerscope.extraction.tokens import Selection
 
-# Layer kinds whose whole memory of the past is keys and values (the rest carry a running state).
-_ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 # Whether states behind a cached prefix are those of whole prompts.
 _EXACT = EquivalenceCache()
 
@@ -41,9 +43,7 @@ class PrefixSharing:
     def __init__(self, target: Target, capture: Capture) -> None:
         self.target, self.capture = target, capture
         model = target.language_model
-        # What the model calls its cache: ``cache`` since transformers 5.24, before it ``past_key_values``.
-        self._cache_keyword = next((name for name in ("cache", "past_key_values") if name in target.accepted), "")
-        kinds = set(getattr(text_config(model), "layer_types", None) or _ATTENTION) if model is not None else set()
+        self._cache_keyword = cache_keyword(target.accepted)
         self.possible = (
             model is not None
             and target.forward is None
@@ -51,7 +51,7 @@ class PrefixSharing:
             and target.decoder_start is None
             and self._cache_keyword != ""
             and "use_cache" in target.accepted
-            and kinds <= _ATTENTION
+            and remembers_keys_and_values_only(model)
             and not puts_something_before(target.call)
             and _EXACT.get(target) is not False
         )
@@ -104,7 +104,7 @@ class PrefixSharing:
         return good
 
     def _make(self, ids: tuple[int, ...]) -> Prefix | None:
-        cache = _new_cache()
+        cache = new_prefix_cache()
         tensor = torch.tensor([ids], device=self.target.device)
         self.capture.select(None, tokens=len(ids))
         try:
@@ -124,48 +124,3 @@ class PrefixSharing:
 
     def _run(self, ids: Tensor, mask: Tensor, cache: Any) -> None:
         self.target.run(ids, mask, use_cache=True, **{self._cache_keyword: cache})
-
-
-def _new_cache() -> Any:
-    """A cache that first records a prefix, then serves it to any number of rows without growing.
-
-    Made here because its base class lives in transformers, which is imported only by those who have such a model.
-    """
-    from transformers import DynamicCache
-
-    class PrefixCache(DynamicCache):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.prefix: dict[int, tuple[Tensor, Tensor]] = {}
-            self.length = 0
-
-        def freeze(self, length: int, layers: int) -> bool:
-            """Stop recording; whether every layer left keys and values of the whole prefix."""
-            self.length = length
-            return len(self.prefix) == layers and all(
-                t.ndim >= 3 and len(t) == 1 and t.shape[-2] == length for pair in self.prefix.values() for t in pair
-            )
-
-        def update(
-            self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
-        ) -> tuple[Tensor, Tensor]:
-            if not self.length:
-                if layer_idx in self.prefix:
-                    raise ValueError("a layer's keys came twice")
-                self.prefix[layer_idx] = (key_states, value_states)
-                return key_states, value_states
-            keys, values = self.prefix[layer_idx]
-            return _before(keys, key_states), _before(values, value_states)
-
-        def get_seq_length(self, layer_idx: int | None = 0, *_: Any) -> int:
-            return self.length
-
-        def get_mask_sizes(self, query: Any, layer_idx: int = 0) -> tuple[int, int]:
-            # transformers passes the number of new tokens, older versions their positions.
-            return self.length + (query if isinstance(query, int) else len(query)), 0
-
-    return PrefixCache()
-
-
-def _before(prefix: Tensor, states: Tensor) -> Tensor:
-    return torch.cat([prefix.expand(len(states), *prefix.shape[1:]), states], dim=-2)

@@ -11,10 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_layerscope.compat.peft import virtual_tokens
-from lightning_layerscope.compat.transformers import LengthRopes, length_ropes
+from lightning_layerscope.compat.accelerate import is_dispatched
+from lightning_layerscope.compat.deepspeed import has_partitioned_parameters
+from lightning_layerscope.compat.peft import is_peft_wrapper, virtual_tokens
+from lightning_layerscope.compat.torch import has_sharded_parameters, is_fsdp1
+from lightning_layerscope.compat.transformers import is_pretrained, model_name, text_config
+from lightning_layerscope.compat.transformers_rope import LengthRopes, length_ropes
 from lightning_layerscope.extraction.capture import DeepestLayerReached
-from lightning_layerscope.extraction.layers import DecoderLayers, find_layers, is_pretrained, text_config
+from lightning_layerscope.extraction.layers import DecoderLayers, find_layers
 
 Forward = Callable[[nn.Module, Tensor, Tensor], Any]
 
@@ -49,7 +53,7 @@ class Target:
     def name(self) -> str:
         """What the model calls itself."""
         named = self.language_model or self.root
-        return str(getattr(getattr(named, "config", None), "_name_or_path", "") or type(named).__name__)
+        return model_name(named) or type(named).__name__
 
     @property
     def device(self) -> torch.device:
@@ -103,7 +107,7 @@ def find_target(
     """
     stack = find_layers(model, layer_modules)
     above = _path(model, stack.names[0])
-    outer = next((module for module in above if is_pretrained(module)), None)
+    outer = next((module for module in above if is_pretrained(module) or is_peft_wrapper(module)), None)
     if outer is None and forward is None:
         raise ValueError(
             f"{type(model).__name__} holds no transformers model around {stack.names[0]!r}, so it is unknown "
@@ -119,7 +123,7 @@ def find_target(
             language_model = call
     return Target(
         stack=stack,
-        call=next((module for module in above if type(module).__name__ == "FullyShardedDataParallel"), call),
+        call=next((module for module in above if is_fsdp1(module)), call),
         language_model=language_model,
         forward=forward,
         root=model,
@@ -155,8 +159,4 @@ def _part_of_encoder_decoder(model: Any, call: nn.Module, stack: DecoderLayers) 
 
 def _sharded_or_offloaded(model: nn.Module) -> bool:
     """Whether parameters live elsewhere between the layers' turns; then every pass must come to its end."""
-    sharded = any(
-        c.__name__ in {"FSDPModule", "FullyShardedDataParallel"} for m in model.modules() for c in type(m).__mro__
-    )
-    offloaded = any(hasattr(m, "_hf_hook") for m in model.modules())
-    return sharded or offloaded or any(hasattr(p, "device_mesh") or hasattr(p, "ds_id") for p in model.parameters())
+    return has_sharded_parameters(model) or has_partitioned_parameters(model) or is_dispatched(model)

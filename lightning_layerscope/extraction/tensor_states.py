@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from lightning_layerscope.compat.torch import inner_tensors
 from lightning_layerscope.extraction.checksum import checksum, differing
 
 # A changed tensor is put back from a clone taken beforehand; beyond this many elements the clone would cost more memory
@@ -94,7 +95,7 @@ def _storage_bytes(tensor: Tensor) -> int:
 
 
 def _has_storage(tensor: Tensor) -> bool:
-    plain = not is_lazy(tensor) and not hasattr(tensor, "__tensor_flatten__")
+    plain = not is_lazy(tensor) and inner_tensors(tensor) is None
     return plain and tensor.layout == torch.strided and not tensor.is_meta
 
 

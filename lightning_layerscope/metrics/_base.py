@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import rank_zero_warn
 
+from lightning_layerscope.compat.torchmetrics import add_states, empty_list_states, is_synced
 from lightning_layerscope.metrics._plots import PlotResult, draw
 
 
@@ -42,12 +43,11 @@ class SteadyMetric(Metric):
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """As in torchmetrics; a rank without data takes part with empty tensors of the right type."""
-        for name, default in self._defaults.items():
-            if isinstance(default, list) and isinstance(getattr(self, name), list) and not getattr(self, name):
-                dtype = torch.int64 if name in ("ids", "labels") else torch.float32
-                setattr(self, name, [torch.empty(0, dtype=dtype, device=self.device)])
+        for name in list(empty_list_states(self)):
+            dtype = torch.int64 if name in ("ids", "labels") else torch.float32
+            setattr(self, name, [torch.empty(0, dtype=dtype, device=self.device)])
         super().sync(*args, **kwargs)
-        if self._is_synced:
+        if is_synced(self):
             # A rank that has seen nothing new would return its kept value and leave the others waiting for it.
             self.compute_with_cache = False
 
@@ -59,9 +59,7 @@ class SteadyMetric(Metric):
                     f"Expected a {type(self).__name__} or its state to merge, got {type(incoming_state).__name__}."
                 )
             incoming_state = incoming_state.metric_state
-        self._reduce_states(incoming_state)
-        self._computed = None
-        self._update_count = max(self._update_count, 1)
+        add_states(self, incoming_state)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
         return super()._apply(keeping_dtype(fn), *args, **kwargs)

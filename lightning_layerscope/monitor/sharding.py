@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from lightning_layerscope.compat.deepspeed import has_partitioned_parameters
+from lightning_layerscope.compat.torch import has_sharded_parameters
+
 
 def check_not_sharded(model: nn.Module) -> None:
     """Refuse a model on which a forward pass of one task per process would hang.
@@ -20,5 +23,4 @@ def check_not_sharded(model: nn.Module) -> None:
 
 def sharded(model: nn.Module) -> bool:
     """Whether parameters are spread over processes (FSDP 1 and 2, tensor parallel, DeepSpeed stage 3)."""
-    wrapped = any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules())
-    return wrapped or any(hasattr(p, "device_mesh") or hasattr(p, "ds_id") for p in model.parameters())
+    return has_sharded_parameters(model) or has_partitioned_parameters(model)

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lightning_layerscope.compat.lightning import is_dummy_experiment, is_wandb_logger
+from lightning_layerscope.compat.wandb import is_run
 from lightning_layerscope.sinks.base import Sink
 from lightning_layerscope.sinks.keys import KeyPlan, plan_keys
 from lightning_layerscope.sinks.rows import measurement_row
-from lightning_layerscope.sinks.wandb import WandbSink, is_dummy
+from lightning_layerscope.sinks.wandb import WandbSink
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
@@ -74,10 +76,10 @@ def sinks_for(
     """
     found: list[Sink] = []
     for logger in _several(loggers):
-        run = logger.experiment if _is_called(logger, "WandbLogger") else logger
-        if is_dummy(run):
+        run = logger.experiment if is_wandb_logger(logger) else logger
+        if is_dummy_experiment(run):
             continue
-        if run is not logger or _is_run(logger):
+        if run is not logger or is_run(logger):
             found.append(
                 WandbSink(
                     run,
@@ -96,11 +98,3 @@ def _several(loggers: Any) -> Iterable[Any]:
     if loggers is None or isinstance(loggers, bool):
         return []
     return loggers if isinstance(loggers, list | tuple) else [loggers]
-
-
-def _is_called(thing: Any, name: str) -> bool:
-    return any(base.__name__ == name for base in type(thing).__mro__)
-
-
-def _is_run(thing: Any) -> bool:
-    return any(base.__module__.split(".")[0] == "wandb" and "Run" in base.__name__ for base in type(thing).__mro__)

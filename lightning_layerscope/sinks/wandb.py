@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lightning_layerscope.compat.lightning import is_dummy_experiment
 from lightning_layerscope.sinks import wandb_files
 from lightning_layerscope.sinks.keys import LAYER, RESULTS, STEP, KeyPlan, plan_keys
 from lightning_layerscope.sinks.rows import measurement_row, profile_rows, summary, table_rows
@@ -67,7 +68,7 @@ class WandbSink:
         if upload_prompts is not False and not Path(upload_prompts).is_file():
             raise FileNotFoundError(f"expected upload_prompts to be a file of ProbeSet.save, got {upload_prompts!r}")
         self._run = run
-        self._silent = is_dummy(run)
+        self._silent = is_dummy_experiment(run)
         self._host_step_key = host_step_key
         self._per_task_keys = per_task_keys
         self._prompts = Path(upload_prompts) if upload_prompts else None
@@ -188,8 +189,3 @@ class WandbSink:
 
     def _steps(self, step: int) -> dict[str, int]:
         return {STEP: step, self._host_step_key: self._host_step}
-
-
-def is_dummy(run: Any) -> bool:
-    """Whether this is what Lightning's loggers give to rank 1 and higher in place of a run."""
-    return any("DummyExperiment" in base.__name__ for base in type(run).__mro__)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
+from lightning_layerscope.compat.torch import is_compiled
 from lightning_layerscope.monitor.sharding import sharded
 from lightning_layerscope.training.encoding import IGNORED
 
@@ -81,7 +82,7 @@ def reachable_head(model: nn.Module) -> nn.Module | None:
     Compiled models keep theirs: their code was made without our hook.
     """
     inner: Any = model
-    if any(hasattr(part, "_orig_mod") or part._compiled_call_impl is not None for part in model.modules()):
+    if any(is_compiled(part) for part in model.modules()):
         return None
     if hasattr(inner, "get_base_model"):
         inner = inner.get_base_model()

@@ -93,7 +93,7 @@ def test_a_cache_that_is_not_exact_is_found_out(monkeypatch: pytest.MonkeyPatch)
     model, probes = llama(), make_probes()
     expected = ls.extract_hidden_states(model, probes, share_prefix=False)
     monkeypatch.setattr(
-        "lightning_layerscope.extraction.prefix._before",
+        "lightning_layerscope.compat.transformers_cache._before",
         lambda p, s: torch.cat([p.expand(len(s), *p.shape[1:]) * 0, s], -2),
     )
     with pytest.warns(RuntimeWarning, match=r"LlamaForCausalLM gives other hidden states.*share_prefix=False"):

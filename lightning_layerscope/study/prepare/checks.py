@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from lightning_layerscope.compat.known_warnings import without_training_notes
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.prepare.check_controls import controls_problems
 from lightning_layerscope.study.prepare.check_models import model_problems
-from lightning_layerscope.study.stages.context import StudyContext, known_warnings
+from lightning_layerscope.study.stages.context import StudyContext
 from lightning_layerscope.study.stages.controls import KeptControls
 from lightning_layerscope.study.stages.probes import make_probes, prompt_template
 from lightning_layerscope.tasks import TaskCollection
@@ -35,7 +36,7 @@ def check_study(context: StudyContext) -> None:
     problems = [*_tasks(context.plan, context.tasks), *_template(context.plan, context.tokenizer)]
     if not problems:
         problems += [*_probes(context), *_rows(context)]
-    with known_warnings():
+    with without_training_notes():
         problems += model_problems(context)
     if problems:
         raise StudyError("the study cannot run:\n" + "\n".join(f"- {problem}" for problem in problems))

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from lightning_layerscope.atomic import replace_file
+from lightning_layerscope.compat.hub import model_revision
 from lightning_layerscope.study.engine.files import file_digest, read_json
 from lightning_layerscope.study.stages.model_cache import ADAPTER_CONFIG
 
@@ -25,7 +26,7 @@ def model_digest(name: str, cache: Path) -> str:
     """
     folder = Path(name)
     if not folder.is_dir():
-        return hashlib.sha256(f"{name}\0{_commit(name)}".encode()).hexdigest()
+        return hashlib.sha256(f"{name}\0{model_revision(name)}".encode()).hexdigest()
     files = sorted(path for path in folder.iterdir() if path.suffix in _CONTENT and path.is_file())
     if not any(path.name in ("config.json", ADAPTER_CONFIG) for path in files):
         raise FileNotFoundError(f"{name} holds no model: neither config.json nor {ADAPTER_CONFIG} is there")
@@ -41,21 +42,6 @@ def model_digest(name: str, cache: Path) -> str:
         with replace_file(cache) as passing:
             passing.write_text(json.dumps(known), encoding="utf-8")
     return whole.hexdigest()
-
-
-def _commit(name: str) -> str:
-    from transformers.utils import cached_file
-
-    for file in ("config.json", ADAPTER_CONFIG):
-        try:
-            path = cached_file(name, file)
-        except (OSError, ValueError):
-            continue
-        if path is not None:
-            return Path(path).parent.name
-    raise FileNotFoundError(
-        f"no model {name!r}: it is neither a folder here nor can it be reached on the Hugging Face hub"
-    )
 
 
 def _remembered(cache: Path) -> dict[str, str]:

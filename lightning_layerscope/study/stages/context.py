@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from lightning_layerscope.compat.known_warnings import without_training_notes
 from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.stages.model_cache import ModelCache, device_for, load_tokenizer
 from lightning_layerscope.tasks import TaskCollection, load_tasks
-
-_KNOWN = (
-    ".*does not have many workers.*",  # tokenised rows need none
-    ".*smaller than the logging interval.*",  # a control may take fewer steps than that
-    ".*`is_gradient_checkpointing` is deprecated.*",  # peft with transformers 5
-    ".*treespec.*is deprecated.*",  # Lightning with torch 2.13
-    ".*GPU available but not used.*",
-)
 
 
 class StudyContext:
@@ -72,7 +64,7 @@ class StudyContext:
                 around.enter_context(quiet())
                 around.enter_context(showing())
             around.enter_context(self.threads())
-            around.enter_context(known_warnings())
+            around.enter_context(without_training_notes())
             yield
 
     @contextmanager
@@ -99,15 +91,6 @@ class MakeStudyContext:
     def __call__(self) -> StudyContext:
         """A new context; its tasks and models are loaded when they are first asked for."""
         return StudyContext(self.plan, shown=self.shown)
-
-
-@contextmanager
-def known_warnings() -> Iterator[None]:
-    """Leave out what other libraries say about their own insides, or about choices that are deliberate here."""
-    with warnings.catch_warnings():
-        for message in _KNOWN:
-            warnings.filterwarnings("ignore", message=message)
-        yield
 
 
 def load_plan_tasks(plan: StudyPlan) -> TaskCollection:

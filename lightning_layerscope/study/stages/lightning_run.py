@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_layerscope.compat.lightning import is_wandb_logger
 from lightning_layerscope.probes import Probe, ProbeSet
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.plan import StudyPlan
@@ -153,5 +154,5 @@ def _environment(name: str) -> Iterator[None]:
 def _finish(loggers: Sequence[Any], code: int) -> None:
     """Close W&B runs: the next training of this process needs one of its own."""
     for logger in loggers:
-        if type(logger).__name__ == "WandbLogger":
+        if is_wandb_logger(logger):
             logger.experiment.finish(exit_code=code)

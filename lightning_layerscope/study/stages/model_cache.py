@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from lightning_layerscope._extras import require
+from lightning_layerscope.compat.peft import forget_adapters
+from lightning_layerscope.compat.transformers import is_hub_adapter
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -35,12 +37,7 @@ def is_adapter(name: str) -> bool:
     folder = Path(name)
     if folder.is_dir():
         return (folder / ADAPTER_CONFIG).is_file()
-    from transformers.utils import cached_file
-
-    try:
-        return cached_file(name, ADAPTER_CONFIG, _raise_exceptions_for_missing_entries=False) is not None
-    except (OSError, ValueError):
-        return False
+    return is_hub_adapter(name)
 
 
 class ModelCache:
@@ -83,9 +80,7 @@ class ModelCache:
             yield model
         finally:
             model.unload()
-            if hasattr(self._model, "peft_config"):
-                # Else the next adapter would be taken for a second one beside this.
-                del self._model.peft_config
+            forget_adapters(self._model)
 
     def _get(self, name: str) -> Any:
         if self._key != name:

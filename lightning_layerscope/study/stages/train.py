@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from lightning_layerscope.compat.peft import forget_adapters
 from lightning_layerscope.study.engine.stage import NOT_IN_FINGERPRINT, Stage
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.plan import Template, Training
@@ -205,6 +206,5 @@ def _restore(models: ModelCache, adapted: Any) -> None:
         models.drop()
         return
     bare = adapted.unload()
-    if hasattr(bare, "peft_config"):
-        del bare.peft_config
+    forget_adapters(bare)
     bare.eval()
