@@ -39,8 +39,8 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
 
     - Results go to ``<args.output_dir>/<name>``, the prompts' texts to a folder beside ``args.output_dir``, which
       ``push_to_hub`` uploads.
-    - ``report_to="wandb"`` gets scalars and pictures, ``report_to="tensorboard"`` scalars; any other logger gets the
-      scalars through ``loggers``.
+    - ``report_to="wandb"`` and ``report_to="tensorboard"`` get scalars and pictures; any other logger gets the scalars
+      through ``loggers``.
     - ``probes`` from a source of tasks use the trainer's ``processing_class``, or the tokenizer inside it.
     - A resumed run finds its baseline and history through the checkpoint's ``trainer_state.json``.
     - The trainer tells callbacks of no exception: the final rows are then logged when the process exits.
@@ -178,7 +178,8 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
 
     def _make_sinks(self, reporting: Reporting, prompts: Path | Literal[False]) -> list[Any]:
         self.monitor.failures.say(reporting.message(self.settings.loggers))
-        places = [*self.settings.loggers, *reporting.loggers(self.settings.loggers)]
+        per_task, given = self.settings.output.task_keys, self.settings.loggers
+        places = [*given, *reporting.loggers(given, per_task_keys=per_task)]
         if not places:
             return []
         from lightning_layerscope.sinks import sinks_for
@@ -187,7 +188,7 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
             sinks_for(
                 places,
                 host_step_key="train/global_step",
-                per_task_keys=self.settings.output.task_keys,
+                per_task_keys=per_task,
                 upload_prompts=prompts,
             )
         )

@@ -5,29 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lightning_layerscope.compat.transformers_trainer import tensorboard_writer
-
-
-class TensorBoardScalars:
-    """Scalars for the ``SummaryWriter`` of the trainer's own TensorBoard callback.
-
-    Args:
-        trainer: Asked for its writer at every row: it is opened when training begins, maybe after the monitor's hook.
-    """
-
-    def __init__(self, trainer: Any) -> None:
-        self._trainer = trainer
-
-    def log_metrics(self, row: dict[str, float], step: int) -> None:
-        """Write one row of scalars; on other ranks than the first there is no writer."""
-        writer = tensorboard_writer(self._trainer)
-        if writer is None:
-            raise RuntimeError('report_to="tensorboard" is set, and the trainer has opened no SummaryWriter')
-        for key, value in row.items():
-            writer.add_scalar(key, value, step)
-        writer.flush()
 
 
 @dataclass(frozen=True)
@@ -42,7 +23,7 @@ class Reporting:
     trainer: Any
     names: tuple[str, ...]
 
-    def loggers(self, given: Sequence[Any]) -> list[Any]:
+    def loggers(self, given: Sequence[Any], *, per_task_keys: bool = False) -> list[Any]:
         """The trainer's own loggers that results go to, beside those that the user has given."""
         found: list[Any] = []
         if "wandb" in self.names:
@@ -51,7 +32,9 @@ class Reporting:
             if run is not None and not any(one is run for one in given):
                 found.append(run)
         if "tensorboard" in self.names:
-            found.append(TensorBoardScalars(self.trainer))
+            from lightning_layerscope.sinks import TensorBoardSink
+
+            found.append(TensorBoardSink(partial(tensorboard_writer, self.trainer), per_task_keys=per_task_keys))
         return found
 
     def message(self, given: Sequence[Any]) -> str:
@@ -60,7 +43,7 @@ class Reporting:
         if "wandb" in self.names:
             places.append("scalars and pictures to W&B")
         if "tensorboard" in self.names:
-            places.append("scalars to TensorBoard")
+            places.append("scalars and pictures to TensorBoard")
         places += [f"scalars to {type(logger).__name__}" for logger in given]
         text = f"logs {', '.join(places) or 'to files only'}"
         others = [name for name in self.names if name not in ("wandb", "tensorboard", "none")]

@@ -14,7 +14,13 @@ from lightning_layerscope.compat.bitsandbytes import repacks_in_evaluation
 from lightning_layerscope.compat.deepspeed import has_partitioned_parameters
 from lightning_layerscope.compat.huggingface_hub import model_revision, require_loadable
 from lightning_layerscope.compat.known_warnings import MISSING_GLYPH, without_missing_glyphs
-from lightning_layerscope.compat.lightning import drop_anonymous, is_dummy_experiment, is_wandb_logger, logging_step
+from lightning_layerscope.compat.lightning import (
+    drop_anonymous,
+    is_dummy_experiment,
+    is_tensorboard_logger,
+    is_wandb_logger,
+    logging_step,
+)
 from lightning_layerscope.compat.torchmetrics import add_states, empty_list_states, is_synced
 from lightning_layerscope.compat.wandb import is_run, is_wandb_error
 
@@ -57,6 +63,8 @@ def test_lightnings_loggers_are_recognised(namespace: str, tmp_path: Path) -> No
     drop_anonymous(logger)
     assert "anonymous" not in logger._wandb_init
     assert not is_wandb_logger(loggers.CSVLogger(str(tmp_path)))
+    assert not is_tensorboard_logger(loggers.CSVLogger(str(tmp_path)))
+    assert is_tensorboard_logger(loggers.TensorBoardLogger(str(tmp_path)))
     fabric = "lightning.fabric" if namespace == "lightning.pytorch" else "lightning_fabric"
     assert is_dummy_experiment(importlib.import_module(f"{fabric}.loggers.logger")._DummyExperiment())
 
