@@ -53,10 +53,10 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
     Works in the ``Trainer`` of ``lightning.pytorch`` and of ``pytorch_lightning``, with any logger or none. The options
     are those of :class:`~lightning_layerscope.monitor.callback.MonitorCallback`.
 
-    Logged keys (loggers other than W&B and TensorBoard get the scalars): per measurement ``layerscope/<measure>/layer_<l>`` (mean over
-    tasks), ``layerscope/<measure>/cluster/<cluster>`` (mean over layers), ``layerscope/transition/start`` and ``/end``,
-    ``layerscope/seconds`` (s), ``layerscope/overhead`` (share of the run's wall time), and pictures. All of it also
-    lies in ``output_dir``.
+    Logged keys (loggers other than W&B and TensorBoard get the scalars): per measurement
+    ``layerscope/<measure>/layer_<l>`` (mean over tasks), ``layerscope/<measure>/cluster/<cluster>`` (mean over layers),
+    ``layerscope/transition/start`` and ``/end``, ``layerscope/seconds`` (s), ``layerscope/overhead`` (share of the
+    run's wall time), and pictures. All of it also lies in ``output_dir``.
 
     Example:
         >>> from lightning_layerscope.callbacks import LayerSimilarityMonitor     # doctest: +SKIP
