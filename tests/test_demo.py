@@ -220,3 +220,20 @@ def test_the_measured_steps_are_enough_and_inside(steps):
     assert len(chosen) >= 4
     assert chosen == sorted(set(chosen))
     assert 0 < chosen[0] < chosen[-1] < steps
+
+
+def test_rows_of_one_split_are_parted_and_told(tmp_path):
+    rows = [{"question": f"Which is {number}?", "answer": str(number)} for number in range(20)]
+    (tmp_path / "quiz.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    told = []
+    columns = {"input": "question", "output": "answer"}
+    tasks = demo.run._tasks(demo.DemoOptions(tasks=str(tmp_path), columns=columns, examples_per_task=6), told.append)
+    assert {split: len(rows) for split, rows in tasks["quiz"].splits.items()} == {"train": 14, "test": 6}
+    assert told == ["all rows are of the split 'train': up to 6 of each task are held out"]
+
+
+def test_other_splits_are_told(tmp_path):
+    rows = [{"input": "x", "split": "dev"}, {"input": "y", "split": "train"}]
+    (tmp_path / "quiz.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"measures on 'test', but .* has \['dev', 'train'\]"):
+        demo.run._tasks(demo.DemoOptions(tasks=str(tmp_path)), print)

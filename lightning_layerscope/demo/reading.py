@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightning_layerscope.commands.common import number, table
 from lightning_layerscope.profiles.curves import mean_curve
 from lightning_layerscope.sinks.reading import read_results
+from lightning_layerscope.text_tables import number, table
 
 if TYPE_CHECKING:
     from lightning_layerscope.demo.options import DemoResult
