@@ -92,7 +92,7 @@ def _until_converged(judged_by: DataStage, stage: TrainStage, data: Any, context
 
 
 def _monitor(stage: TrainStage, context: StudyContext, folder: Path) -> Any:
-    from lightning_layerscope.callbacks import LayerSimilarityMonitor
+    from lightning_layerscope.callbacks import Comparison, Extraction, LayerSimilarityMonitor
 
     recipe, plan = stage.recipe.training, context.plan
     return LayerSimilarityMonitor(
@@ -100,12 +100,12 @@ def _monitor(stage: TrainStage, context: StudyContext, folder: Path) -> Any:
         # Without any other trigger: the first and the last measurement, which are always taken.
         every_n_steps=recipe.monitor_every_n_steps,
         at_steps=None if recipe.monitor_every_n_steps else [0],
-        estimator=plan.estimator,
         max_overhead=None,
-        max_tokens_per_batch=plan.max_tokens_per_batch,
         output_dir=str(folder / "monitor"),
         report=stage.task is None,
         verbose=False,
+        comparison=Comparison(estimator=plan.estimator),
+        extraction=Extraction(max_tokens_per_batch=plan.max_tokens_per_batch),
     )
 
 
