@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_layerscope.commands.common import add_command, fail_if_taken, number, positive, table
+from lightning_layerscope.commands.options import add_command, check_device, positive
+from lightning_layerscope.commands.stored import check_new_file
+from lightning_layerscope.text_tables import number, table
 
 if TYPE_CHECKING:
     from lightning_layerscope.advice.check import LayerCheck
@@ -42,8 +44,9 @@ def run(options: argparse.Namespace) -> None:
     from lightning_layerscope.advice.check_models import check_layers
     from lightning_layerscope.training.quiet import quiet
 
+    check_device(options.device)
     if options.out is not None:
-        fail_if_taken(options.out, options.overwrite)
+        check_new_file(options.out, options.overwrite)
     with quiet():
         check = check_layers(
             options.base,

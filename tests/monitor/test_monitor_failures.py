@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_layerscope.callbacks import LayerSimilarityMonitor
+from lightning_layerscope.callbacks import LayerSimilarityMonitor, Output
 from lightning_layerscope.callbacks import lightning as monitor_module
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.monitor import active
@@ -150,7 +150,7 @@ def test_prompts_that_could_not_be_written_cost_the_logger_nothing_else(tiny, tm
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(ProbeSet, "save", save)
-    monitor = watch(tiny, tmp_path / "out", upload_prompts=True)
+    monitor = watch(tiny, tmp_path / "out", output=Output(upload_prompts=True))
     logger = pl.loggers.WandbLogger(save_dir=tmp_path, offline=True)
     with pytest.warns(RuntimeWarning, match="No space left"):
         fit(tiny, tmp_path, monitor, logger=logger, log_every_n_steps=1)
