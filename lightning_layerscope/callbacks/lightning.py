@@ -50,11 +50,11 @@ class LayerSimilarityMonitor(_Callback):
 
     Works in the ``Trainer`` of ``lightning.pytorch`` and of ``pytorch_lightning``, with any logger or none.
 
-    Logged keys (W&B; other loggers have the scalars): per measurement ``layerscope/<measure>/layer_<l>`` (mean over
-    tasks), ``layerscope/<measure>/cluster/<cluster>`` (mean over layers), ``layerscope/transition/start`` and ``/end``,
-    ``layerscope/seconds`` (s), ``layerscope/overhead`` (share of the run's wall time), and pictures. All of it also
-    lies in ``output_dir``: ``profile.parquet/``, ``matrices/``, ``measurements/``, ``config.json``,
-    ``reference/``, ``report.html``.
+    Logged keys (loggers other than W&B and TensorBoard get the scalars): per measurement
+    ``layerscope/<measure>/layer_<l>`` (mean over tasks), ``layerscope/<measure>/cluster/<cluster>`` (mean over layers),
+    ``layerscope/transition/start`` and ``/end``, ``layerscope/seconds`` (s), ``layerscope/overhead`` (share of the
+    run's wall time), and pictures. All of it also lies in ``output_dir``: ``profile.parquet/``, ``matrices/``,
+    ``measurements/``, ``config.json``, ``reference/``, ``report.html``.
 
     Args:
         probes: What to measure on: a ``ProbeSet``; or the path of a saved one; or a source of tasks (a folder of JSONL

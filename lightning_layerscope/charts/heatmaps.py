@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,14 +79,19 @@ def heatmap_layer_x_task(
 
 @style.styled
 def heatmap_layer_x_step(
-    profile: LayerProfile, *, measure: str | None = None, scale: tuple[float, float] | None = None
+    profile: LayerProfile,
+    *,
+    measure: str | None = None,
+    scale: tuple[float, float] | None = None,
+    means: Mapping[int, Floats] | None = None,
 ) -> Figure:
     """The mean over tasks at every layer, measurement after measurement.
 
     Args:
-        profile: of all measurements so far.
+        profile: of all measurements so far; where ``means`` are given, that of any of them.
         measure: which measure; the headline by default.
         scale: lowest and highest value of the colours; fixed by default, see :func:`heatmap_layer_x_task`.
+        means: step -> ``(layers,)`` mean over tasks of ``measure``, where it is at hand; computed by default.
 
     Raises:
         KeyError: if the profile has no such measure.
@@ -94,9 +100,11 @@ def heatmap_layer_x_step(
     rows = profile.frame[profile.frame["measure"] == name]
     if rows.empty:
         raise KeyError(f"no measure {name!r} in this profile; it has {profile.measures}")
-    steps = [int(step) for step in np.sort(rows["step"].unique())]
-    columns = [profile.mean_curve(name, step)["value"].to_numpy(dtype=np.float64) for step in steps]
-    values: Floats = np.stack(columns, axis=1)
+    if means is None:
+        steps = [int(step) for step in np.sort(rows["step"].unique())]
+        means = {step: profile.mean_curve(name, step)["value"].to_numpy(dtype=np.float64) for step in steps}
+    steps = sorted(means)
+    values: Floats = np.stack([means[step] for step in steps], axis=1)
     low, high = scale or limits(name, values)
     layers = profile.layers
     width = float(np.clip(0.34 * len(steps), 5.2, 8.0))

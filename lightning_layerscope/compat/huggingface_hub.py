@@ -1,4 +1,4 @@
-"""The Hugging Face hub: whether a name can be loaded, before libraries ask again and again for half a minute."""
+"""The Hugging Face hub: whether a name can be loaded, before libraries ask for half a minute, and its revision."""
 
 from __future__ import annotations
 
@@ -42,23 +42,56 @@ def require_loadable(name: str, kind: Literal["model", "dataset"]) -> None:
         ) from error
 
 
+def model_revision(name: str) -> str:
+    """The commit that a hub name stands for: the hub's newest, or where it cannot be reached the one in the cache.
+
+    Raises:
+        FileNotFoundError: When neither knows the name.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        commit = HfApi().model_info(name, timeout=_PATIENCE).sha
+    except Exception:  # not reached, not there, no hub name at all, offline: errors of several libraries
+        commit = _cached_revision(name)
+    if commit is None:
+        raise FileNotFoundError(
+            f"no model {name!r}: it is neither a folder here nor can it be reached on the Hugging Face hub"
+        )
+    return commit
+
+
+def _cached_revision(name: str) -> str | None:
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        cache = scan_cache_dir()
+    except CacheNotFound:
+        return None
+    for repository in cache.repos:
+        if repository.repo_id == name and repository.repo_type == "model":
+            return next((r.commit_hash for r in repository.revisions if "main" in r.refs), None)
+    return None
+
+
 def _is_cached(name: str, kind: str) -> bool:
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
-    places = [Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type=kind)]
+    folders = [Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type=kind)]
     if kind == "dataset":
         try:
             from datasets.config import HF_DATASETS_CACHE
         except ImportError:
             pass
         else:
-            places.append(Path(HF_DATASETS_CACHE) / name.replace("/", "___"))
-    return any(place.is_dir() for place in places)
+            folders.append(Path(HF_DATASETS_CACHE) / name.replace("/", "___"))
+    return any(folder.is_dir() for folder in folders)
 
 
 def _similar_folder(name: str) -> str:
-    """A hint at what stands beside the place where the name points."""
+    """A hint at what stands beside the folder that the name points to."""
     path = Path(name).expanduser()
     if not path.parent.is_dir():
         return ""

@@ -15,6 +15,11 @@ def is_wandb_logger(logger: Any) -> bool:
     return any(base.__name__ == "WandbLogger" for base in type(logger).__mro__)
 
 
+def is_tensorboard_logger(logger: Any) -> bool:
+    """Whether this is Lightning's logger for TensorBoard, of either namespace."""
+    return any(base.__name__ == "TensorBoardLogger" for base in type(logger).__mro__)
+
+
 def is_dummy_experiment(run: Any) -> bool:
     """Whether this is what Lightning's loggers give to rank 1 and higher in place of a run."""
     return any("DummyExperiment" in base.__name__ for base in type(run).__mro__)

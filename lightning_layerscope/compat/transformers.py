@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -16,6 +16,34 @@ def text_config(module: nn.Module | None) -> Any:
     """The configuration of a module's text part, or None."""
     config: Any = getattr(module, "config", None)
     return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
+def input_embedding(module: nn.Module) -> nn.Module | None:
+    """The token embedding as the model itself tells it."""
+    getter = getattr(module, "get_input_embeddings", None)
+    if getter is None:
+        return None
+    try:
+        return cast("nn.Module | None", getter())
+    except (NotImplementedError, AttributeError):  # raised where a model has none (vision, audio)
+        return None
+
+
+def learned_positions(model: nn.Module | None, embedding: nn.Module | None) -> tuple[int | None, str]:
+    """How many positions a model with a learned table of positions has, and the table's name; others extrapolate."""
+    limit = getattr(text_config(model), "max_position_embeddings", None)
+    if model is None or not isinstance(limit, int):
+        return None, ""
+    for name, module in model.named_modules():
+        last = name.rpartition(".")[2]
+        of_positions = (last == "wpe" or "position" in last) and "bias" not in last
+        if not isinstance(module, nn.Embedding) or module is embedding or not of_positions:
+            continue
+        if module.num_embeddings >= limit:
+            # RoBERTa and its kin count positions from the padding id on, so the table is longer than its usable part.
+            offset = 0 if module.padding_idx is None else module.padding_idx + 1
+            return (module.num_embeddings - offset if offset else limit), name
+    return None, ""
 
 
 def is_checkpointing_layer(module: nn.Module) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -38,13 +38,21 @@ class Capture:
         layers: Which to keep, ascending.
         early_exit: Raise :class:`DeepestLayerReached` in the deepest wanted layer; the caller catches it.
         virtual_tokens: Positions that the model itself may put before the prompt (prompt tuning); they are skipped.
+        on_error: Is given what goes wrong in a hook, which then does not reach the forward pass: for whoever watches a
+            pass of somebody else's.
     """
 
     def __init__(
-        self, stack: DecoderLayers, layers: Sequence[int], *, early_exit: bool = False, virtual_tokens: int = 0
+        self,
+        stack: DecoderLayers,
+        layers: Sequence[int],
+        *,
+        early_exit: bool = False,
+        virtual_tokens: int = 0,
+        on_error: Callable[[Exception], None] | None = None,
     ) -> None:
         self.stack, self.layers = stack, tuple(layers)
-        self.early_exit, self.virtual_tokens = early_exit, virtual_tokens
+        self.early_exit, self.virtual_tokens, self.on_error = early_exit, virtual_tokens, on_error
         self._handles: list[RemovableHandle] = []
         self._kept: dict[int, Tensor] = {}
         self._selection: Selection | None = None
@@ -121,6 +129,14 @@ class Capture:
     def _keep(self, layer: int, output: Any) -> None:
         if self._tokens == 0:  # a forward pass that nobody asked about (the block's user warms something up)
             return
+        try:
+            self._kept[layer] = self._states_of(layer, output)
+        except Exception as error:
+            if self.on_error is None:
+                raise
+            self.on_error(error)
+
+    def _states_of(self, layer: int, output: Any) -> Tensor:
         hidden = _tensor_of(output)
         expected = f"(prompts, {self._tokens} tokens, width)"
         if hidden is None or hidden.ndim != 3:
@@ -137,9 +153,8 @@ class Capture:
             raise RuntimeError(f"{self._name(layer)} gave states of shape {tuple(hidden.shape)}, expected {expected}.")
         hidden = hidden.detach()
         if self._selection is None:
-            self._kept[layer] = hidden
-        else:
-            self._kept[layer] = self._selection.to(hidden.device).pool(hidden, self._prefix.get(layer))
+            return hidden
+        return self._selection.to(hidden.device).pool(hidden, self._prefix.get(layer))
 
     def _name(self, layer: int) -> str:
         return "the input of layer 1" if layer == 0 else f"layer {layer} ({self.stack.names[layer - 1]})"

@@ -6,11 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
-
 from lightning_layerscope.compat.peft import unmerging_layers
-from lightning_layerscope.compat.transformers import rescales_when_evaluated, text_config
+from lightning_layerscope.compat.transformers import learned_positions, rescales_when_evaluated
 from lightning_layerscope.extraction.target import Target
+from lightning_layerscope.probes.check import check_prompts
 
 if TYPE_CHECKING:
     from lightning_layerscope.probes import ProbeSet
@@ -83,44 +82,8 @@ def check_probes(probes: ProbeSet, target: Target) -> None:
             f"{unmerging[0]}): a forward pass would take it out, which changes the weights by rounding. Call "
             "model.unmerge_adapter() first."
         )
-    size = getattr(target.stack.embedding, "num_embeddings", None)
-    limit, table = _position_limit(target)
-    for task, probe in probes.items():
-        for example, ids in zip(probe.example_ids, probe.input_ids, strict=True):
-            if size is not None and ids and not 0 <= min(ids) <= max(ids) < size:
-                raise ValueError(
-                    f"Task {task!r}, example {example!r}: token id {max(ids)} lies outside the model's "
-                    f"embedding of {size} "
-                    "entries. The probes were tokenised for another model: use the model's own tokenizer, or "
-                    "resize the embedding."
-                )
-            if limit is not None and len(ids) + target.virtual_tokens > limit:
-                raise ValueError(
-                    f"Task {task!r}, example {example!r}: {len(ids)} tokens"
-                    + (f" and {target.virtual_tokens} virtual ones" if target.virtual_tokens else "")
-                    + f" exceed the model's {limit} positions ({table}). Build the probe set with a smaller max_length."
-                )
-
-
-def _position_limit(target: Target) -> tuple[int | None, str]:
-    """How many positions a model with a learned table of positions has; others extrapolate."""
-    limit = (
-        getattr(text_config(target.language_model), "max_position_embeddings", None) if target.language_model else None
+    encoder_decoder = target.decoder_start is not None
+    limit, table = (None, "") if encoder_decoder else learned_positions(target.language_model, target.stack.embedding)
+    check_prompts(
+        probes, embedding=target.stack.embedding, positions=limit, table=table, virtual_tokens=target.virtual_tokens
     )
-    if not isinstance(limit, int) or target.language_model is None or target.decoder_start is not None:
-        return None, ""
-    for name, module in target.language_model.named_modules():
-        last = name.rpartition(".")[2]
-        rows = module.weight.shape[0] if isinstance(module, nn.Embedding) and isinstance(module.weight, Tensor) else 0
-        if (
-            rows >= limit
-            and (last == "wpe" or "position" in last)
-            and "bias" not in last
-            and module is not target.stack.embedding
-        ):
-            # RoBERTa and its kin count positions from the padding id on, so the table is longer than its usable part.
-            offset = (
-                module.padding_idx + 1 if isinstance(module, nn.Embedding) and module.padding_idx is not None else 0
-            )
-            return (rows - offset if offset else limit), name
-    return None, ""

@@ -21,13 +21,13 @@ class Collector:
 
     Args:
         probes: The prompts, which say how many rows each task has.
-        layers: Number of kept layers.
+        num_layers: Number of kept layers.
         device: Where the states end.
         dtype: What they are cast to; None keeps what comes.
     """
 
-    def __init__(self, probes: ProbeSet, layers: int, *, device: torch.device, dtype: torch.dtype | None) -> None:
-        self.probes, self.layers, self.device, self.dtype = probes, layers, device, dtype
+    def __init__(self, probes: ProbeSet, num_layers: int, *, device: torch.device, dtype: torch.dtype | None) -> None:
+        self.probes, self.num_layers, self.device, self.dtype = probes, num_layers, device, dtype
         self.tasks = list(probes)
         self.done = 0
         self._tensors: dict[str, Tensor] = {}
@@ -64,7 +64,7 @@ class Collector:
         for position, (task, row) in enumerate(rows):
             name = self.tasks[task]
             if name not in self._tensors:
-                shape = (self.layers, len(self.probes[name].input_ids), states.shape[-1])
+                shape = (self.num_layers, len(self.probes[name].input_ids), states.shape[-1])
                 self._tensors[name] = torch.empty(shape, dtype=states.dtype, device=states.device)
             self._tensors[name][:, row] = states[:, position]
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import cast
 
 from torch import nn
 
 from lightning_layerscope.compat.torch import name_without_compile, uncompiled
-from lightning_layerscope.compat.transformers import is_checkpointing_layer, text_config
+from lightning_layerscope.compat.transformers import input_embedding, is_checkpointing_layer, text_config
 
 _CONTAINERS = (nn.ModuleList, nn.Sequential)
 # What configurations call the number of layers of a stack; the first is the rule, the others occur in encoder-decoders.
@@ -53,8 +52,7 @@ def find_layers(model: nn.Module, name: str | Sequence[nn.Module] | None = None)
     """
     if name is not None and not isinstance(name, str):
         return _describe(model, _named(model, list(name)))
-    found = _by_structure(model) if name is None else _by_name(model, name)
-    return _describe(model, found)
+    return _describe(model, _by_structure(model) if name is None else _by_name(model, name))
 
 
 def _by_structure(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -104,7 +102,7 @@ def _has_checkpointing_layers(modules: dict[str, nn.Module], name: str) -> bool:
 def _stands_by_the_embedding(modules: dict[str, nn.Module], name: str) -> bool:
     """Whether the stack's parent also holds the token embedding (a vision tower's does not)."""
     for ancestor in _ancestors(name):
-        embedding = _embedding(modules[ancestor])
+        embedding = input_embedding(modules[ancestor])
         if embedding is not None:
             parent = modules[name.rpartition(".")[0]]
             return any(module is embedding for module in parent.modules())
@@ -115,16 +113,16 @@ def _by_name(model: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
     modules = dict(model.named_modules())
     if "*" in name:
         pattern = name_without_compile(name).split(".")
-        found = [(key, module) for key, module in modules.items() if _matches(key, pattern)]
-        if not found:
+        layers = [(key, module) for key, module in modules.items() if _matches(key, pattern)]
+        if not layers:
             raise ValueError(f"No module of {type(model).__name__} matches {name!r}. {_candidates(model)}")
-        parents = {key.split(".")[: -len(pattern)].__repr__() for key, _ in found}
+        parents = {key.split(".")[: -len(pattern)].__repr__() for key, _ in layers}
         if len(parents) > 1:
             raise ValueError(
-                f"{name!r} matches layers in several places of {type(model).__name__}, from {found[0][0]!r} to "
-                f"{found[-1][0]!r}. Write more of the name."
+                f"{name!r} matches layers in several places of {type(model).__name__}, from {layers[0][0]!r} to "
+                f"{layers[-1][0]!r}. Write more of the name."
             )
-        return found
+        return layers
     exact = [key for key in modules if key == name] or [
         key for key in modules if _matches(key, name_without_compile(name).split("."))
     ]
@@ -166,23 +164,12 @@ def _candidates(model: nn.Module) -> str:
     )
 
 
-def _describe(model: nn.Module, found: list[tuple[str, nn.Module]]) -> DecoderLayers:
-    if not found:
+def _describe(model: nn.Module, named_layers: list[tuple[str, nn.Module]]) -> DecoderLayers:
+    if not named_layers:
         raise ValueError(f"The layer stack of {type(model).__name__} is empty; name another with layer_modules=.")
     modules = dict(model.named_modules())
-    above = [modules[key] for key in _ancestors(found[0][0])]
+    above = [modules[key] for key in _ancestors(named_layers[0][0])]
     width = next((w for m in above if isinstance(w := getattr(text_config(m), "hidden_size", None), int)), None)
-    embedding = next((e for m in above if (e := _embedding(m)) is not None), None)
-    names, layers = zip(*found, strict=True)
+    embedding = next((e for m in above if (e := input_embedding(m)) is not None), None)
+    names, layers = zip(*named_layers, strict=True)
     return DecoderLayers(tuple(layers), tuple(names), len(layers), width, embedding)
-
-
-def _embedding(module: nn.Module) -> nn.Module | None:
-    """The token embedding as the model itself tells it."""
-    getter = getattr(module, "get_input_embeddings", None)
-    if getter is None:
-        return None
-    try:
-        return cast("nn.Module | None", getter())
-    except (NotImplementedError, AttributeError):  # transformers raises where a model has none (vision, audio)
-        return None

@@ -80,7 +80,9 @@ class ModuleStates:
         """Take the state of one value that a module reaches, once."""
         if isinstance(value, (str, int, float, bool, type(None))) or id(value) in self._seen:
             return
-        if isinstance(value, nn.Module):
+        if type(value) in _CONTAINERS or isinstance(value, (tuple, SimpleNamespace)):
+            self._visit_container(name, value)
+        elif isinstance(value, nn.Module):
             for key, module in value.named_modules(prefix=name):
                 self._visit_module(key, module)
         elif isinstance(value, Tensor):
@@ -93,8 +95,6 @@ class ModuleStates:
         elif restore := own_generator(value):
             self._seen.add(id(value))
             self._restores.append((f"generator {name!r}", restore))
-        elif type(value) in _CONTAINERS or isinstance(value, (tuple, SimpleNamespace)):
-            self._visit_container(name, value)
 
     def _visit_container(self, name: str, value: Any) -> None:
         self._seen.add(id(value))

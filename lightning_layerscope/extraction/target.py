@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_layerscope.compat.accelerate import is_dispatched
+from lightning_layerscope.compat.accelerate import execution_device, is_dispatched
 from lightning_layerscope.compat.deepspeed import has_partitioned_parameters
 from lightning_layerscope.compat.peft import is_peft_wrapper, virtual_tokens
 from lightning_layerscope.compat.torch import has_sharded_parameters, is_fsdp1
@@ -59,9 +59,10 @@ class Target:
     def device(self) -> torch.device:
         """Where the token ids go."""
         weight = getattr(self.stack.embedding, "weight", None)
-        if isinstance(weight, Tensor):
-            return weight.device
-        return next((p.device for p in self.call.parameters()), torch.device("cpu"))
+        device = weight.device if isinstance(weight, Tensor) else next((p.device for p in self.call.parameters()), None)
+        if device is None or device.type == "meta":
+            device = execution_device(self.call) or torch.device("cpu")
+        return device
 
     @property
     def accepted(self) -> frozenset[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,6 +48,11 @@ class Measurement:
     seconds: float = 0.0
     overhead: float = 0.0
     warnings: list[str] = field(default_factory=list)
+
+    @cached_property
+    def task_mean(self) -> Floats:
+        """``(layers,)`` mean over tasks of the headline measure; NaN where no task has a value. Computed once."""
+        return self.profile.mean_curve()["value"].to_numpy(dtype=np.float64)
 
 
 def take_measurement(

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lightning_layerscope.measurements.measurement import Measurement
 from lightning_layerscope.profiles import LayerProfile
 
@@ -61,6 +64,11 @@ class RunRecord:
             ValueError: if nothing was measured yet.
         """
         return LayerProfile.concat(measurement.profile for measurement in self.measurements)
+
+    @property
+    def task_means(self) -> dict[int, NDArray[np.float64]]:
+        """Step -> ``(layers,)`` mean over tasks of the headline measure; each is computed once."""
+        return {measurement.step: measurement.task_mean for measurement in self.measurements}
 
     def add(self, measurement: Measurement) -> None:
         """Append a measurement.

@@ -6,21 +6,21 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles import LayerProfile
 
 ROOT = "layerscope"
-STEP, LAYER, DEPTH = f"{ROOT}/step", f"{ROOT}/layer", f"{ROOT}/depth"
+STEP = f"{ROOT}/step"
 SECONDS, OVERHEAD, RESULTS = f"{ROOT}/seconds", f"{ROOT}/overhead", f"{ROOT}/results"
 BOUNDARIES = tuple(f"{ROOT}/transition/{name}{end}" for name in ("start", "end") for end in ("", "_low", "_high"))
 CURVE = f"{ROOT}/curve/layers"
 HEATMAPS = {name: f"{ROOT}/heatmap/{name}" for name in ("layer_x_task", "layer_x_layer", "layer_x_step", "task_x_task")}
 
 ALL = ("all", "all_low", "all_high")
-"""Columns of a profile's rows that are no cluster."""
+"""Lines of a profile's chart that are no cluster."""
 
 
 def slug(name: str) -> str:
@@ -53,6 +53,11 @@ def layer_key(measure: str, layer: int) -> str:
     return f"{ROOT}/{slug(measure)}/layer_{layer:02d}"
 
 
+def profile_key(curve: str) -> str:
+    """Key of the chart of a whole profile, ``"init"`` or ``"final"``."""
+    return f"{ROOT}/profile_{curve}"
+
+
 @dataclass(frozen=True)
 class KeyPlan:
     """Which keys a run uses.
@@ -62,9 +67,8 @@ class KeyPlan:
         layers: those measured.
         clusters: cluster to slug.
         tasks: task to slug; empty unless keys per task are asked for.
-        curves: which profile rows there are: ``final``, and ``init`` where the first measurement says something.
+        curves: which charts of profiles there are: ``final``, and ``init`` where the first measurement says something.
         cluster_means: whether the clusters' means have keys.
-        cluster_rows: the curves whose clusters have keys.
         left_out: what did not fit, in words.
     """
 
@@ -74,7 +78,6 @@ class KeyPlan:
     tasks: dict[str, str] = field(default_factory=dict)
     curves: tuple[str, ...] = ("final",)
     cluster_means: bool = True
-    cluster_rows: tuple[str, ...] = ("final",)
     left_out: tuple[str, ...] = ()
 
     def scalars(self) -> list[str]:
@@ -88,50 +91,30 @@ class KeyPlan:
         return found
 
     def media(self) -> list[str]:
-        """Keys over ``layerscope/step`` of pictures and the table."""
-        return [CURVE, *HEATMAPS.values(), RESULTS]
-
-    def over_layers(self) -> list[str]:
-        """Keys over ``layerscope/layer``."""
-        found = [DEPTH]
-        for curve in self.curves:
-            found += [f"{ROOT}/profile_{curve}/{column}" for column in ALL]
-            if curve in self.cluster_rows:
-                found += [f"{ROOT}/profile_{curve}/{cluster}" for cluster in self.clusters.values()]
-        return found
+        """Keys over ``layerscope/step`` of pictures, charts and the table."""
+        charts = [profile_key(curve) for curve in self.curves]
+        # W&B logs the numbers of a chart as a table beside it.
+        return [CURVE, *HEATMAPS.values(), RESULTS, *charts, *(f"{chart}_table" for chart in charts)]
 
     def count(self) -> int:
-        """Number of all keys, with both axes and the host's step."""
-        return len(self.scalars()) + len(self.media()) + len(self.over_layers()) + 3
+        """Number of all keys, with the axis and the host's step."""
+        return len(self.scalars()) + len(self.media()) + 2
 
 
 def plan_keys(profile: LayerProfile, *, per_task: bool = False) -> KeyPlan:
     """Choose the keys of a run: at most 150, or ``2 x layers + 100`` where that is more.
 
-    Many clusters may not fit: then the clusters of the first profile, those of the last and at last the clusters' means
-    do without keys of their own (the table, the artifact and the pictures hold them), which ``left_out`` says. Keys per
-    task come on top, since they were asked for.
+    Where many clusters do not fit, their means do without keys of their own (charts, pictures, table and artifact hold
+    them), which ``left_out`` says. Keys per task come on top, since they were asked for.
     """
     layers = tuple(profile.layers)
-    clusters = slugs(profile.clusters[task] for task in profile.tasks) if profile.tasks else {}
-    clusters = slugs(clusters, taken=ALL)
+    clusters = slugs((profile.clusters[task] for task in profile.tasks), taken=ALL)
     # Against its own start, the first profile is 1 everywhere.
     curves: tuple[str, ...] = ("final",) if profile.meta.get("reference") == "initial" else ("init", "final")
-    budget = max(150, 2 * len(layers) + 100)
-    means, rows = True, curves
-    left_out: list[str] = []
-    while True:
-        plan = KeyPlan(profile.measure, layers, clusters, {}, curves, means, rows, tuple(left_out))
-        if plan.count() <= budget or not (means or rows):
-            break
-        if rows:
-            left_out.append(f"{len(clusters)} clusters in profile_{rows[0]}")
-            rows = rows[1:]
-        else:
-            left_out.append(f"the means of {len(clusters)} clusters")
-            means = False
-    tasks = slugs(profile.tasks) if per_task else {}
-    return KeyPlan(profile.measure, layers, clusters, tasks, curves, means, rows, tuple(left_out))
+    plan = KeyPlan(profile.measure, layers, clusters, {}, curves)
+    if plan.count() > max(150, 2 * len(layers) + 100):
+        plan = replace(plan, cluster_means=False, left_out=(f"the means of {len(clusters)} clusters",))
+    return replace(plan, tasks=slugs(profile.tasks)) if per_task else plan
 
 
 def _digest(name: str) -> str:

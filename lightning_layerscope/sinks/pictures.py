@@ -3,81 +3,103 @@
 from __future__ import annotations
 
 import io
+import logging
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from lightning_layerscope import charts
-from lightning_layerscope.charts import to_image
+from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.sinks.keys import CURVE, HEATMAPS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-    from lightning_layerscope.measurements import Measurement
-    from lightning_layerscope.profiles import LayerProfile
+    from lightning_layerscope.measurements import Measurement, RunRecord
+
+_log = logging.getLogger(__name__)
 
 MOST_BYTES = 300_000
-RESOLUTIONS = (110, 90, 75, 60)
-"""Dots per inch; a coarser one is taken only where the finer pictures together are larger than allowed."""
+FINEST, COARSEST = 110, 40
+"""Dots per inch. Below the coarsest not even the shape of a heatmap's blocks is seen."""
+
+BYTES_PER_DOT = 4.5
+"""Bytes of a PNG file per square inch and dot per inch: 2.2 to 5.4 from 24 to 250 tasks, 4.0 over all pictures."""
+
+MOST_TASKS = 120
+"""More tasks than this do not fit into a picture of task x task within the budget."""
 
 
-def draw(measurement: Measurement, profile: LayerProfile) -> Iterator[tuple[str, Figure, str]]:
-    """Key, figure and caption of every picture, one after the other.
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a measurement.
+
+    Attributes:
+        key: Under which trackers show it; several pictures of one measurement may share it.
+        caption: Says of which step it is.
+        png: A PNG file.
+    """
+
+    key: str
+    caption: str
+    png: bytes
+
+    def image(self) -> Image:
+        """The picture as an image of Pillow."""
+        from PIL import Image as Images
+
+        return Images.open(io.BytesIO(self.png))
+
+
+def draw_pictures(measurement: Measurement, record: RunRecord) -> list[Picture]:
+    """All pictures of a measurement, together at most 300 KB: each is drawn once, at one resolution.
+
+    Several hundred tasks have no picture of task x task, and what is larger than expected is left out; the log says so.
 
     Args:
-        measurement: what to show.
-        profile: of the run up to this measurement.
+        measurement: The record's last.
+        record: Of the run so far; several trackers of one run get the same pictures.
     """
-    now, transition = measurement.profile, measurement.transition
-    when = f"step {measurement.step}"
-    yield CURVE, charts.layer_curve(profile, transition=transition), f"{when}: {transition.describe()}"
+    drawn_for, pictures = _LATEST.get(record, (None, []))
+    if drawn_for is not measurement:
+        pictures = _draw(measurement, record)
+        _LATEST[record] = (measurement, pictures)
+    return pictures
+
+
+_LATEST: WeakKeyDictionary[RunRecord, tuple[Measurement, list[Picture]]] = WeakKeyDictionary()
+
+
+def _draw(measurement: Measurement, record: RunRecord) -> list[Picture]:
+    figures = list(_figures(measurement, record))
+    area = sum(math.prod(figure.get_size_inches()) for _, figure, _ in figures)
+    dpi = int(min(FINEST, max(COARSEST, MOST_BYTES / (BYTES_PER_DOT * area))))
+    pictures = [Picture(key, caption, charts.to_png(figure, dpi=dpi)) for key, figure, caption in figures]
+    while sum(len(picture.png) for picture in pictures) > MOST_BYTES:
+        largest = max(pictures, key=lambda picture: len(picture.png))
+        _log.warning("%s (%s) is too large to be logged; the report shows it", largest.key, largest.caption)
+        pictures.remove(largest)
+    return pictures
+
+
+def _figures(measurement: Measurement, record: RunRecord) -> Iterator[tuple[str, Figure, str]]:
+    """Key, figure and caption of every picture, one after the other."""
+    now, transition, step = measurement.profile, measurement.transition, measurement.step
+    when, steps = f"step {step}", record.steps
+    shown = [record.measurements[steps.index(each)] for each in charts.chosen_steps(steps)]
+    curves = LayerProfile.concat(each.profile for each in shown)
+    yield CURVE, charts.layer_curve(curves, transition=transition), f"{when}: {transition.describe()}"
     yield HEATMAPS["layer_x_task"], charts.heatmap_layer_x_task(now, transition=transition), when
-    yield HEATMAPS["layer_x_step"], charts.heatmap_layer_x_step(profile), f"up to {when}"
+    yield HEATMAPS["layer_x_step"], charts.heatmap_layer_x_step(now, means=record.task_means), f"up to {when}"
     if measurement.layer_x_layer is not None:
-        yield (
-            HEATMAPS["layer_x_layer"],
-            charts.heatmap_layer_x_layer(
-                measurement.layer_x_layer, now.layers, step=measurement.step, tasks=len(now.tasks)
-            ),
-            when,
-        )
+        layers = charts.heatmap_layer_x_layer(measurement.layer_x_layer, now.layers, step=step, tasks=len(now.tasks))
+        yield HEATMAPS["layer_x_layer"], layers, when
+    if len(now.tasks) > MOST_TASKS:
+        _log.info("%d tasks are too many for a logged picture of task x task; the report shows it", len(now.tasks))
+        return
     for layer, matrix in sorted(measurement.task_x_task.items()):
-        figure = charts.heatmap_task_x_task(matrix, now.tasks, now.clusters, layer, step=measurement.step)
+        figure = charts.heatmap_task_x_task(matrix, now.tasks, now.clusters, layer, step=step)
         yield HEATMAPS["task_x_task"], figure, f"{when}, layer {layer}"
-
-
-def pictures(measurement: Measurement, profile: LayerProfile) -> dict[str, list[tuple[Image, str]]]:
-    """Images and captions per key, all together at most 300 KB as PNG files.
-
-    Raises:
-        ValueError: if they are larger even at the coarsest resolution (several hundred tasks).
-    """
-    figures = list(draw(measurement, profile))
-    # Task x task comes several times: it is made coarser first, the other pictures only where that is not enough.
-    several = {HEATMAPS["task_x_task"]}
-    drawn = [_drawn(figure, RESOLUTIONS[0]) for _, figure, _ in figures]
-    for keys, dpi in [*((several, dpi) for dpi in RESOLUTIONS[1:]), *((set(), dpi) for dpi in RESOLUTIONS[1:])]:
-        if sum(size for _, size in drawn) <= MOST_BYTES:
-            break
-        for position, (key, figure, _) in enumerate(figures):
-            if not keys or key in keys:
-                drawn[position] = _drawn(figure, dpi)
-    size = sum(size for _, size in drawn)
-    if size > MOST_BYTES:
-        raise ValueError(
-            f"the pictures of {len(measurement.profile.tasks)} tasks take {size} bytes, {MOST_BYTES} are allowed; "
-            "measure fewer tasks, or choose fewer layers for task x task"
-        )
-    found: dict[str, list[tuple[Image, str]]] = {}
-    for (key, _, caption), (image, _) in zip(figures, drawn, strict=True):
-        found.setdefault(key, []).append((image, caption))
-    return found
-
-
-def _drawn(figure: Figure, dpi: int) -> tuple[Image, int]:
-    """An image and its size as a PNG file."""
-    image = to_image(figure, dpi=dpi)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return image, buffer.tell()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from lightning_layerscope.atomic import replace_file
 from lightning_layerscope.charts.words import measure_name
+from lightning_layerscope.sinks import report_pictures
 from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
@@ -40,12 +42,16 @@ def write_report(record: RunRecord, path: str | Path, *, title: str = "") -> Pat
     return Path(path)
 
 
+_DRAWN: WeakKeyDictionary[RunRecord, report_pictures.Drawn] = WeakKeyDictionary()
+"""Pictures that later reports of the same run need again: what was drawn once is kept as long as the record."""
+
+
 def render(record: RunRecord, *, title: str = "") -> str:
     """The report's HTML. Names and settings are escaped; only the pictures, drawn here, are put in as they are."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     from lightning_layerscope import __version__
-    from lightning_layerscope.sinks import reading, report_pictures, report_tables
+    from lightning_layerscope.sinks import reading, report_tables
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -60,7 +66,7 @@ def render(record: RunRecord, *, title: str = "") -> str:
     model = str(profile.meta.get("model_name") or "")
     figures = [
         ("layers", "Over the layers", "curve", report_pictures.curves(record)),
-        ("tasks", "Layer by task", "cells", report_pictures.layer_x_task(record)),
+        ("tasks", "Layer by task", "cells", report_pictures.layer_x_task(record, _DRAWN.setdefault(record, {}))),
         ("training", "Over training", "cells", report_pictures.layer_x_step(record) if len(record) > 1 else []),
         ("neighbours", "Between layers", "cells", report_pictures.layer_x_layer(record)),
         ("between", "Between tasks", "cells", report_pictures.task_x_task(record)),

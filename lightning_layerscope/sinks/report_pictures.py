@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from matplotlib import colormaps
 from lightning_layerscope import charts
 from lightning_layerscope.charts.heatmaps import SIMILARITY_COLOURS
 from lightning_layerscope.charts.words import Floats, group, limits, measure_name
+from lightning_layerscope.profiles import LayerProfile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,46 +49,67 @@ def curves(record: RunRecord) -> list[Picture]:
     """The layer curve with first, middle and last measurement."""
     shown = chosen(record)
     last = record.measurements[-1]
-    names = [name for name, _ in shown]
     figure = charts.layer_curve(
-        record.profile, steps=[each.step for _, each in shown], names=names, transition=last.transition
+        LayerProfile.concat(each.profile for _, each in shown),
+        steps=[each.step for _, each in shown],
+        names=[name for name, _ in shown],
+        transition=last.transition,
     )
     label = f"Mean over tasks per layer at step {last.step}. {last.transition.describe()}"
     return [Picture("", charts.to_svg(figure, name="curve", label=label))]
 
 
-def layer_x_task(record: RunRecord) -> list[Picture]:
-    """Layer x task for first, middle and last measurement, and the last once more in the range of its own values."""
+Drawn = dict[int, tuple["Measurement", Picture]]
+"""Step -> measurement and its picture of layer x task."""
+
+
+def layer_x_task(record: RunRecord, drawn: Drawn) -> list[Picture]:
+    """Layer x task for first, middle and last measurement, and the last once more in the range of its own values.
+
+    Args:
+        record: of the run.
+        drawn: what was drawn for earlier reports of this run; what is drawn now is added, and what no later report can
+            need goes.
+    """
     last = record.measurements[-1]
     values = last.profile.matrix()
     defined = values[np.isfinite(values)]
-    views: list[tuple[str, Measurement, tuple[float, float] | None]] = [
-        (f"{name}, step {each.step:,}", each, None) for name, each in chosen(record)
-    ]
+    found = []
+    for name, each in chosen(record):
+        known, picture = drawn.get(each.step, (None, None))
+        if picture is None or known is not each:  # also where training went back and measured this step anew
+            picture = _layer_x_task(each, name=f"layer-task-{each.step}")
+            drawn[each.step] = (each, picture)
+        found.append(replace(picture, name=f"{name}, step {each.step:,}"))
+    # The middle moves on: of what was the last once, the later half will be the middle.
+    later = {each.step for each in record.measurements[len(record) // 2 :]} | {record.measurements[0].step}
+    for step in drawn.keys() - later:
+        del drawn[step]
     low, high = limits(last.profile.measure, values)
     if defined.size and 0 < np.ptp(defined) < 0.6 * (high - low):
-        views.append(("last, own colour range", last, (float(defined.min()), float(defined.max()))))
-    found = []
-    for position, (name, each, scale) in enumerate(views):
-        figure = charts.heatmap_layer_x_task(each.profile, transition=each.transition, scale=scale)
-        label = (
-            f"{measure_name(each.profile.measure)} per task and layer at step {each.step}; the table holds the values"
-        )
-        svg = charts.to_svg(figure, name=f"layer-task-{position}", label=label)
-        order = list(group(each.profile.tasks, each.profile.clusters).order)
-        data = {column: each.profile.matrix(column=column)[order] for column in ("value", "low", "high")}
-        rows = [each.profile.tasks[place] for place in order]
-        found.append(Picture(name, svg, _cells(figure, rows, _numbered(each.profile.layers), **data)))
+        scale = float(defined.min()), float(defined.max())
+        own = _layer_x_task(last, name="layer-task-own", scale=scale)
+        found.append(replace(own, name="last, own colour range"))
     return found
+
+
+def _layer_x_task(measurement: Measurement, *, name: str, scale: tuple[float, float] | None = None) -> Picture:
+    profile = measurement.profile
+    figure = charts.heatmap_layer_x_task(profile, transition=measurement.transition, scale=scale)
+    label = f"{measure_name(profile.measure)} per task and layer at step {measurement.step}; the table holds the values"
+    order = list(group(profile.tasks, profile.clusters).order)
+    values = {column: profile.matrix(column=column)[order] for column in ("value", "low", "high")}
+    cells = _cells(figure, [profile.tasks[place] for place in order], _numbered(profile.layers), **values)
+    return Picture("", charts.to_svg(figure, name=name, label=label), cells)
 
 
 def layer_x_step(record: RunRecord) -> list[Picture]:
     """Mean over tasks per layer and measurement."""
-    profile = record.profile
-    figure = charts.heatmap_layer_x_step(profile)
-    values = np.stack([profile.mean_curve(step=step)["value"].to_numpy() for step in profile.steps], axis=1)
+    profile, means = record.measurements[-1].profile, record.task_means
+    figure = charts.heatmap_layer_x_step(profile, means=means)
+    values = np.stack(list(means.values()), axis=1)
     label = "Mean over tasks per layer, measurement after measurement"
-    columns = [f"step {step:,}" for step in profile.steps]
+    columns = [f"step {step:,}" for step in means]
     cells = _cells(figure, _numbered(profile.layers)[::-1], columns, value=values[::-1])
     return [Picture("", charts.to_svg(figure, name="layer-step", label=label), cells)]
 
@@ -125,7 +147,7 @@ def task_x_task(record: RunRecord) -> list[Picture]:
 def ribbon(measurement: Measurement) -> list[dict[str, Any]]:
     """One entry per layer: number, colour of its mean, the mean in words, and which part of the cut it belongs to."""
     profile, cut = measurement.profile, measurement.transition
-    mean = profile.mean_curve()["value"].to_numpy(dtype=np.float64)
+    mean = measurement.task_mean
     low, high = limits(profile.measure, mean)
     colours = colormaps[SIMILARITY_COLOURS]
     entries = []

@@ -1,4 +1,4 @@
-"""Weights & Biases: scalars, curves over layers, pictures, a table and artifacts."""
+"""Weights & Biases: scalars, charts of whole profiles, pictures, a table and artifacts."""
 
 from __future__ import annotations
 
@@ -10,31 +10,40 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_layerscope.compat.lightning import is_dummy_experiment
 from lightning_layerscope.sinks import wandb_files
-from lightning_layerscope.sinks.keys import LAYER, RESULTS, STEP, KeyPlan, plan_keys
-from lightning_layerscope.sinks.rows import measurement_row, profile_rows, summary, table_rows
+from lightning_layerscope.sinks.keys import RESULTS, STEP, KeyPlan, plan_keys, profile_key
+from lightning_layerscope.sinks.log_rows import measurement_row, summary, table_rows
+from lightning_layerscope.sinks.patience import Patience
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
     from lightning_layerscope.profiles import LayerProfile
+    from lightning_layerscope.sinks.pictures import Picture
 
 _log = logging.getLogger(__name__)
 
 MOST_PICTURED = 100
 """Measurements with pictures per run: W&B advises fewer than 1,000 files, and each has up to seven."""
 
+SECONDS_TO_LOG, SECONDS_TO_FINISH = 10.0, 30.0
+"""How long training waits for W&B, which writes to its own process: a dead one may never answer."""
+
 
 class WandbSink:
     """Logs a run's measurements to a W&B run.
 
-    Every row carries ``layerscope/step`` and the host's own step, and no row passes ``step=``, so that rows stay in
-    order whatever else logs to the run. Every key is defined by its own name, never by a pattern.
+    W&B counts rows, and drops what a user logs with ``step=`` below its count. No row of this sink raises it: each is
+    added to the row that the host commits next (``commit=False``), and is committed only where the host has committed
+    none since the row of the measurement before, which would be written over. Every row carries ``layerscope/step`` and
+    the host's own step. Every key is defined by its own name, never by a pattern.
 
     Logged per measurement: ``layerscope/<measure>/layer_<l>`` (mean over tasks), ``layerscope/<measure>/cluster/<c>``,
     ``layerscope/transition/start|end`` with ``_low`` and ``_high`` (layers), ``layerscope/seconds``,
     ``layerscope/overhead`` (share of the run's time), pictures ``layerscope/curve/layers``, ``layerscope/heatmap/*``.
-    At the end: one row per layer ``layerscope/profile_final/*`` (and ``profile_init`` at the start, unless the
-    reference is the run's own start), the table ``layerscope/results``, the profile and the reference as artifacts, and
-    the summary. Prompts are never uploaded unless asked.
+    At the end, in one row: the chart ``layerscope/profile_final`` over the layers (and ``profile_init`` at the start,
+    unless the reference is the run's own start) and the table ``layerscope/results``; the profile and the reference as
+    artifacts, and the summary. Prompts are never uploaded unless asked.
+
+    Training waits at most 10 s for W&B at a measurement and 30 s at the end; then nothing more is logged to it.
 
     Args:
         run: a W&B run; rank 1 and higher may pass Lightning's dummy, to which nothing is logged.
@@ -73,53 +82,39 @@ class WandbSink:
         self._per_task_keys = per_task_keys
         self._prompts = Path(upload_prompts) if upload_prompts else None
         self._reference = None if reference_folder is None else Path(reference_folder)
+        self._patience = Patience("W&B")
         self._plan: KeyPlan | None = None
         self._host_step = 0
+        self._waiting: tuple[int, int] | None = None  # W&B's count and the step of the row not committed yet
         self._finished = False
 
     def start(self, record: RunRecord) -> None:
         """Define the axes and write the configuration."""
-        if self._silent:
-            return
-        for key in (STEP, LAYER, self._host_step_key):
-            self._run.define_metric(key)
-        profile = record.measurements[-1].profile if record.measurements else None
-        self._configure(record, profile)
-        if profile is not None:
-            self._define(profile)
+        if not self._silent:
+            self._patience.call(lambda: self._start(record), SECONDS_TO_LOG)
 
     def log(self, measurement: Measurement, record: RunRecord, host_step: int) -> None:
         """Log one measurement: scalars and pictures in one row, and the first profile where it says something."""
         if self._silent:
             return
-        import wandb
-
-        from lightning_layerscope.sinks.pictures import pictures
+        from lightning_layerscope.sinks.pictures import draw_pictures
 
         self._host_step = int(host_step)
-        first = self._plan is None
-        plan = self._plan or self._define(measurement.profile)
-        if first:
-            self._configure(record, measurement.profile)
-        row: dict[str, Any] = {**measurement_row(measurement, plan), self._host_step_key: self._host_step}
+        pictures: list[Picture] = []
         failure: Exception | None = None
         if len(record.measurements) <= MOST_PICTURED:
             try:
-                for key, images in pictures(measurement, record.profile).items():
-                    row[key] = [wandb.Image(image, caption=caption) for image, caption in images]
+                pictures = draw_pictures(measurement, record)
             except Exception as error:  # the numbers are logged all the same
                 failure = error
         elif len(record.measurements) == MOST_PICTURED + 1:
             _log.warning("no more pictures are logged to W&B after %d measurements; numbers are", MOST_PICTURED)
-        self._run.log(row)
-        if first and "init" in plan.curves and len(record.measurements) == 1:
-            self._log_curve(measurement, plan, "init")
-        self._summarise(record, plan)
+        self._patience.call(lambda: self._log(measurement, record, pictures), SECONDS_TO_LOG)
         if failure is not None:
             raise failure
 
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:
-        """Log the last measurement's curves over layers, the table, the summary and the artifacts, once.
+        """Log the last measurement's profile, the table, the summary and the artifacts, once.
 
         After an exception the same is logged, from the last measurement there is. A part that fails does not keep the
         others from being logged: the first failure is raised at the end.
@@ -127,11 +122,37 @@ class WandbSink:
         if self._silent or self._finished or not record.measurements:
             return
         self._finished = True
+        self._patience.call(lambda: self._finish(record, status), SECONDS_TO_FINISH)
+
+    def _start(self, record: RunRecord) -> None:
+        for key in (STEP, self._host_step_key):
+            self._run.define_metric(key)
+        profile = record.measurements[-1].profile if record.measurements else None
+        self._configure(record, profile)
+        if profile is not None:
+            self._define(profile)
+
+    def _log(self, measurement: Measurement, record: RunRecord, pictures: list[Picture]) -> None:
+        import wandb
+
+        first = self._plan is None
+        plan = self._plan or self._define(measurement.profile)
+        if first:
+            self._configure(record, measurement.profile)
+        row: dict[str, Any] = dict(measurement_row(measurement, plan))
+        for picture in pictures:
+            row.setdefault(picture.key, []).append(wandb.Image(picture.image(), caption=picture.caption))
+        if first and "init" in plan.curves and len(record.measurements) == 1:
+            row[profile_key("init")] = wandb_files.profile_chart(measurement, plan, "init")
+        self._add(row, measurement.step)
+        self._summarise(record, plan)
+
+    def _finish(self, record: RunRecord, status: str) -> None:
         last, profile = record.measurements[-1], record.profile
         plan = self._plan or self._define(last.profile)
         reference, prompts = self._reference or record.config.get("reference_folder"), self._prompts
         parts: list[Callable[[], Any]] = [
-            lambda: self._log_curve(last, plan, "final"),
+            lambda: self._add({profile_key("final"): wandb_files.profile_chart(last, plan, "final")}, last.step),
             lambda: self._summarise(record, plan),
             lambda: self._log_table(profile),
             lambda: self._log_results(profile, status),
@@ -150,6 +171,13 @@ class WandbSink:
         if failures:
             raise failures[0]
 
+    def _add(self, row: dict[str, Any], step: int) -> None:
+        """Add a row of one measurement to that which the host commits next."""
+        if self._waiting is not None and self._waiting[1] != step and self._waiting[0] == self._run.step:
+            self._run.log({})  # the host has committed no row since: this one would write over ours
+        self._run.log({STEP: step, self._host_step_key: self._host_step, **row}, commit=False)
+        self._waiting = (self._run.step, step)
+
     def _log_table(self, profile: LayerProfile) -> None:
         import wandb
 
@@ -157,7 +185,7 @@ class WandbSink:
         if left_out:
             _log.info("%d rows are left out of the W&B table; the results artifact holds all", left_out)
         table = wandb.Table(columns=list(rows.columns), data=wandb_files.plain_rows(rows))
-        self._run.log({RESULTS: table, **self._steps(profile.steps[-1])})
+        self._add({RESULTS: table}, profile.steps[-1])
 
     def _log_results(self, profile: LayerProfile, status: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -175,17 +203,8 @@ class WandbSink:
             _log.warning("%d keys are logged to W&B, which advises a few hundred; per_task_keys=False", plan.count())
         for key in (*plan.scalars(), *plan.media()):
             self._run.define_metric(key, step_metric=STEP)
-        for key in plan.over_layers():
-            self._run.define_metric(key, step_metric=LAYER)
         self._plan = plan
         return plan
 
-    def _log_curve(self, measurement: Measurement, plan: KeyPlan, curve: str) -> None:
-        for row in profile_rows(measurement.profile, measurement.step, plan, curve):
-            self._run.log({**row, **self._steps(measurement.step)})
-
     def _summarise(self, record: RunRecord, plan: KeyPlan) -> None:
         self._run.summary.update(summary(record.measurements[-1], len(record.measurements), plan))
-
-    def _steps(self, step: int) -> dict[str, int]:
-        return {STEP: step, self._host_step_key: self._host_step}

@@ -8,12 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_layerscope.sinks.log_rows import profile_lines
+
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lightning_layerscope.measurements import Measurement
     from lightning_layerscope.profiles import LayerProfile
+    from lightning_layerscope.sinks.keys import KeyPlan
 
-SCHEMA = 1
+SCHEMA = 2
 """Of the logged keys; raised when their meaning changes."""
 
 _CONFIG = (
@@ -50,6 +54,26 @@ def config(configured: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, 
     if meta.get("clusters"):
         found["clusters"] = {str(task): str(cluster) for task, cluster in meta["clusters"].items()}
     return found
+
+
+def profile_chart(measurement: Measurement, plan: KeyPlan, curve: str) -> Any:
+    """W&B's own chart of a profile over the layers: one line for the mean over tasks, its interval, every cluster.
+
+    Args:
+        measurement: What to show.
+        plan: Of the run's keys.
+        curve: ``"init"`` or ``"final"``.
+    """
+    import wandb
+
+    lines = profile_lines(measurement.profile, measurement.step, plan)
+    return wandb.plot.line_series(
+        xs=[layers for layers, _ in lines.values()],
+        ys=[values for _, values in lines.values()],
+        keys=list(lines),
+        title=f"{plan.measure} over layers at step {measurement.step}",
+        xname="layer",
+    )
 
 
 def plain_rows(frame: pd.DataFrame) -> list[list[Any]]:

@@ -9,12 +9,18 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_layerscope.compat.accelerate import is_dispatched
+from lightning_layerscope.compat.accelerate import execution_device, is_dispatched
 from lightning_layerscope.compat.bitsandbytes import repacks_in_evaluation
 from lightning_layerscope.compat.deepspeed import has_partitioned_parameters
-from lightning_layerscope.compat.hub import model_revision
+from lightning_layerscope.compat.huggingface_hub import model_revision, require_loadable
 from lightning_layerscope.compat.known_warnings import MISSING_GLYPH, without_missing_glyphs
-from lightning_layerscope.compat.lightning import drop_anonymous, is_dummy_experiment, is_wandb_logger, logging_step
+from lightning_layerscope.compat.lightning import (
+    drop_anonymous,
+    is_dummy_experiment,
+    is_tensorboard_logger,
+    is_wandb_logger,
+    logging_step,
+)
 from lightning_layerscope.compat.torchmetrics import add_states, empty_list_states, is_synced
 from lightning_layerscope.compat.wandb import is_run, is_wandb_error
 
@@ -57,6 +63,8 @@ def test_lightnings_loggers_are_recognised(namespace: str, tmp_path: Path) -> No
     drop_anonymous(logger)
     assert "anonymous" not in logger._wandb_init
     assert not is_wandb_logger(loggers.CSVLogger(str(tmp_path)))
+    assert not is_tensorboard_logger(loggers.CSVLogger(str(tmp_path)))
+    assert is_tensorboard_logger(loggers.TensorBoardLogger(str(tmp_path)))
     fabric = "lightning.fabric" if namespace == "lightning.pytorch" else "lightning_fabric"
     assert is_dummy_experiment(importlib.import_module(f"{fabric}.loggers.logger")._DummyExperiment())
 
@@ -90,8 +98,10 @@ def test_models_that_accelerate_dispatched_are_recognised() -> None:
     accelerate = pytest.importorskip("accelerate")
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     assert not is_dispatched(model)
+    assert execution_device(model) is None
     accelerate.cpu_offload(model, execution_device=torch.device("cpu"))
     assert is_dispatched(model)
+    assert execution_device(model) == torch.device("cpu")
 
 
 def test_partitioned_parameters_of_deepspeed() -> None:
@@ -136,6 +146,9 @@ def test_a_revision_comes_from_the_cache_where_the_hub_is_not_reached(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.utils._cache_manager.HF_HUB_CACHE", str(tmp_path), raising=False)
     assert model_revision("somebody/model") == commit
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    require_loadable("somebody/model", "model")  # found in the cache, so that nobody is asked
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for unknown in ("somebody/else", "not a name at all"):
         with pytest.raises(FileNotFoundError, match="neither a folder here nor can it be reached"):
             model_revision(unknown)

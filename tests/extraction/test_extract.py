@@ -372,6 +372,19 @@ def test_a_sharded_or_offloaded_model_is_never_interrupted() -> None:
     assert ended
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning:accelerate", "ignore::DeprecationWarning")
+def test_an_offloaded_model_is_measured_where_it_computes() -> None:
+    accelerate = pytest.importorskip("accelerate", reason="needs accelerate")
+    model, probes = llama(), make_probes()
+    expected = ls.extract_hidden_states(model, probes, share_prefix=False)
+    accelerate.cpu_offload(model, execution_device=torch.device("cpu"))
+    before = dict(model.named_parameters())
+    states = ls.extract_hidden_states(model, probes, share_prefix=False)
+    assert all(torch.equal(states[task], expected[task]) for task in expected)
+    after = dict(model.named_parameters())
+    assert all(parameter.is_meta and parameter is after[name] for name, parameter in before.items())
+
+
 def test_capture_alone_over_a_pass_of_the_users_own() -> None:
     model, probes = llama().eval(), make_probes()
     ids = torch.tensor([probes["b"].input_ids[1]])
@@ -417,3 +430,12 @@ def test_the_default_dtype_changes_no_number(request: pytest.FixtureRequest) -> 
     request.getfixturevalue("float64_by_default")
     for value, wanted in zip(measured_values(model), expected, strict=True):
         np.testing.assert_allclose(value, wanted, rtol=1e-6)
+
+
+def test_a_capture_that_watches_keeps_its_errors_from_the_forward_pass() -> None:
+    model, errors = llama().eval(), []
+    ids = torch.tensor([[5, 6, 7]])
+    with Capture(find_layers(model), [1, 2], on_error=errors.append) as capture, torch.no_grad():
+        capture.select(select_tokens("last_prompt", torch.ones_like(ids)), tokens=2)  # one less than will come
+        model(ids)
+    assert [str(error).split(" gave")[0] for error in errors] == [f"layer {i} (model.layers.{i - 1})" for i in (1, 2)]

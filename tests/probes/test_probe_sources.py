@@ -254,18 +254,18 @@ class TestCheckModel:
         self.make(0, 19, 3, 4, 5, 6).check_model(model)
 
     def test_ids_beyond_the_embedding(self, model):
-        with pytest.raises(ValueError, match=r"task 't' hold token id 20, but .* has 20 rows \(ids 0 to 19\).*'mine'"):
+        with pytest.raises(
+            ValueError, match=r"Task 't', .*token id 20 lies outside .* of 20 entries \(ids 0 to 19\).*'mine'"
+        ):
             self.make(3, 20).check_model(model)
 
     def test_found_inside_a_wrapper(self, model):
         wrapper = nn.ModuleDict({"inner": model})
-        with pytest.raises(ValueError, match="hold token id 20"):
+        with pytest.raises(ValueError, match="token id 20 lies outside"):
             self.make(20).check_model(wrapper)
 
     def test_longer_than_the_positions(self, model):
-        with pytest.raises(
-            ValueError, match=r"has 7 tokens, but the model has positions for 6 .*wpe\); .*max_length=6"
-        ):
+        with pytest.raises(ValueError, match=r"7 tokens exceed the model's 6 positions .*wpe\)\. .*max_length=6"):
             self.make(*[1] * 7).check_model(model)
 
     def test_rotary_positions_have_no_table(self):

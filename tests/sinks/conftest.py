@@ -89,6 +89,23 @@ def replay(sink, record, *, status="finished", host_step=lambda step: step):
     sink.finish(growing, status)
 
 
+def twenty_steps(sink, run, *, each_step, reference):
+    """A user who logs with ``step=`` before, during and after; measurements at steps 0, 5, 10, 15 and 19."""
+    record = make_record((0, 5, 10, 15, 19), tasks=4, clusters=2, layers=8, reference=reference)
+    waiting = list(record.measurements)
+    growing = RunRecord(record.config, run_id=record.run_id)
+    sink.start(growing)
+    for step in range(20):
+        for part in range(each_step):
+            run.log({f"user/{part}": float(step)}, step=step)
+            if part == 0 and waiting and waiting[0].step == step:
+                growing.add(waiting.pop(0))
+                sink.log(growing.measurements[-1], growing, step)
+    sink.finish(growing, "finished")
+    for step in (20, 21):
+        run.log({"user/0": float(step)}, step=step)
+
+
 @dataclass
 class OfflineRun:
     """What an offline run's file holds."""
@@ -191,5 +208,5 @@ def offline_run(tmp_path):
 @pytest.fixture(scope="session")
 def kit():
     """The functions above: test files cannot import from here."""
-    functions = (names, make_profile, make_measurement, make_record, replay, read_offline)
+    functions = (names, make_profile, make_measurement, make_record, replay, twenty_steps, read_offline)
     return SimpleNamespace(**{function.__name__: function for function in functions})

@@ -11,8 +11,8 @@ import pytest
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.sinks import WandbSink
 from lightning_layerscope.sinks.keys import plan_keys, slugs
-from lightning_layerscope.sinks.pictures import MOST_BYTES, pictures
-from lightning_layerscope.sinks.rows import measurement_row, profile_rows, table_rows
+from lightning_layerscope.sinks.log_rows import measurement_row, profile_lines, table_rows
+from lightning_layerscope.sinks.pictures import MOST_BYTES, draw_pictures
 from lightning_layerscope.transitions import find_transitions
 
 
@@ -20,10 +20,15 @@ def test_many_clusters_do_without_keys_rather_than_break_the_budget(caplog, kit)
     own = {f"task {number}": f"own cluster {number}" for number in range(62)}
     profile = kit.make_profile(0, own, layers=4, reference="bank")
     plan = plan_keys(profile)
-    keys = [*plan.scalars(), *plan.media(), *plan.over_layers()]
-    assert plan.count() == len(set(keys)) + 3 <= 150
-    assert plan.left_out == ("62 clusters in profile_init", "62 clusters in profile_final")
-    assert "layerscope/profile_final/all" in keys
+    keys = [*plan.scalars(), *plan.media()]
+    assert plan.count() == len(set(keys)) + 2 <= 150
+    assert plan.left_out == ()
+    many = {f"task {number}": f"own cluster {number}" for number in range(160)}
+    plan = plan_keys(kit.make_profile(0, many, layers=4, reference="bank"))
+    keys = [*plan.scalars(), *plan.media()]
+    assert plan.count() == len(set(keys)) + 2 <= 150
+    assert plan.left_out == ("the means of 160 clusters",)
+    assert "layerscope/profile_init" in keys
     few = plan_keys(kit.make_profile(0, kit.names(48, 16), layers=32))
     assert few.left_out == ()
     deep = plan_keys(kit.make_profile(0, kit.names(8, 4), layers=80))
@@ -33,6 +38,7 @@ def test_many_clusters_do_without_keys_rather_than_break_the_budget(caplog, kit)
     class Run:
         config: dict = {}  # noqa: RUF012
         summary: dict = {}  # noqa: RUF012
+        step = 0
 
         def define_metric(self, *args, **kwargs):
             pass
@@ -40,8 +46,8 @@ def test_many_clusters_do_without_keys_rather_than_break_the_budget(caplog, kit)
         log = define_metric
 
     with caplog.at_level(logging.WARNING):
-        WandbSink(Run()).start(RunRecord({}, [kit.make_measurement(0, own, 4, reference="bank")]))
-    assert "62 clusters in profile_final" in caplog.text
+        WandbSink(Run()).start(RunRecord({}, [kit.make_measurement(0, many, 4, reference="bank")]))
+    assert "the means of 160 clusters have none" in caplog.text
 
 
 def test_slugs_are_plain_unique_and_the_same_in_every_run():
@@ -69,9 +75,10 @@ def test_undefined_values_have_no_entry(kit):
     assert "layerscope/cka/layer_02" not in row
     assert "layerscope/cka/layer_03" in row
     assert "layerscope/cka/cluster/cluster_1" not in row
-    rows = list(profile_rows(empty, 0, plan, "final"))
-    assert ["layerscope/profile_final/all" in row for row in rows] == [True, False, True, True]
-    assert all(np.isfinite(list(row.values())).all() for row in rows)
+    lines = profile_lines(empty, 0, plan)
+    assert lines["all"][0] == [1, 3, 4]
+    assert lines["cluster_1"] == ([], [])
+    assert all(np.isfinite(values).all() for _, values in lines.values())
 
 
 def test_a_large_table_keeps_whole_measurements_and_says_how_much_it_left_out(kit):
@@ -88,20 +95,50 @@ def test_a_large_table_keeps_whole_measurements_and_says_how_much_it_left_out(ki
     assert isinstance(rows, pd.DataFrame)
 
 
-@pytest.mark.parametrize("tasks", [48, 62])
-def test_pictures_are_made_coarser_before_they_break_the_budget(tasks, kit):
-    measurement = kit.make_measurement(20, kit.names(tasks, 12), 32, share=0.5)
-    found = pictures(measurement, measurement.profile)
-    assert len(found["layerscope/heatmap/task_x_task"]) == 3
+@pytest.mark.parametrize("tasks", [48, 62, 110, 150])
+def test_pictures_keep_to_their_budget_and_are_drawn_once(tasks, kit, monkeypatch):
+    from lightning_layerscope import charts
 
-    def size(image):
-        import io
+    record = kit.make_record((0, 20), tasks=tasks, clusters=12, layers=32)
+    drawn, to_png = [], charts.to_png
+    monkeypatch.setattr(charts, "to_png", lambda figure, dpi: drawn.append(dpi) or to_png(figure, dpi=dpi))
+    found = draw_pictures(record.measurements[-1], record)
+    assert draw_pictures(record.measurements[-1], record) is found, "the next tracker gets the same"
+    assert sum(len(picture.png) for picture in found) <= MOST_BYTES
+    squares = [picture for picture in found if picture.key == "layerscope/heatmap/task_x_task"]
+    assert len(squares) == (0 if tasks > 120 else 3)
+    assert len(found) == len(drawn) == 4 + len(squares)
+    assert len(set(drawn)) == 1, "one resolution"
+    assert all(picture.png.startswith(b"\x89PNG") for picture in found)
 
-        buffer = io.BytesIO()
-        image.save(buffer, format="PNG")
-        return buffer.tell()
 
-    assert sum(size(image) for images in found.values() for image, _ in images) <= MOST_BYTES
+def test_a_picture_that_is_larger_than_expected_is_left_out_and_named(kit, monkeypatch, caplog):
+    from lightning_layerscope.sinks import pictures
+
+    record = kit.make_record((0,), tasks=8, clusters=2, layers=8)
+    whole = draw_pictures(record.measurements[0], record)
+    largest = max(len(picture.png) for picture in whole)
+    monkeypatch.setattr(pictures, "MOST_BYTES", sum(len(picture.png) for picture in whole) - 1)
+    again = kit.make_record((0,), tasks=8, clusters=2, layers=8)
+    monkeypatch.setattr(pictures, "BYTES_PER_DOT", 0.1)
+    found = draw_pictures(again.measurements[0], again)
+    assert len(found) == len(whole) - 1
+    assert largest not in [len(picture.png) for picture in found]
+    assert "is too large to be logged; the report shows it" in caplog.text
+
+
+def test_what_is_drawn_for_a_measurement_does_not_read_those_before(kit, monkeypatch):
+    record = kit.make_record(tuple(range(0, 120, 20)), tasks=6, clusters=2, layers=6)
+    draw_pictures(record.measurements[-1], record)
+    record.add(kit.make_measurement(120, kit.names(6, 2), 6, share=0.5))
+
+    def whole(_):
+        raise AssertionError("all rows of the run were joined")
+
+    monkeypatch.setattr(RunRecord, "profile", property(whole))
+    for measurement in record.measurements[1:-2]:
+        monkeypatch.setattr(measurement, "profile", None)
+    assert len(draw_pictures(record.measurements[-1], record)) == 7
 
 
 def test_a_run_must_be_one_and_its_failure_is_not_hidden(kit):
@@ -114,7 +151,9 @@ def test_a_run_must_be_one_and_its_failure_is_not_hidden(kit):
         def define_metric(self, *args, **kwargs):
             pass
 
-        def log(self, row):
+        step = 0
+
+        def log(self, row, commit):
             raise ConnectionError("disk full")
 
     record = kit.make_record((0,), tasks=2, clusters=1, layers=2)
@@ -131,8 +170,10 @@ def test_after_a_hundred_measurements_only_numbers_are_logged(kit, caplog):
         def define_metric(self, *args, **kwargs):
             pass
 
-        def log(self, row):
-            rows.append(row)
+        step = 0
+
+        def log(self, row, commit=None):
+            rows.extend([row] if row else [])
 
     record = kit.make_record(tuple(range(100)), tasks=1, clusters=1, layers=2)
     sink = WandbSink(Run())

@@ -2,10 +2,14 @@
 
 import csv
 import importlib
+import io
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from lightning_layerscope.sinks import ScalarSink, Sink, WandbSink, sinks_for
+from lightning_layerscope.sinks import ScalarSink, Sink, TensorBoardSink, WandbSink, sinks_for
+from lightning_layerscope.sinks.pictures import draw_pictures
 
 # Lightning's own import of pkg_resources and friends; nothing of ours.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:There is a wandb run already in progress")
@@ -71,13 +75,43 @@ def test_tensorboard_of_lightning(tmp_path, kit):
 
     logger = TensorBoardLogger(tmp_path)
     record = kit.make_record(tasks=4, clusters=2, layers=4)
-    kit.replay(sinks_for([logger])[0], record, host_step=lambda step: step + 3)
+    (sink,) = sinks_for([logger])
+    assert isinstance(sink, TensorBoardSink)
+    kit.replay(sink, record, host_step=lambda step: step + 3)
     logger.finalize("success")
     events = EventAccumulator(logger.log_dir)
     events.Reload()
     logged = events.Scalars("layerscope/cka/cluster/cluster_1")
     assert [event.step for event in logged] == [3, 23, 43]
     assert logged[0].value == 1.0
+    keys = ["curve/layers", *(f"heatmap/{name}" for name in ("layer_x_task", "layer_x_step", "layer_x_layer"))]
+    keys += [f"heatmap/task_x_task/{number}" for number in (1, 2, 3)]
+    assert sorted(events.Tags()["images"]) == sorted(f"layerscope/{key}" for key in keys)
+    assert [event.step for event in events.Images("layerscope/curve/layers")] == [3, 23, 43]
+    last = events.Images("layerscope/heatmap/layer_x_task")[-1].encoded_image_string
+    drawn = {picture.key: picture for picture in draw_pictures(record.measurements[-1], record)}
+    pixels = np.asarray(Image.open(io.BytesIO(last)))
+    np.testing.assert_array_equal(pixels, drawn["layerscope/heatmap/layer_x_task"].image().convert("RGB"))
+
+
+def test_a_summary_writer_and_a_sink_of_ones_own_are_taken_as_they_are(tmp_path, kit):
+    pytest.importorskip("tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(tmp_path) as writer:
+        own = TensorBoardSink(lambda: writer)
+        assert isinstance(own, Sink)
+        found = sinks_for([writer, own])
+        assert isinstance(found[0], TensorBoardSink)
+        assert found[1] is own
+
+
+def test_a_writer_that_is_not_there_is_said(kit):
+    record = kit.make_record((0,), tasks=2, clusters=1, layers=2)
+    sink = TensorBoardSink(lambda: None)
+    with pytest.raises(RuntimeError, match="the trainer has opened no SummaryWriter"):
+        sink.log(record.measurements[0], record, 0)
+    sink.finish(record, "finished")
 
 
 @pytest.mark.parametrize("namespace", NAMESPACES)
@@ -97,10 +131,11 @@ def test_wandb_of_lightning_beside_the_losses_of_the_run(namespace, tmp_path, ki
     run = kit.read_offline(tmp_path)
     assert run.globs == ["*"], "Lightning's own"
     assert run.metrics["layerscope/cka/layer_01"] == "layerscope/step"
-    assert run.metrics["layerscope/profile_final/all"] == "layerscope/layer"
+    assert run.metrics["layerscope/profile_final"] == "layerscope/step"
     assert [row["trainer/global_step"] for row in run.history if "loss" in row] == [7, 60]
     assert run.column("layerscope/seconds") == [0.25] * 3
-    assert len(run.history) == 2 + 3 + 4 + 1, "no row was dropped"
+    assert [row["loss"] for row in run.history if "loss" in row] == [3.0, 2.0]
+    assert [row.get("layerscope/step") for row in run.history] == [None, 0, 20, 40]
 
 
 def test_a_run_that_is_there_already_is_used_and_its_keys_are_defined(offline_run, kit):

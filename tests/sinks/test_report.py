@@ -242,3 +242,41 @@ def test_a_browser_shows_it_without_errors_or_requests(record, tmp_path):
         browser.close()
     assert problems == []
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+
+
+def test_what_was_drawn_for_an_earlier_report_is_not_drawn_again(kit, tmp_path, monkeypatch):
+    from lightning_layerscope import charts
+
+    heatmap, drawn = charts.heatmap_layer_x_task, []
+
+    def counted(profile, **options):
+        drawn.append((profile.steps[0], options["scale"]))
+        return heatmap(profile, **options)
+
+    monkeypatch.setattr(charts, "heatmap_layer_x_task", counted)
+    whole = kit.make_record(tuple(range(0, 160, 20)), tasks=4, clusters=2, layers=6)
+    growing = RunRecord(whole.config, run_id=whole.run_id)
+    for measurement in whole.measurements:
+        growing.add(measurement)
+        write_report(growing, tmp_path / "report.html")
+    assert [step for step, scale in drawn if scale is None] == list(range(0, 160, 20)), "each once"
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "middle, step 80" in text
+    fresh = RunRecord(whole.config, whole.measurements, run_id=whole.run_id)
+    write_report(fresh, tmp_path / "fresh.html")
+    assert (tmp_path / "fresh.html").read_text(encoding="utf-8") == text
+
+    growing.rewind(130)
+    growing.add(kit.make_measurement(140, kit.names(4, 2), 6, share=0.2))
+    write_report(growing, tmp_path / "report.html")
+    assert len([step for step, scale in drawn if (step, scale) == (140, None)]) == 3, "the new one, not the old"
+
+
+def test_a_report_does_not_join_the_rows_of_all_measurements(kit, tmp_path, monkeypatch):
+    record = kit.make_record(tuple(range(0, 160, 20)), tasks=4, clusters=2, layers=6)
+
+    def whole(_):
+        raise AssertionError("all rows of the run were joined")
+
+    monkeypatch.setattr(RunRecord, "profile", property(whole))
+    write_report(record, tmp_path / "report.html")

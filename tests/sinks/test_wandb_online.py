@@ -151,26 +151,31 @@ def server(monkeypatch):
     thread.join()
 
 
-def test_an_online_run_streams_rows_and_uploads_pictures_table_and_artifacts(server, tmp_path, kit):
+def start(folder):
+    """An online run that sends nothing but what it is given."""
     import wandb
 
-    reference = tmp_path / "bank"
-    reference.mkdir()
-    (reference / "reference.safetensors").write_bytes(b"grams of the bank")
     settings = wandb.Settings(
         init_timeout=30, x_disable_stats=True, x_disable_meta=True, disable_git=True, console="off"
     )
-    run = wandb.init(dir=tmp_path, project="test", entity="me", settings=settings)
+    return wandb.init(dir=folder, project="test", entity="me", settings=settings)
+
+
+def test_an_online_run_streams_rows_and_uploads_pictures_table_and_artifacts(server, tmp_path, kit):
+    reference = tmp_path / "bank"
+    reference.mkdir()
+    (reference / "reference.safetensors").write_bytes(b"grams of the bank")
+    run = start(tmp_path)
     record = kit.make_record(tasks=6, clusters=2, layers=4)
     kit.replay(WandbSink(run, reference_folder=reference), record)
     run.finish()
 
     history = [row for _, row in sorted(server.lines["wandb-history.jsonl"].items())]
-    assert [row["layerscope/step"] for row in history] == [0, 20, 40] + [40] * 4 + [40]
-    assert [row["_step"] for row in history] == list(range(8))
+    assert [row["layerscope/step"] for row in history] == [0, 20, 40]
+    assert [row["_step"] for row in history] == [0, 1, 2]
     mean = record.measurements[1].profile.mean_curve()["value"]
     assert history[1]["layerscope/cka/layer_04"] == pytest.approx(mean.iloc[3])
-    assert [row["layerscope/layer"] for row in history[3:7]] == [1, 2, 3, 4]
+    assert history[2]["layerscope/profile_final_table"]["nrows"] == 5 * 4, "all, its band, two clusters"
     pictures = {name for name in server.files if name.startswith("run/media/images")}
     assert {name.split("_")[0].rsplit("/", 1)[-1] for name in pictures} == {"layers", "layer", "task"}
     assert len(pictures) == 3 * (4 + len(record.measurements[0].task_x_task))
@@ -184,3 +189,13 @@ def test_an_online_run_streams_rows_and_uploads_pictures_table_and_artifacts(ser
     rows = pd.read_parquet(io.BytesIO(uploaded["profile.parquet"]))
     pd.testing.assert_frame_equal(rows, record.profile.frame, check_dtype=False)
     assert any(config.get("layerscope", {}).get("value", {}).get("reference") == "initial" for config in server.configs)
+
+
+def test_rows_of_a_user_who_logs_with_step_reach_the_server(server, tmp_path, kit):
+    run = start(tmp_path)
+    kit.twenty_steps(WandbSink(run), run, each_step=1, reference="base")
+    run.finish()
+    history = [row for _, row in sorted(server.lines["wandb-history.jsonl"].items())]
+    kept = [(row["_step"], row["user/0"]) for row in history if "user/0" in row]
+    assert kept == [(step, float(step)) for step in range(22)]
+    assert [row["layerscope/step"] for row in history if "layerscope/step" in row] == [0, 5, 10, 15, 19]

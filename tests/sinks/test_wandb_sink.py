@@ -23,12 +23,9 @@ CONTRACT = {
     "layerscope/transition/end": "layerscope/step",
     "layerscope/transition/end_low": "layerscope/step",
     "layerscope/transition/end_high": "layerscope/step",
-    "layerscope/depth": "layerscope/layer",
-    "layerscope/profile_final/all": "layerscope/layer",
-    "layerscope/profile_final/all_low": "layerscope/layer",
-    "layerscope/profile_final/all_high": "layerscope/layer",
+    "layerscope/profile_final": "layerscope/step",
+    "layerscope/profile_final_table": "layerscope/step",
     "layerscope/step": "",
-    "layerscope/layer": "",
 }
 IMAGES = [key for key in CONTRACT if key.startswith(("layerscope/curve", "layerscope/heatmap"))]
 
@@ -38,9 +35,19 @@ def contract(layers, clusters, curves=("final",)):
     keys |= {f"layerscope/cka/layer_{layer:02d}": "layerscope/step" for layer in range(1, layers + 1)}
     keys |= {f"layerscope/cka/cluster/cluster_{number}": "layerscope/step" for number in range(clusters)}
     for curve in curves:
-        keys |= {f"layerscope/profile_{curve}/cluster_{number}": "layerscope/layer" for number in range(clusters)}
-        keys |= {f"layerscope/profile_{curve}/{name}": "layerscope/layer" for name in ("all", "all_low", "all_high")}
+        keys |= {f"layerscope/profile_{curve}{end}": "layerscope/step" for end in ("", "_table")}
     return keys
+
+
+def read_lines(run, name):
+    """Line -> layer -> value of a chart over the layers."""
+    (path,) = run.files.rglob(f"{name}_table_*.table.json")
+    table = json.loads(path.read_text())
+    assert table["columns"] == ["step", "lineKey", "lineVal"]
+    lines = {}
+    for layer, line, value in table["data"]:
+        lines.setdefault(line, {})[layer] = value
+    return lines
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +79,7 @@ def test_every_key_is_defined_by_name_on_its_axis(whole):
     assert len(expected) <= 2 * 32 + 100
     parts = "_type|width|height|format|count|filenames|captions|ncols|nrows"
     logged = {re.sub(rf"/({parts})$", "", key) for row in run.history for key in row}
+    logged |= {key.removeprefix("_wandb/visualize/") for key in run.config}
     assert {key for key in logged if key in expected} == set(expected)
     assert run.exited
 
@@ -105,7 +113,8 @@ def test_rows_hold_the_measurements(whole):
 
 def test_every_row_carries_both_steps_and_none_is_lost(whole):
     _, run = whole
-    assert [row["_step"] for row in run.history] == list(range(3 + 32 + 1))
+    assert [row["_step"] for row in run.history] == [0, 1, 2], "one per measurement"
+    assert [row["layerscope/step"] for row in run.history] == [0, 20, 40]
     for row in run.history:
         assert row["trainer/global_step"] == row["layerscope/step"] + 1
 
@@ -126,22 +135,25 @@ def test_pictures_have_constant_keys_captions_and_fit_the_budget(whole):
     assert len(list((run.files / "media" / "images").rglob("*.png"))) == 3 * 7
 
 
-def test_curves_over_layers_are_one_row_per_layer_at_the_end(whole):
+def test_the_last_profile_is_one_chart_over_the_layers(whole):
     record, run = whole
-    rows = [row for row in run.history if "layerscope/layer" in row]
-    assert [row["layerscope/layer"] for row in rows] == list(range(1, 33))
-    mean = record.measurements[-1].profile.mean_curve()
-    for row, (_, expected) in zip(rows, mean.iterrows(), strict=True):
-        assert row["layerscope/depth"] == pytest.approx(row["layerscope/layer"] / 32)
-        for column, source in (("all", "value"), ("all_low", "low"), ("all_high", "high")):
-            assert row[f"layerscope/profile_final/{column}"] == pytest.approx(expected[source], abs=1e-12)
-        assert "layerscope/profile_final/cluster_15" in row
-    assert not any("profile_init" in key for row in run.history for key in row), "1 everywhere against the own start"
+    chart = run.config["_wandb/visualize/layerscope/profile_final"]
+    assert chart["panel_config"]["panelDefId"] == "wandb/lineseries/v0", "W&B's own, nothing to upload"
+    lines = read_lines(run, "profile_final")
+    last = record.measurements[-1].profile
+    mean = last.mean_curve()
+    assert set(lines) == {"all", "all_low", "all_high", *(f"cluster_{number}" for number in range(16))}
+    for name, source in (("all", "value"), ("all_low", "low"), ("all_high", "high")):
+        assert list(lines[name]) == list(range(1, 33))
+        np.testing.assert_allclose(list(lines[name].values()), mean[source], atol=1e-12)
+    expected = last.cluster_curves()["cluster 3"]
+    np.testing.assert_allclose(list(lines["cluster_3"].values()), expected, atol=1e-12)
+    assert not list(run.files.rglob("profile_init*")), "1 everywhere against the own start"
 
 
 def test_table_holds_the_rows_with_none_for_undefined(whole):
     record, run = whole
-    (path,) = run.files.rglob("*.table.json")
+    (path,) = run.files.rglob("results_*.table.json")
     table = json.loads(path.read_text())
     assert table["columns"] == ["step", "layer", "task", "cluster", "measure", "value", "low", "high"]
     assert len(table["data"]) == len(record.profile) == 3 * 48 * 32 <= 10_000
@@ -205,14 +217,14 @@ def test_against_a_bank_the_first_curve_is_logged_and_an_exception_loses_nothing
     per_task = {f"layerscope/cka/task/task_{task:02d}/layer_{layer:02d}" for task in range(6) for layer in range(1, 5)}
     expected = set(contract(4, 2, ("init", "final"))) | per_task | {"train/global_step"}
     assert set(found.metrics) == expected
+    assert len(found.history) == 3
     undefined = {"layerscope/cka/task/task_05/layer_01"}
     assert per_task - undefined == per_task & {key for row in found.history for key in row}
     for curve, measurement in (("init", record.measurements[0]), ("final", record.measurements[-1])):
-        rows = [row for row in found.history if f"layerscope/profile_{curve}/all" in row]
-        assert [row["layerscope/layer"] for row in rows] == [1, 2, 3, 4], "once, also when finished twice"
-        values = [row[f"layerscope/profile_{curve}/all"] for row in rows]
+        values = list(read_lines(found, f"profile_{curve}")["all"].values())
         np.testing.assert_allclose(values, measurement.profile.mean_curve()["value"], atol=1e-12)
-        assert {row["layerscope/step"] for row in rows} == {measurement.step}
+        rows = [row for row in found.history if f"layerscope/profile_{curve}_table/path" in row]
+        assert [row["layerscope/step"] for row in rows] == [measurement.step], "once, also when finished twice"
     (artifact,) = [artifact for artifact in found.artifacts if artifact.type == "layerscope-results"]
     assert json.loads(artifact.metadata)["status"] == "exception"
     assert all("train/global_step" in row for row in found.history)
@@ -234,8 +246,9 @@ def test_a_part_that_fails_at_the_end_does_not_take_the_others_with_it(offline_r
     with pytest.raises(ConnectionError, match="no table today"):
         kit.replay(sink, kit.make_record((0,), tasks=4, clusters=2, layers=4))
     found = read()
-    assert len(found.column("layerscope/profile_final/all")) == 4
-    assert [artifact.type for artifact in found.artifacts] == ["layerscope-results"]
+    assert len(read_lines(found, "profile_final")["all"]) == 4
+    assert "layerscope-results" in [artifact.type for artifact in found.artifacts]
+    assert not list(found.files.rglob("results_*.table.json"))
     assert found.summary["layerscope/measurements"] == 1
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from lightning_layerscope.atomic import replace_file
-from lightning_layerscope.compat.hub import model_revision
+from lightning_layerscope.compat.huggingface_hub import model_revision
 from lightning_layerscope.study.engine.files import file_digest, read_json
 from lightning_layerscope.study.stages.model_cache import ADAPTER_CONFIG
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_layerscope.sinks.keys import ALL, BOUNDARIES, DEPTH, LAYER, OVERHEAD, ROOT, SECONDS, STEP, KeyPlan, slug
+from lightning_layerscope.sinks.keys import ALL, BOUNDARIES, OVERHEAD, ROOT, SECONDS, STEP, KeyPlan, slug
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,25 +49,27 @@ def boundaries(transition: Transition) -> dict[str, float]:
     return {key: value for key, value in zip(BOUNDARIES, (*starts, *ends), strict=True) if math.isfinite(value)}
 
 
-def profile_rows(profile: LayerProfile, step: int, plan: KeyPlan, curve: str) -> Iterator[dict[str, float]]:
-    """One row per layer, for charts with the layer on the x axis: mean over tasks with its interval, and clusters.
+def profile_lines(profile: LayerProfile, step: int, plan: KeyPlan) -> dict[str, tuple[list[int], list[float]]]:
+    """The lines of a profile's chart: the mean over tasks with its interval, and the clusters.
 
     Args:
-        profile: which holds the step.
-        step: the measurement.
-        plan: of the run's keys.
-        curve: ``"init"`` or ``"final"``.
+        profile: Which holds the step.
+        step: The measurement.
+        plan: Of the run's keys.
+
+    Returns:
+        Name of the line -> the layers at which it is defined, and its values there.
     """
     mean = profile.mean_curve(plan.measure, step)
-    groups = profile.cluster_curves(plan.measure, step) if curve in plan.cluster_rows else {}
-    prefix = f"{ROOT}/profile_{curve}"
-    for position, layer in enumerate(profile.layers):
-        row: dict[str, float] = {LAYER: layer, DEPTH: layer / profile.num_layers}
-        for column, source in zip(ALL, ("value", "low", "high"), strict=True):
-            row[f"{prefix}/{column}"] = float(mean[source].iloc[position])
-        for cluster, values in groups.items():
-            row[f"{prefix}/{plan.clusters[cluster]}"] = float(values[position])
-        yield {key: value for key, value in row.items() if math.isfinite(value)}
+    curves = {column: mean[source].to_numpy() for column, source in zip(ALL, ("value", "low", "high"), strict=True)}
+    for cluster, values in profile.cluster_curves(plan.measure, step).items():
+        curves[plan.clusters[cluster]] = values
+    lines = {}
+    for name, values in curves.items():
+        points = [(layer, float(value)) for layer, value in zip(profile.layers, values, strict=True)]
+        defined = [(layer, value) for layer, value in points if math.isfinite(value)]
+        lines[name] = ([layer for layer, _ in defined], [value for _, value in defined])
+    return lines
 
 
 def summary(measurement: Measurement, measurements: int, plan: KeyPlan) -> dict[str, Any]:
