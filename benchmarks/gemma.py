@@ -38,7 +38,9 @@ tasks: {{source: tasks, select: [{select}]}}
 probes: {{examples_per_task: 64, max_length: 256}}
 threads: 1
 """
-RECIPE = "training: {learning_rate: 1.0e-3, epochs: 1, batch_size: 8, accumulate: 1, max_length: 256}"
+RECIPE = (
+    "training: {learning_rate: 1.0e-3, epochs: 1, batch_size: 8, accumulate: 1, max_length: 256, monitor_examples: 16}"
+)
 
 
 def seconds(function: Callable[[], Any]) -> float:
@@ -109,8 +111,8 @@ def run_stages(folder: Path, options: argparse.Namespace) -> None:
                 ratios.append(spent[-1] / ((probed.probes.num_tokens + tokens) * layer + answers * head))
             print(
                 f"states of {task}: {probed.probes.num_tokens:,} tokens of prompts, {tokens:,} of "
-                f"{len(rows)} held-out rows, {answers:,} of answers; {statistics.median(spent):.1f} s, {statistics.median(ratios):.2f} times "
-                f"its arithmetic ({min(ratios):.2f}-{max(ratios):.2f})",
+                f"{len(rows)} held-out rows, {answers:,} of answers; {statistics.median(spent):.1f} s, "
+                f"{statistics.median(ratios):.2f} times its arithmetic ({min(ratios):.2f}-{max(ratios):.2f})",
                 flush=True,
             )
 
