@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-fast lint bench clean
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -17,10 +17,14 @@ demo: $(INSTALLED)        ## fine-tune a small model with the monitor attached a
 test: $(INSTALLED)        ## the whole suite, with coverage
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term $(ARGS)
 
-lint: $(INSTALLED)        ## style and types
+test-fast: $(INSTALLED)   ## what takes a second or less each: a first answer while working
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not distributed and not browser" $(ARGS)
+
+lint: $(INSTALLED)        ## style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(INSTALLED)       ## measure speed and overhead; see benchmarks/README.md
 	for file in benchmarks/bench_*.py benchmarks/similarity.py benchmarks/extraction.py benchmarks/overhead.py; do \

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
+from lightning_layerscope.advice.correlation import rank_correlation
 from lightning_layerscope.advice.intervals import Difference
 from lightning_layerscope.advice.lines import read_lines
 from lightning_layerscope.advice.verdict import judge
@@ -46,7 +46,7 @@ def words(gap: Difference | None) -> str:
 
 
 def correlations(path: Path) -> str:
-    """Does the drift curve predict the causal curve? Rank correlation over layers, bootstrap over tasks and seeds."""
+    """Does the drift curve predict the causal curve? Rank correlation over layers, bootstrap over tasks of seeds."""
     entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     tasks = list(entries[0]["drift"])
     update = np.array([entry["update"] for entry in entries])[:, None]
@@ -69,16 +69,10 @@ def gained(curve: Any) -> Any:
     return np.diff(curve, axis=-1, prepend=0.0)
 
 
-def interval(drift: Any, causal: Any, draws: int = 2000) -> str:
-    generator = np.random.default_rng(0)
-    seeds, tasks = drift.shape[:2]
-    value = spearmanr(drift.mean(axis=(0, 1)), causal.mean(axis=(0, 1))).statistic
-    found = []
-    for _ in range(draws):
-        s, t = generator.integers(seeds, size=seeds), generator.integers(tasks, size=tasks)
-        found.append(spearmanr(*(part[s][:, t].mean(axis=(0, 1)) for part in (drift, causal))).statistic)
-    low, high = np.quantile(found, [0.05, 0.95])
-    return f"{value:+.2f} ({low:+.2f} to {high:+.2f})"
+def interval(drift: Any, causal: Any) -> str:
+    """Each task of each seed is a unit."""
+    found = rank_correlation(*(part.reshape(-1, part.shape[-1]) for part in (drift, causal)), draws=2000)
+    return f"{found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
 
 
 if __name__ == "__main__":

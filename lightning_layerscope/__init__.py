@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lightning_layerscope import callbacks, charts, functional, metrics, sinks, tasks
+    from lightning_layerscope.advice.check_models import check_layers
     from lightning_layerscope.comparison import compare
     from lightning_layerscope.extraction import HiddenStates, extract_hidden_states, no_trace
     from lightning_layerscope.measurements import Measurement, RunRecord, take_measurement
@@ -30,6 +31,7 @@ _HOMES = {
     "ReferenceBank": "references",
     "RunRecord": "measurements",
     "Transition": "transitions",
+    "check_layers": "advice.check_models",
     "compare": "comparison",
     "extract_hidden_states": "extraction",
     "find_transitions": "transitions",
@@ -48,6 +50,7 @@ __all__ = [
     "Transition",
     "callbacks",
     "charts",
+    "check_layers",
     "compare",
     "extract_hidden_states",
     "find_transitions",

@@ -1,4 +1,4 @@
-"""The command line: ``layerscope demo | extract | compare | diff | transitions | report | recipe | study``."""
+"""The command line: ``layerscope demo | extract | compare | diff | transitions | check | report | recipe | study``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 
 from lightning_layerscope import __version__
+from lightning_layerscope.commands.terms import in_flags
 
-_COMMANDS = ("demo", "extract", "compare", "diff", "transitions", "report", "recipe")
+_COMMANDS = ("demo", "extract", "compare", "diff", "transitions", "check", "report", "recipe")
 _DEBUG = "LAYERSCOPE_DEBUG"
 
 _EPILOG = """\
@@ -74,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         # KeyError puts its message into quotes.
         message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        if "own_parser" in options:
+            message = in_flags(message, options.own_parser)
         print(f"layerscope {options.command}: error: {' '.join(message.split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """The commands as a user types them, on models, tasks and profiles on disk."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -32,6 +33,9 @@ def place(tmp_path_factory):
         ]
         text = "\n".join(map(json.dumps, rows))
         (folder / "tasks" / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    (folder / "other").mkdir()
+    rows = [{"question": f"Which is {number}?", "answer": str(number)} for number in range(12)]
+    (folder / "other" / "quiz.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     clusters = {name: {"cluster": task.cluster} for name, task in tasks.items()}
     (folder / "tasks" / "tasks.json").write_text(json.dumps(clusters), encoding="utf-8")
     tokenizer = train_tokenizer(tasks.texts("train"), vocab_size=400)
@@ -112,6 +116,45 @@ def test_extract_takes_an_adapter_on_its_base_or_alone(extracted, capsys, tmp_pa
         assert not torch.allclose(one[task], base[task][[1, 3, 4]], atol=1e-3)
 
 
+def test_extract_takes_columns_and_the_only_split_there_is(extracted, capsys, tmp_path):
+    columns = ["--columns", "input=question", "output=answer"]
+    code, out, error = run(
+        capsys, "extract", extracted / "base", "--tasks", extracted / "other", *columns, *FEW, "--out", tmp_path / "q"
+    )
+    assert code == 0
+    assert "of the split 'train'" in out
+    assert "note: the prompts are of the split 'train', the only one" in error
+    assert {tensor.shape for tensor in HiddenStates.load(tmp_path / "q").values()} == {(6, 10, 16)}
+
+
+def test_extract_renders_chats_when_told_and_conversations_unasked(extracted, capsys, tmp_path):
+    (tmp_path / "talk").mkdir()
+    rows = [{"messages": [{"role": "user", "content": f"Which is {number}?"}], "split": "test"} for number in range(12)]
+    (tmp_path / "talk" / "talk.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    kinds = {}
+    for tasks, flags in (
+        (tmp_path / "talk", []),
+        (tmp_path / "talk", ["--no-chat"]),
+        (extracted / "other", ["--chat"]),
+    ):
+        columns = [] if tasks.name == "talk" else ["--columns", "input=question"]
+        out = tmp_path / f"of {tasks.name}{''.join(flags)}"
+        code, told, error = run(
+            capsys, "extract", extracted / "base", "--tasks", tasks, *FEW, *flags, "--out", out, *columns
+        )
+        assert code == 0, error
+        kinds[out.name] = "'chat': True" in told
+    assert kinds == {"of talk": True, "of talk--no-chat": False, "of other--chat": True}
+
+
+def test_two_checkpoints_have_no_step_between_them(extracted, capsys):
+    _, out, _ = run(capsys, "compare", extracted / "tuned.states", extracted / "base.bank")
+    assert "note: " in out
+    assert "step 0" not in out
+    _, out, _ = run(capsys, "compare", extracted / "tuned.states", extracted / "base.bank", "--step", "7")
+    assert "note: step 7: " in out
+
+
 def test_compare_prints_layers_with_intervals_and_clusters(extracted, capsys):
     code, out, _ = run(capsys, "compare", extracted / "tuned.states", extracted / "base.bank")
     assert code == 0
@@ -176,7 +219,26 @@ def test_report_of_a_profile(extracted, capsys, tmp_path):
         (["extract", "{}/nowhere", "--tasks", "toy", "--out", "{}/x"], "there is no folder"),
         (["extract", "{}/tasks", "--tasks", "toy", "--out", "{}/x"], "config.json is missing"),
         (["extract", "{}/base", "--tasks", "{}/none.jsonl", "--out", "{}/x"], "no tasks at"),
-        (["extract", "{}/base", "--tasks", "{}/tasks", "--out", "{}/x"], "lower min_examples"),
+        (["extract", "{}/base", "--tasks", "{}/tasks", "--out", "{}/x"], "lower --min-examples, or"),
+        (["extract", "{}/base", "--tasks", "{}/tasks", "--out", "{}/x", *FEW, "--split", "dev"], "with --split"),
+        (["extract", "{}/base", "--tasks", "{}/tasks", "--out", "{}/x", "--device", "cudda"], "--device cudda is no"),
+        (["extract", "{}/base", "--tasks", "{}/tasks", "--out", "{}/x", "--device", "hpu"], "cannot be used here"),
+        (["extract", "{}/base", "--tasks", "{}/tasks", "--out", "{}/base/config.json/x"], "cannot be written"),
+        (["extract", "{}/base", "--tasks", "{}/tasks", "--out", "{}/base.bank", "--overwrite"], "holds something else"),
+        (["extract", "{}/base", "--tasks", "{}/tasks", "--out", "{}/x", "--columns", "input"], "expected FIELD=COLUMN"),
+        (["extract", "{}/base", "--tasks", "{}/tasks", "--out", "{}/x", "--columns", "a=b"], "--columns maps one of"),
+        (
+            ["extract", "{}/base", "--tasks", "{}/tasks", "--out", "{}/x", "--columns", "input=text"],
+            "no column 'text' (for 'input')",
+        ),
+        (["extract", "{}/base", "--tasks", "{}/other", "--out", "{}/x"], "with --columns input=... output=..."),
+        (["extract", "{}/base", "--tasks", "{}/tasks", "--out", "{}/x", "--system", "Hi"], "needs --chat; without"),
+        (["extract", "{}/base", "--tasks", "{}/tasks", "--out", "{}/x", "--tokens", "last"], "--tokens must be"),
+        (
+            ["extract", "{}/base", "--tasks", "{}/tasks", "--out", "{}/x", "--reference", "--examples-per-task", "3"],
+            "--reference needs at least 4 prompts of each task",
+        ),
+        (["compare", "{}/tuned.states", "{}/base.bank", "--out", "{}/base/config.json/x"], "cannot be written"),
         (["extract", "{}/base", "--tasks", "{}/tasks", "--out", "{}/base"], "is there already"),
         (["extract", "{}/base", "--tasks", "{}/tasks", "--out", "{}/x", *FEW, "--layers", "9"], "9"),
         (["extract", "{}/base", "--adapter", "{}/tuned", "--tasks", "toy", "--out", "{}/x"], "adapter_config.json"),
@@ -200,6 +262,7 @@ def test_mistakes_are_one_line_and_exit_code_2(extracted, capsys, arguments, mes
     assert "error: " in error
     assert len(error.strip().splitlines()) == 1
     assert not (extracted / "x").exists()
+    assert not re.search(r"\w=( |,|;|\{|True|False|$)", error), "a parameter of Python, which nobody typed here"
 
 
 def test_a_fault_of_ours_keeps_its_traceback(monkeypatch, capsys, extracted):

@@ -127,6 +127,14 @@ def test_a_profile_survives_parquet(tmp_path):
     assert list(pd.read_parquet(tmp_path / "deep" / "p.parquet").columns) == list(COLUMNS)
 
 
+def test_undefined_values_survive_parquet_whatever_their_bits(tmp_path):
+    """Arithmetic gives NaN of either sign, a file gives one kind back."""
+    values = np.array([[np.nan, -np.nan, 0.5], [-0.0, 1.0, np.nan]])
+    values[0, 0] = np.array([0xFFF8000000000001], dtype=np.uint64).view(np.float64)[0]
+    profile = make(values)
+    np.testing.assert_array_equal(LayerProfile.from_parquet(profile.to_parquet(tmp_path / "p")).matrix(), values)
+
+
 def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch):
     make(VALUES).to_parquet(tmp_path / "p.parquet")
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
+from lightning_layerscope.advice.correlation import rank_correlation
 from lightning_layerscope.advice.intervals import Array, Difference, over_rows
 from lightning_layerscope.advice.restored import RestorableLayers
 from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.training.encoding import EncodedExample, collate
 from lightning_layerscope.training.loss import answer_loss, device_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WAYS = ("alone", "from_bottom", "from_top")
 """One layer back at a time; layers 1..l back; layers l..L back."""
@@ -28,12 +33,14 @@ class LayerCheck:
         tuned: ``(rows,)`` cross-entropy per answer token of the tuned model, in nats.
         restored: Way to ``(layers, rows)``, the same with layers put back; a way that was not asked for is missing.
         confidence: Of the intervals.
+        drift: Task to 1 - CKA of base and tuned model in each layer; empty where it was not measured.
     """
 
     row_tasks: tuple[str, ...]
     tuned: Array
     restored: Mapping[str, Array]
     confidence: float = 0.9
+    drift: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -56,6 +63,74 @@ class LayerCheck:
             over_rows([(losses - self.tuned)[names == name] for name in tasks], self.confidence)
             for losses in self.restored[way]
         ]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per way, task (``"mean"``: over tasks) and layer: change of the loss with its interval."""
+        import pandas as pd
+
+        rows = [
+            {"way": way, "task": task or "mean", "layer": layer, **vars(change)}
+            for way in self.restored
+            for task in (None, *self.tasks)
+            for layer, change in enumerate(self.change(way, task), start=1)
+        ]
+        frame: pd.DataFrame = pd.DataFrame(rows)
+        return frame
+
+    def agreement(self) -> Difference:
+        """Rank correlation over layers of the drift with the change of the loss when the layer alone is put back.
+
+        Raises:
+            ValueError: When drift or the layers alone were not measured.
+        """
+        if not self.drift or "alone" not in self.restored:
+            raise ValueError('the agreement needs the drift curve and the way "alone"; measure both.')
+        names = np.array(self.row_tasks)
+        causal = [(self.restored["alone"] - self.tuned)[:, names == task].mean(axis=1) for task in self.tasks]
+        drift = [self.drift[task] for task in self.tasks]
+        return rank_correlation(np.array(drift), np.array(causal), self.confidence)
+
+    def describe(self) -> str:
+        """The check in words: which layers the answers rest on, and whether they are those that moved."""
+        sentences = []
+        if "alone" in self.restored:
+            changes = self.change("alone")
+            missed = [layer for layer, change in enumerate(changes, start=1) if change.low > 0]
+            better = [layer for layer, change in enumerate(changes, start=1) if change.high < 0]
+            sentences.append(
+                f"The answers rest on the training of layers {_listed(missed)}: putting one of them back to base "
+                "raises the loss beyond the rows' chance."
+                if missed
+                else "No layer alone is missed: putting any one of them back changes no more than the rows' chance."
+            )
+            if better:
+                sentences.append(f"Without the training of layers {_listed(better)} the model answers better.")
+        if self.drift and "alone" in self.restored:
+            found = self.agreement()
+            sentences.append(
+                f"Rank correlation of drift and change of loss over layers: {found.value:.2f} ({found.low:.2f} to "
+                f"{found.high:.2f}): {_meaning(found)}"
+            )
+        return " ".join(sentences)
+
+
+def _meaning(found: Difference) -> str:
+    if found.low > 0:
+        return "the layers that moved more are those that matter more."
+    if found.high < 0:
+        return "the layers that moved more matter less."
+    return "where the model moved does not tell which layers matter."
+
+
+def _listed(layers: Sequence[int]) -> str:
+    """Layers in few words: runs as ranges."""
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def check_rows(

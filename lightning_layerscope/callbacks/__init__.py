@@ -7,11 +7,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lightning_layerscope.options import Comparison, Extraction, Output, Passive, Schedule
+
 if TYPE_CHECKING:
     from lightning_layerscope.callbacks.lightning import LayerSimilarityMonitor
     from lightning_layerscope.callbacks.transformers import TransformersLayerSimilarityMonitor
 
-__all__ = ["LayerSimilarityMonitor", "TransformersLayerSimilarityMonitor"]
+__all__ = [
+    "Comparison",
+    "Extraction",
+    "LayerSimilarityMonitor",
+    "Output",
+    "Passive",
+    "Schedule",
+    "TransformersLayerSimilarityMonitor",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import sys
 import weakref
-from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import nn
 
-from lightning_layerscope.monitor.folder import prompts_to_upload
+from lightning_layerscope.compat.transformers_trainer import EvaluationSteps, calling_trainer
+from lightning_layerscope.monitor.attempts import refusing
+from lightning_layerscope.monitor.callback import MonitorCallback, contained
 from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.monitor import Monitor
-from lightning_layerscope.monitor.passive import PassiveSource
-from lightning_layerscope.monitor.settings import make_settings, resolve_probes
-from lightning_layerscope.probes import ProbeSet
-from lightning_layerscope.references import ReferenceBank
+from lightning_layerscope.monitor.place import Place, place_in
+from lightning_layerscope.monitor.probe_source import resolve_probes
+from lightning_layerscope.monitor.reporting import Reporting, reporting_of
 
 if TYPE_CHECKING:
 
@@ -30,121 +30,72 @@ else:
     from transformers import TrainerCallback
 
 
-class TransformersLayerSimilarityMonitor(TrainerCallback):
+class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
     """Measures, while a model is fine-tuned with ``transformers.Trainer`` or TRL, how far each layer moves.
 
-    The same core, results, keys and guarantees as :class:`~lightning_layerscope.callbacks.LayerSimilarityMonitor`; see
-    there for the arguments. What differs:
+    The same monitor, options, results, keys and guarantees as
+    :class:`~lightning_layerscope.callbacks.LayerSimilarityMonitor`; the options are those of
+    :class:`~lightning_layerscope.monitor.callback.MonitorCallback`. What differs:
 
-    - Results go to ``<args.output_dir>/<name>``; scalars and pictures to W&B with ``report_to="wandb"``.
-    - ``probes`` from a source of tasks use the trainer's ``processing_class``.
-    - Other loggers get the scalars through ``loggers``: objects with ``log_metrics(row, step=...)``.
+    - Results go to ``<args.output_dir>/<name>``, the prompts' texts to a folder beside ``args.output_dir``, which
+      ``push_to_hub`` uploads.
+    - ``report_to="wandb"`` and ``report_to="tensorboard"`` get scalars and pictures; any other logger gets the scalars
+      through ``loggers``.
+    - ``probes`` from a source of tasks use the trainer's ``processing_class``, or the tokenizer inside it.
     - A resumed run finds its baseline and history through the checkpoint's ``trainer_state.json``.
     - The trainer tells callbacks of no exception: the final rows are then logged when the process exits.
     - ``mode="passive"`` reads evaluations during training, one task per entry of a dict of evaluation datasets;
       ``eval_on_start=True`` makes the baseline.
-
-    Raises:
-        ValueError: For options out of range.
-        TypeError: For probes or a reference of another type.
 
     Example:
         >>> from lightning_layerscope.callbacks import TransformersLayerSimilarityMonitor  # doctest: +SKIP
         >>> trainer = Trainer(..., callbacks=[TransformersLayerSimilarityMonitor(probes)])  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        probes: ProbeSet | str | None = None,
-        tokenizer: Any = None,
-        probe_options: dict[str, Any] | None = None,
-        reference: str | ReferenceBank = "initial",
-        every_n_steps: int | None = None,
-        at_steps: list[int] | None = None,
-        geometric: float | None = None,
-        on_validation_end: bool = False,
-        measure: str = "cka",
-        estimator: str = "debiased",
-        max_overhead: float | None = 0.02,
-        mode: Literal["active", "passive"] = "active",
-        output_dir: str | None = None,
-        layers: list[int] | str | None = None,
-        layer_modules: str | None = None,
-        forward: Callable[..., Any] | None = None,
-        embeddings: bool = False,
-        max_tokens_per_batch: int | None = None,
-        ranks: Literal["share", "zero"] = "share",
-        mid_run_baseline: Literal["refuse", "flag"] = "refuse",
-        task_keys: bool = False,
-        upload_prompts: bool = False,
-        report: bool = True,
-        name: str = "layerscope",
-        verbose: bool = True,
-        loggers: Sequence[Any] = (),
-    ) -> None:
-        self.settings = make_settings(
-            probes,
-            tokenizer=tokenizer,
-            probe_options=probe_options,
-            reference=reference,
-            every_n_steps=every_n_steps,
-            at_steps=at_steps,
-            geometric=geometric,
-            on_validation_end=on_validation_end,
-            measure=measure,
-            estimator=estimator,
-            layers=layers,
-            layer_modules=layer_modules,
-            forward=forward,
-            embeddings=embeddings,
-            max_tokens_per_batch=max_tokens_per_batch,
-            max_overhead=max_overhead,
-            mode=mode,
-            ranks=ranks,
-            mid_run_baseline=mid_run_baseline,
-            output_dir=output_dir,
-            name=name,
-            task_keys=task_keys,
-            upload_prompts=upload_prompts,
-            report=report,
-            verbose=verbose,
-        )
-        self.monitor = Monitor(self.settings)
-        self.loggers = list(loggers)
-        self._passive = PassiveSource(self.settings) if mode == "passive" else None
-        self._model: Any = None
-        self._evaluated = False
+    _model: nn.Module | None = None
+    _steps: EvaluationSteps | None = None
+    _evaluated = False
 
+    @contained
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Resolve the probes and take the baseline, or find that of a resumed run."""
         self.monitor.crash()  # an earlier training of this process that ended by an exception
-        self._model, probes = kwargs["model"], None
+        self._stop_reading()
+        self._model, self._evaluated, probes = kwargs["model"], False, None
         if self._passive is None:
-            probes = resolve_probes(self.settings, tokenizer=kwargs.get("processing_class"))
-        else:
-            with self.monitor.failures.contained():
-                self._passive.open(self._model, world=int(args.world_size), only_in_eval=True)
+            with refusing():
+                probes = resolve_probes(self.settings, tokenizer=kwargs.get("processing_class"))
         if state.global_step > 0 and (kept := (state.stateful_callbacks or {}).get(self._key)):
             self.monitor.load_state_dict(kept)
+        trainer = calling_trainer(self)
+        reporting = reporting_of(trainer, args.report_to)
         self.monitor.start(
             self._host_state(args, state),
             probes=probes,
-            folder=Path(self.settings.output_dir or Path(args.output_dir) / self.settings.name),
-            sinks=partial(self._make_sinks, args),
+            place=partial(self._place, args),
+            sinks=partial(self._make_sinks, reporting),
             source=None if self._passive is None else self._passive.attach,
         )
+        if self._passive is not None:
+            self._passive.open(self._model, world=int(args.world_size))
+            self._steps = EvaluationSteps(trainer, self._passive.begin_batch, self._passive.end_batch)
         atexit.register(_crash_later, weakref.ref(self.monitor))
         self._remember(state)
 
+    @contained
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """In passive mode, measure once the evaluations of all datasets are through."""
         self._measure_passively(args, state)
 
+    @contained
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure where due."""
+        if self._model is None:
+            return
         self.monitor.after_step(self._host_state(args, state))
         self._remember(state)
 
+    @contained
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure where asked for; an evaluation outside a training measures nothing."""
         if self._model is None:
@@ -155,12 +106,15 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
         else:
             self.monitor.after_validation(self._host_state(args, state))
 
+    @contained
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take the last measurement; not where the trainer has put an earlier checkpoint's weights in its place."""
+        if self._model is None:
+            return
         loaded_best = args.load_best_model_at_end and state.best_model_checkpoint is not None
         if self._passive is not None:
             self._measure_passively(args, state)
-            self._passive.close()
+            self._stop_reading()
         elif loaded_best:
             self.monitor.failures.warn(
                 "load_best_model_at_end=True has replaced the last step's weights by the best checkpoint's: the last "
@@ -169,14 +123,38 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
         self.monitor.end(self._host_state(args, state), measure=not loaded_best)
         self._model = None
 
+    # What Lightning's Trainer asks for, by mistake, on the way to its first hook and from it.
+    state_key = "TransformersLayerSimilarityMonitor"
+
+    def on_exception(self, *_: Any, **__: Any) -> None:
+        """Another trainer's hook, called with the error of :meth:`setup`."""
+
+    def setup(self, *_: Any, **__: Any) -> None:
+        """The first hook of another trainer's callbacks.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            "TransformersLayerSimilarityMonitor is for transformers.Trainer and TRL's trainers. In Lightning's Trainer "
+            "use lightning_layerscope.callbacks.LayerSimilarityMonitor, with the same options."
+        )
+
     @property
     def _key(self) -> str:
-        return f"{type(self).__name__}/{self.settings.name}"
+        return f"{type(self).__name__}/{self.settings.output.name}"
 
     def _remember(self, state: Any) -> None:
         """What must survive a restart travels in the checkpoint's ``trainer_state.json``."""
         if state.stateful_callbacks is not None:
             state.stateful_callbacks[self._key] = self.monitor.state_dict()
+
+    def _stop_reading(self) -> None:
+        if self._steps is not None:
+            self._steps.detach()
+            self._steps = None
+        if self._passive is not None:
+            self._passive.close()
 
     def _measure_passively(self, args: Any, state: Any) -> None:
         if self._evaluated:  # on every rank alike, whatever it read
@@ -184,6 +162,7 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
             self.monitor.after_validation(self._host_state(args, state))
 
     def _host_state(self, args: Any, state: Any) -> HostState:
+        assert self._model is not None
         return HostState(
             model=self._model,
             step=state.global_step,
@@ -192,12 +171,15 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
             total_steps=state.max_steps if state.max_steps > 0 else None,
         )
 
-    def _make_sinks(self, args: Any, folder: Path | None) -> list[Any]:
-        places = list(self.loggers)
-        # The trainer's own W&B callback comes first and has opened the run; without it wandb may not even be loaded.
-        run = getattr(sys.modules.get("wandb"), "run", None) if "wandb" in args.report_to else None
-        if run is not None and not any(place is run for place in places):
-            places.append(run)
+    def _place(self, args: Any) -> Place:
+        published = Path(args.output_dir).absolute()
+        name, given = self.settings.output.name, self.settings.output_dir
+        return place_in(published / name if given is None else Path(given), published, name)
+
+    def _make_sinks(self, reporting: Reporting, prompts: Path | Literal[False]) -> list[Any]:
+        self.monitor.failures.say(reporting.message(self.settings.loggers))
+        per_task, given = self.settings.output.task_keys, self.settings.loggers
+        places = [*given, *reporting.loggers(given, per_task_keys=per_task)]
         if not places:
             return []
         from lightning_layerscope.sinks import sinks_for
@@ -206,8 +188,8 @@ class TransformersLayerSimilarityMonitor(TrainerCallback):
             sinks_for(
                 places,
                 host_step_key="train/global_step",
-                per_task_keys=self.settings.task_keys,
-                upload_prompts=prompts_to_upload(folder, self.settings.upload_prompts),
+                per_task_keys=per_task,
+                upload_prompts=prompts,
             )
         )
 

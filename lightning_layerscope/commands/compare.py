@@ -6,7 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lightning_layerscope.commands.common import add_command, curve_table, fail_if_taken, load_states
+from lightning_layerscope.commands.curves import curve_table
+from lightning_layerscope.commands.options import add_command
+from lightning_layerscope.commands.stored import check_new_file, load_states
+from lightning_layerscope.wording import count
 
 _EXAMPLES = """\
   layerscope compare tuned.states base.bank
@@ -23,7 +26,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--measure", default="cka", help="cka (default), rbf_cka, svcca, rsa, mutual_knn, ...")
     parser.add_argument("--estimator", default="debiased", choices=["debiased", "biased"], help="biased is the paper's")
     parser.add_argument("--confidence", type=float, default=0.9, help="of the intervals (default 0.9)")
-    parser.add_argument("--step", type=int, default=0, help="training step to record in the rows (default 0)")
+    parser.add_argument("--step", type=int, help="training step of STATES, where they are of a run")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE")
 
 
@@ -33,25 +36,26 @@ def run(options: argparse.Namespace) -> None:
     from lightning_layerscope.transitions import find_transitions
 
     if options.out is not None:
-        fail_if_taken(options.out, options.overwrite)
+        check_new_file(options.out, options.overwrite)
     profile = compare(
         load_states(options.states),
         load_states(options.reference),
         measure=options.measure,
         estimator=options.estimator,
         confidence=options.confidence,
-        step=options.step,
+        step=options.step or 0,
     )
     if not profile.meta["reference"]:
         profile.meta["reference"] = options.reference.name
     curve = profile.mean_curve(confidence=options.confidence)
     print(
         f"{profile.measure} ({profile.meta['estimator']}) with {profile.meta['reference']}, mean over "
-        f"{len(profile.tasks)} tasks with its {options.confidence:.0%} interval over tasks, and per cluster"
+        f"{count(len(profile.tasks), 'task')} with its {options.confidence:.0%} interval over tasks, and per cluster"
     )
     print(curve_table(curve, profile.cluster_curves()))
     print(find_transitions(profile, confidence=options.confidence).describe())
     for note in (*profile.meta["warnings"], *profile.meta["notes"]):
-        print(f"note: {note}")
+        # Two checkpoints have no step between them.
+        print(f"note: {note if options.step is not None else note.removeprefix('step 0: ')}")
     if options.out is not None:
         print(f"profile: {profile.to_parquet(options.out)}")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lightning_layerscope.commands.common import add_command, positive
+from lightning_layerscope.commands.options import add_command, add_task_options, positive
 
 _EXAMPLES = """\
   layerscope demo
@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--out", type=Path, default=Path("layerscope-demo"), help="folder (default ./layerscope-demo)")
     parser.add_argument("--examples-per-task", type=positive, default=32, help="prompts measured on (default 32)")
     parser.add_argument("--lora", action="store_true", help="train LoRA adapters, not all weights")
-    parser.add_argument("--chat", action="store_true", help="use the tokenizer's chat template")
+    add_task_options(parser)
     parser.add_argument("--seed", type=int, default=0, help="of everything (default 0)")
 
 
@@ -35,7 +35,8 @@ def run(options: argparse.Namespace) -> None:
     """Run and read."""
     from lightning_layerscope.demo import DemoOptions, read_demo, run_demo
 
-    given = {name: value for name, value in vars(options).items() if name not in ("run", "command")}
+    given = {name: value for name, value in vars(options).items() if name not in ("run", "command", "own_parser")}
+    given["columns"] = dict(options.columns or ())
     result = run_demo(DemoOptions(**given))
     print()
     print(read_demo(result))

@@ -6,7 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lightning_layerscope.commands.common import add_command, curve_table, fail_if_taken, load_profile
+from lightning_layerscope.commands.curves import curve_table
+from lightning_layerscope.commands.options import add_command
+from lightning_layerscope.commands.stored import check_new_file, load_profile
+from lightning_layerscope.wording import count
 
 _EXAMPLES = """\
   layerscope diff full.parquet lora.parquet
@@ -29,10 +32,10 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Subtract, print, store."""
     if options.out is not None:
-        fail_if_taken(options.out, options.overwrite)
+        check_new_file(options.out, options.overwrite)
     first, second = load_profile(options.first), load_profile(options.second)
     difference = first.diff(second, measure=options.measure, step=options.step, other_step=options.other_step)
-    print(f"{difference.measure}: {options.second} minus {options.first}, mean over {len(first.tasks)} tasks")
+    print(f"{difference.measure}: {options.second} minus {options.first}, mean over {count(len(first.tasks), 'task')}")
     print(curve_table(difference.mean_curve(), sign=True))
     print(difference.describe())
     if options.out is not None:

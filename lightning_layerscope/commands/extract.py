@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning_layerscope.commands.common import add_command, positive
+from lightning_layerscope.commands.options import add_command, add_task_options, check_device, positive
+from lightning_layerscope.commands.stored import BANK, STATES, check_new_folder
+from lightning_layerscope.wording import count
+
+if TYPE_CHECKING:
+    from lightning_layerscope.probes import ProbeSet
 
 _EXAMPLES = """\
   layerscope extract models/tuned --tasks toy --out tuned.states
@@ -34,12 +39,15 @@ def add_parser(commands: Any) -> None:
     probes = parser.add_argument_group("prompts")
     probes.add_argument("--examples-per-task", type=positive, metavar="N", help="prompts per task (default 64)")
     probes.add_argument("--min-examples", type=positive, metavar="N", help="refuse tasks with fewer (default 32)")
-    probes.add_argument("--split", metavar="NAME", help="split they come from (default test)")
+    probes.add_argument("--split", metavar="NAME", help="split they come from (default test, or the only one there is)")
     probes.add_argument("--seed", type=int, help="of their choice (default 0)")
     probes.add_argument("--max-length", type=positive, metavar="TOKENS", help="longer ones are cut (default 512)")
-    probes.add_argument("--tokens", metavar="CHOICE", help="last_prompt (default), mean_prompt or first_<k>")
+    probes.add_argument(
+        "--tokens", dest="token_choice", metavar="CHOICE", help="last_prompt (default), mean_prompt or first_<k>"
+    )
+    add_task_options(probes)
     probes.add_argument("--template", metavar="TEXT", help=r"default '{instruction}\n{input}\n'")
-    probes.add_argument("--chat", action="store_true", help="use the tokenizer's chat template")
+    probes.add_argument("--system", metavar="TEXT", help="system message that chat prompts begin with (with --chat)")
     probes.add_argument("--tokenizer", metavar="NAME", help="default: the model's")
     machine = parser.add_argument_group("machine")
     machine.add_argument("--device", help="cpu (default), cuda, mps, ...")
@@ -57,8 +65,8 @@ def run(options: argparse.Namespace) -> None:
     from lightning_layerscope.training.progress import Progress, showing
     from lightning_layerscope.training.quiet import quiet
 
-    if options.out.exists() and not options.overwrite and (not options.out.is_dir() or any(options.out.iterdir())):
-        raise FileExistsError(f"{options.out} is there already; choose another name, or pass --overwrite")
+    check_new_folder(options.out, options.overwrite, BANK if options.reference else STATES)
+    check_device(options.device)
     begin = time.perf_counter()
     with quiet():
         model, tokenizer = load_model(
@@ -70,6 +78,8 @@ def run(options: argparse.Namespace) -> None:
         )
         probes = ProbeSet.from_source(options.tasks, tokenizer, **_probe_options(options))
         print(probes.summary())
+        if options.reference:
+            _check_enough(probes)
         with showing(), Progress("extracting", probes.num_examples, unit="prompts", keep=True) as progress:
             states = extract_hidden_states(
                 model,
@@ -87,26 +97,37 @@ def run(options: argparse.Namespace) -> None:
         else:
             states.save(options.out, overwrite=options.overwrite)
     what = "reference" if options.reference else "hidden states"
-    print(
-        f"{what} of {len(states)} tasks, layers {states.layers[0]}-{states.layers[-1]} of {states.num_layers}: "
-        f"{options.out} ({time.perf_counter() - begin:.0f} s)"
-    )
+    layers = f"layers {states.layers[0]}-{states.layers[-1]} of {states.num_layers}"
+    seconds = time.perf_counter() - begin
+    print(f"{what} of {count(len(states), 'task')}, {layers}: {options.out} ({seconds:.0f} s)")
 
 
 def _probe_options(options: argparse.Namespace) -> dict[str, Any]:
     """Only what was given: saved probes have settled the rest."""
-    from lightning_layerscope.tasks import PromptTemplate
-
     given = {
         "examples_per_task": options.examples_per_task,
         "min_examples": options.min_examples,
         "split": options.split,
         "seed": options.seed,
         "max_length": options.max_length,
-        "token_choice": options.tokens,
+        "token_choice": options.token_choice,
+        "columns": None if options.columns is None else dict(options.columns),
     }
-    if options.template is not None or options.chat:
-        # The shell gives backslash and n where a line break is meant.
-        text = PromptTemplate().text if options.template is None else options.template.replace("\\n", "\n")
-        given["template"] = PromptTemplate(text, chat=options.chat)
+    # The shell gives backslash and n where a line break is meant.
+    text = None if options.template is None else options.template.replace("\\n", "\n")
+    template = {"text": text, "chat": options.chat, "system": options.system}
+    if any(value is not None for value in template.values()):
+        given["template"] = template
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _check_enough(probes: ProbeSet) -> None:
+    """Refuse now what the reference would be refused for after the extraction."""
+    from lightning_layerscope.references.identity import MIN_EXAMPLES
+
+    few = [f"{task} ({len(probe)})" for task, probe in probes.items() if len(probe) < MIN_EXAMPLES]
+    if few:
+        raise ValueError(
+            f"--reference needs at least {MIN_EXAMPLES} prompts of each task, but there are fewer of {', '.join(few)}; "
+            "raise --examples-per-task, or leave these tasks out"
+        )

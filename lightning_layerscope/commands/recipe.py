@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from lightning_layerscope.commands.common import add_command
+from lightning_layerscope.commands.options import add_command
 from lightning_layerscope.recipes import read_recipe, recipe_names
 
 _EXAMPLES = """\

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_layerscope.commands.common import add_command, fail_if_taken, load_profile
+from lightning_layerscope.commands.options import add_command
+from lightning_layerscope.commands.stored import check_new_file, load_profile
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import RunRecord
@@ -35,11 +36,11 @@ def run(options: argparse.Namespace) -> None:
     source: Path = options.source
     if source.is_dir() and (source / "results" / "config.json").is_file():
         source = source / "results"
-    place = source / "report.html" if source.is_dir() else source.with_suffix(".html")
+    page = source / "report.html" if source.is_dir() else source.with_suffix(".html")
     if options.out is not None or not source.is_dir():
-        place = options.out or place
-        fail_if_taken(place, options.overwrite)
-    print(f"report: {write_report(_record(source), place, title=options.title)}")
+        page = options.out or page
+        check_new_file(page, options.overwrite)
+    print(f"report: {write_report(_record(source), page, title=options.title)}")
 
 
 def _record(source: Path) -> RunRecord:

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lightning_layerscope.commands.common import add_command, load_profile, positive
+from lightning_layerscope.commands.options import add_command, positive
+from lightning_layerscope.commands.stored import load_profile
 
 _EXAMPLES = """\
   layerscope transitions profile.parquet
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
     """Find and print."""
     from lightning_layerscope.transitions import find_transitions
 
-    found = find_transitions(
+    transition = find_transitions(
         load_profile(options.profile),
         measure=options.measure,
         step=options.step,
@@ -44,4 +45,4 @@ def run(options: argparse.Namespace) -> None:
         confidence=options.confidence,
         seed=options.seed,
     )
-    print(json.dumps(found.to_dict(), indent=1) if options.json else found.describe())
+    print(json.dumps(transition.to_dict(), indent=1) if options.json else transition.describe())

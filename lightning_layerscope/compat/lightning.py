@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 
-def logging_step(trainer: Any) -> int:
-    """The step that Lightning itself logs by (``DeviceStatsMonitor``); in hooks, ``global_step`` is one ahead of it."""
-    return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
+def logging_step(trainer: Any) -> int | None:
+    """The step that Lightning itself logs by (``DeviceStatsMonitor``); in hooks, ``global_step`` is one ahead of it.
+
+    Returns:
+        The step; None where this version of Lightning keeps no such count.
+    """
+    count = getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", None)
+    return None if count is None else int(count)
 
 
 def is_wandb_logger(logger: Any) -> bool:

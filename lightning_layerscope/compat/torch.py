@@ -8,7 +8,21 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+# Where every nn.Module keeps its tensors, submodules and forward hooks. The hooks are among them as some models install
+# theirs on first use.
+MODULE_TABLES = (
+    "_parameters",
+    "_buffers",
+    "_modules",
+    "_non_persistent_buffers_set",
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+)
 _COMPILED = "_orig_mod"
 
 
@@ -65,3 +79,8 @@ def _is_a(thing: object, module: str, name: str) -> bool:
     """``isinstance`` without an import: what was never imported has no instances."""
     kind = getattr(sys.modules.get(module), name, None)
     return isinstance(kind, type) and isinstance(thing, kind)
+
+
+def version(tensor: Tensor) -> int:
+    """Torch's counter of in-place changes; -1 for tensors that have none (made in inference mode, uninitialised)."""
+    return -1 if is_lazy(tensor) or tensor.is_inference() else tensor._version

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,8 @@ class DemoOptions:
         seed: of everything.
         examples_per_task: probe prompts per task.
         lora: train adapters instead of all weights.
-        chat: use the tokenizer's chat template.
+        chat: use the tokenizer's chat template, or never; None uses it for conversations where there is one.
+        columns: field to column, as in `load_tasks`.
     """
 
     tasks: str = "toy"
@@ -42,7 +43,8 @@ class DemoOptions:
     seed: int = 0
     examples_per_task: int = 32
     lora: bool = False
-    chat: bool = False
+    chat: bool | None = None
+    columns: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.steps <= len(SHARES) - 1:

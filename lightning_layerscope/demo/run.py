@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,14 @@ from lightning_layerscope.demo import options as settings
 from lightning_layerscope.demo.options import BASE, RESULTS, SUMMARY, TUNED, DemoOptions, DemoResult, free_folder
 from lightning_layerscope.demo.tuning import fine_tune, make_data
 from lightning_layerscope.probes import ProbeSet
+from lightning_layerscope.references.identity import MIN_EXAMPLES
 from lightning_layerscope.sinks.report import write_report
 from lightning_layerscope.tasks import PromptTemplate, TaskCollection, load_tasks
+from lightning_layerscope.tasks.hold_out import hold_out
+from lightning_layerscope.tasks.task import MissingSplitError
 from lightning_layerscope.training.progress import Progress, showing
 from lightning_layerscope.training.quiet import quiet
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from lightning_layerscope.training import InstructionDataModule, TaskScore
@@ -42,9 +47,10 @@ def run_demo(options: DemoOptions, *, say: Callable[[str], None] = print, bars: 
         RuntimeError: when measuring failed.
     """
     begin = time.perf_counter()
-    tasks = load_tasks(options.tasks, splits=["train", "test"])
+    tasks = _tasks(options, say)
     folder = free_folder(Path(options.out))
-    say(f"{len(tasks)} tasks in {len(set(tasks.clusters.values()))} clusters from {options.tasks}; results: {folder}")
+    clusters = count(len(set(tasks.clusters.values())), "cluster")
+    say(f"{count(len(tasks), 'task')} in {clusters} from {options.tasks}; results: {folder}")
     with quiet(), showing(bars):
         model, tokenizer = _model(options, tasks, folder, say)
         template = PromptTemplate(chat=options.chat)
@@ -52,12 +58,14 @@ def run_demo(options: DemoOptions, *, say: Callable[[str], None] = print, bars: 
             tasks,
             tokenizer,
             examples_per_task=options.examples_per_task,
-            min_examples=min(options.examples_per_task, 32),
+            min_examples=MIN_EXAMPLES,
             max_length=settings.MAX_LENGTH,
             template=template,
             seed=options.seed,
         )
         probes.check_model(model)
+        for note in probes.notes:
+            say(f"note: {note}")
         datamodule = make_data(options, tasks, tokenizer, template)
         from lightning_layerscope.training import add_lora
 
@@ -83,6 +91,24 @@ def run_demo(options: DemoOptions, *, say: Callable[[str], None] = print, bars: 
     )
     _write_summary(options, result)
     return result
+
+
+def _tasks(options: DemoOptions, say: Callable[[str], None]) -> TaskCollection:
+    """The tasks, with rows held out where the source holds none out itself."""
+    load = partial(load_tasks, options.tasks, columns=options.columns or None)
+    try:
+        tasks = load(splits=["train", "test"])
+    except MissingSplitError:
+        tasks = load()
+    splits = sorted({split for task in tasks.values() for split in task.splits})
+    if {"train", "test"} <= set(splits):
+        return tasks
+    if len(splits) > 1:
+        raise ValueError(
+            f"the demo trains on the split 'train' and measures on 'test', but {options.tasks} has {splits}"
+        )
+    say(f"all rows are of the split {splits[0]!r}: up to {options.examples_per_task} of each task are held out")
+    return hold_out(tasks, most=options.examples_per_task, seed=options.seed)
 
 
 def _score(model: Any, datamodule: InstructionDataModule) -> dict[str, TaskScore]:

@@ -13,17 +13,18 @@ from lightning_layerscope.compat.torch import inner_tensors
 # Words of 64 bits that are added up as they lie, at the speed of the memory. Odd, so that flipping the top bit of all
 # of them (the sign of float64) does not cancel out.
 _SEGMENT = 4095
-_MULTIPLIER = 0x1E3779B97F4A7C15
-_LOW_HALF = 0xFFFFFFFF
+_STEP = 0x1E3779B97F4A7C15
+_MULTIPLIERS = (0xFF51AFD7ED558CCD - (1 << 64), 0xC4CEB9FE1A85EC53 - (1 << 64))  # as signed numbers
+_LOW_31_BITS = (1 << 31) - 1  # of a shift by 33 places that brings in zeros
 
 
 def checksum(tensor: Tensor) -> Tensor | None:
     """An int64 scalar on the tensor's device that every bit of the tensor counts in.
 
-    The memory is read as words of 64 bits. Segments of 4,095 words are added up modulo 2^64; every sum is then folded
-    (``s ^ (s >> 32)``) and multiplied by an odd number that depends on its position, and the products are added up.
-    All steps are exact, so equal bits give equal numbers; a change of one word always gives another number, any other
-    change with a probability of about 1 - 2^-64. Only an exchange of words within one segment goes unnoticed.
+    The memory is read as words of 64 bits. Segments of 4,095 words are added up modulo 2^64; every sum is then mixed
+    with its position, and the results are added up. All steps are exact, so equal bits give equal numbers. A change of
+    one word always gives another number, and any other change does with a probability of about 1 - 2^-64, unless it
+    leaves the sum of a segment as it was, as an exchange of words within one does.
 
     Returns:
         None where there are no bits to read in this way: on the meta device, in sparse, quantised or uninitialised
@@ -65,6 +66,12 @@ def differing(before: Sequence[Tensor | None], after: Sequence[Tensor | None]) -
 
 
 def _mix(sums: Tensor) -> Tensor:
-    folded = sums ^ ((sums >> 32) & _LOW_HALF)
-    odd = torch.arange(1, len(sums) + 1, device=sums.device, dtype=torch.int64) * _MULTIPLIER | 1
-    return (folded * odd).sum()
+    """One number of all sums, in which position and value of each count.
+
+    Each is put through a one-to-one function of 64 bits (the finaliser of MurmurHash3, Appleby 2011) together with its
+    position, so that structured changes (all signs turned) do not cancel out, and the results are added up.
+    """
+    mixed = sums + torch.arange(1, len(sums) + 1, device=sums.device, dtype=torch.int64) * _STEP
+    for multiplier in _MULTIPLIERS:
+        mixed = (mixed ^ ((mixed >> 33) & _LOW_31_BITS)) * multiplier
+    return (mixed ^ ((mixed >> 33) & _LOW_31_BITS)).sum()

@@ -11,21 +11,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from lightning_layerscope.compat.torch import is_scripted, scripted_attributes
+from lightning_layerscope.compat.torch import MODULE_TABLES, is_scripted, scripted_attributes
 from lightning_layerscope.extraction.generators import Restore, own_generator
 
-# Registered by name in every nn.Module. Forward hooks are put back too: some models install theirs on first use.
-_TABLES = (
-    "_parameters",
-    "_buffers",
-    "_modules",
-    "_non_persistent_buffers_set",
-    "_forward_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-)
 _CONTAINERS = (list, dict, set, OrderedDict, defaultdict, Counter, deque)
 # A container with more entries is put back as such, but its entries are not looked into: it is data, not state.
 _MOST_ENTRIES = 10_000
@@ -67,8 +55,8 @@ class ModuleStates:
         for key, buffer in module._buffers.items():
             if buffer is not None:
                 self.tensors.append((f"buffer {_join(name, key)!r} of {type(module).__name__}", buffer))
-        attributes = {key: value for key, value in vars(module).items() if key not in _TABLES}
-        tables = {k: t.copy() for k in _TABLES if isinstance(t := vars(module).get(k), (dict, set))}
+        attributes = {key: value for key, value in vars(module).items() if key not in MODULE_TABLES}
+        tables = {k: t.copy() for k in MODULE_TABLES if isinstance(t := vars(module).get(k), (dict, set))}
         what = f"module {name!r}" if name else type(module).__name__
         self._restores.append((what, partial(_restore_module, module, type(module), attributes, tables)))
         if is_scripted(module):
@@ -116,7 +104,7 @@ def _restore_module(module: nn.Module, kind: type, attributes: dict[str, Any], t
     if type(module) is not kind:  # torch's parametrisations give a module a class of its own
         module.__class__ = kind
     now = vars(module)
-    for key in [key for key in now if key not in _TABLES and key not in attributes]:
+    for key in [key for key in now if key not in MODULE_TABLES and key not in attributes]:
         del now[key]
     for key, value in attributes.items():
         if now.get(key, _MISSING) is not value:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from lightning_layerscope.compat.torch import inner_tensors
+from lightning_layerscope.compat.torch import inner_tensors, version
 from lightning_layerscope.extraction.checksum import checksum, differing
 
 # A changed tensor is put back from a clone taken beforehand; beyond this many elements the clone would cost more memory
@@ -46,7 +46,7 @@ class TensorStates:
         self._aliases.append(None if lazy else tensor.data)
         self._clones.append(tensor.data.clone() if clonable else None)
         self._bytes.append(_storage_bytes(tensor))
-        self._versions.append(_version(tensor))
+        self._versions.append(version(tensor))
         self._checksums.append(checksum(tensor))
 
     def restore_memory(self, position: int) -> str:
@@ -66,7 +66,7 @@ class TensorStates:
         unreadable = {
             i
             for i, (tensor, value) in enumerate(zip(self._tensors, now, strict=True))
-            if value is None and _version(tensor) != self._versions[i]
+            if value is None and version(tensor) != self._versions[i]
         }
         return sorted(differing(self._checksums, now) | unreadable)
 
@@ -97,8 +97,3 @@ def _storage_bytes(tensor: Tensor) -> int:
 def _has_storage(tensor: Tensor) -> bool:
     plain = not is_lazy(tensor) and inner_tensors(tensor) is None
     return plain and tensor.layout == torch.strided and not tensor.is_meta
-
-
-def _version(tensor: Tensor) -> int:
-    """Torch's counter of in-place changes; inference tensors have none."""
-    return -1 if is_lazy(tensor) or tensor.is_inference() else tensor._version

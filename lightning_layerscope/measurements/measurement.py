@@ -36,7 +36,8 @@ class Measurement:
             ``None`` where not asked for.
         task_x_task: per chosen layer ``(tasks, tasks)``: cosine of the task means after removing the grand mean.
         seconds: wall time the measurement took; filled by who measures.
-        overhead: share of the run's wall time that all measurements took so far; filled by who measures.
+        overhead: share of the run's wall time that all measurements took so far, NaN before the first step; filled by
+            who measures.
         warnings: in words.
     """
 

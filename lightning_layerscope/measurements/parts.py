@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -92,7 +93,7 @@ def describe(measurement: Measurement) -> dict[str, Any]:
     return {
         "step": measurement.step,
         "seconds": measurement.seconds,
-        "overhead": measurement.overhead,
+        "overhead": None if math.isnan(measurement.overhead) else measurement.overhead,
         "warnings": measurement.warnings,
         "transition": measurement.transition.to_dict(),
     }
@@ -110,7 +111,7 @@ def unpack(entry: Mapping[str, Any], profile: LayerProfile, matrices: Mapping[st
             int(key.removeprefix(prefix)): matrix for key, matrix in matrices.items() if key.startswith(prefix)
         },
         seconds=float(entry["seconds"]),
-        overhead=float(entry["overhead"]),
+        overhead=math.nan if entry["overhead"] is None else float(entry["overhead"]),
         warnings=list(entry["warnings"]),
     )
 

@@ -5,10 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
-
-from lightning_layerscope.compat.deepspeed import has_partitioned_parameters
-from lightning_layerscope.compat.torch import has_sharded_parameters
 from lightning_layerscope.extraction import HiddenStates, extract_hidden_states
 from lightning_layerscope.measurements import Measurement, take_measurement
 from lightning_layerscope.monitor.adapters import adapters_off
@@ -16,10 +12,13 @@ from lightning_layerscope.monitor.distributed import Share, compare_share, merge
 from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.ranks import Ranks
 from lightning_layerscope.monitor.settings import Settings
+from lightning_layerscope.monitor.sharding import check_not_sharded
+from lightning_layerscope.monitor.source import name_of_reference
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.references.bank import Stored
 from lightning_layerscope.references.packing import PackedGrams
+from lightning_layerscope.wording import count
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,14 @@ class ActiveSource:
     """Extracts hidden states of the probes; with several ranks each has a part of the tasks.
 
     Args:
-        settings: Of the monitor.
+        settings: What the user asked for.
         probes: All of them.
         ranks: Of the run.
     """
 
     def __init__(self, settings: Settings, probes: ProbeSet, ranks: Ranks) -> None:
         self.settings, self.probes, self.ranks = settings, probes, ranks
+        self.reference_name: str | None = None
         self.tasks = share_out(probes, ranks.world)[ranks.rank] if ranks.world > 1 else list(probes)
         self._own = probes.select(self.tasks) if self.tasks else None
         self._bank: ReferenceBank | None = None  # of all tasks where it is known, else of this rank's
@@ -57,26 +57,22 @@ class ActiveSource:
 
     def measure_local(self, host: HostState) -> _Part:
         """Extract this rank's tasks and, with several ranks, compare them."""
-        if sharded(host.model):
-            raise RuntimeError(
-                "the model's parameters are sharded over processes, where a forward pass of one task per process would "
-                'hang; use mode="passive", which reads the states of your own validation'
-            )
+        check_not_sharded(host.model)
         if self._own is None:
             return _Part()
         new = None
         if self._bank is None and self.settings.reference_kind == "base":
             with adapters_off(host.model):
-                new = self._keep(self._extract(host), "base", host.step)
+                new = self._keep(self._extract(host), "base")
         states = self._extract(host)
         if self._bank is None and new is None:
-            new = self._keep(states, "initial", host.step)
+            new = self._keep(states, name_of_reference(self.reference_name, host.step))
         if self.ranks.world == 1:
             return _Part(states=states, bank=new)
         if new is not None:
             self._bank = new
         assert self._bank is not None
-        share = compare_share(states, self._bank.select(self.tasks), step=host.step, **self._options)
+        share = compare_share(states, self._bank.select(self.tasks), step=host.step, **self.settings.compare_options)
         return _Part(share=share, bank=new)
 
     def merge(self, parts: list[_Part], host: HostState) -> tuple[ReferenceBank, Measurement]:
@@ -89,7 +85,7 @@ class ActiveSource:
             assert part.states is not None
             # Tasks that the reference has beside the probes (a bank of a larger study) do not matter.
             bank = self._bank.select(self.tasks) if set(self._bank) > set(self.tasks) else self._bank
-            return self._bank, take_measurement(part.states, bank, step=host.step, **self._options)
+            return self._bank, take_measurement(part.states, bank, step=host.step, **self.settings.compare_options)
         if (new := [part.bank for part in parts if part.bank is not None]) and self.ranks.leads:
             self._bank = join_banks(new, list(self.probes))
         assert self._bank is not None
@@ -116,23 +112,18 @@ class ActiveSource:
     def preview(self) -> str:
         """What one measurement takes, in messages."""
         probes = self.probes
-        text = f"{len(probes)} tasks, {probes.num_examples:,} prompts, {probes.num_tokens:,} tokens"
+        sizes = ((len(probes), "task"), (probes.num_examples, "prompt"), (probes.num_tokens, "token"))
+        text = ", ".join(count(number, noun) for number, noun in sizes)
         return text + (f", shared by {self.ranks.world} processes" if self.ranks.world > 1 else "")
 
     def _extract(self, host: HostState) -> HiddenStates:
         assert self._own is not None
         with host.autocast():
-            states = extract_hidden_states(host.model, self._own, **self.settings.extraction)
+            states = extract_hidden_states(host.model, self._own, **self.settings.extract_options)
         return with_digests(states, self.probes)
 
-    def _keep(self, states: HiddenStates, name: str, step: int) -> ReferenceBank:
-        if name == "initial" and step > 0:
-            name = f"step {step}"  # a baseline from within the run never goes by the name of its beginning
+    def _keep(self, states: HiddenStates, name: str) -> ReferenceBank:
         return ReferenceBank.from_states(states, name=name, robust=self.settings.measure == "cka")
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        return {"measure": self.settings.measure, "estimator": self.settings.estimator}
 
 
 def join_banks(banks: list[ReferenceBank], tasks: list[str]) -> ReferenceBank:
@@ -159,8 +150,3 @@ def join_banks(banks: list[ReferenceBank], tasks: list[str]) -> ReferenceBank:
         {task: stored[task] for task in order},
         {task: robust[task] for task in order if task in robust},
     )
-
-
-def sharded(model: nn.Module) -> bool:
-    """Whether parameters are spread over processes (FSDP 1 and 2, tensor parallel, DeepSpeed stage 3)."""
-    return has_sharded_parameters(model) or has_partitioned_parameters(model)

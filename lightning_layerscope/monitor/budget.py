@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 
 class Budget:
@@ -18,7 +19,7 @@ class Budget:
         clock: Seconds, monotonic.
 
     Raises:
-        ValueError: For a share that is not positive.
+        ValueError: For a share outside of (0, 1].
 
     Example:
         >>> now = 0.0
@@ -37,9 +38,9 @@ class Budget:
     """
 
     def __init__(self, max_overhead: float | None, clock: Callable[[], float] = time.monotonic) -> None:
-        if max_overhead is not None and not max_overhead > 0:
+        if max_overhead is not None and not 0 < max_overhead <= 1:
             raise ValueError(
-                f"max_overhead must be above 0 (0.02 is 2 % of the run's time), got {max_overhead}; "
+                f"max_overhead must lie in (0, 1] (0.02 is 2 % of the run's time), got {max_overhead}; "
                 "None lifts the limit."
             )
         self.max_overhead, self._clock = max_overhead, clock
@@ -53,6 +54,19 @@ class Budget:
         """Begin to count the run's time; a resumed run goes on from what its checkpoint says."""
         self._before, self._started = elapsed, self._clock()
         self.forced, self.chosen, self.cost = forced, chosen, cost
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state` gave in an earlier process; an empty one begins anew."""
+        self.start(**{key: float(state.get(key, 0)) for key in ("elapsed", "forced", "chosen", "cost")})
+
+    def state(self) -> dict[str, float]:
+        """What must survive a restart."""
+        return {"elapsed": self.elapsed, "forced": self.forced, "chosen": self.chosen, "cost": self.cost}
+
+    @property
+    def resumed(self) -> bool:
+        """Whether an earlier process has spent a part of the run's time."""
+        return self._before > 0
 
     @property
     def elapsed(self) -> float:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from types import FrameType
 
-from lightning_layerscope.monitor.ranks import RanksLostError, describe
+from lightning_layerscope.monitor.attempts import Refused, describe
+from lightning_layerscope.monitor.messages import sentence
+from lightning_layerscope.monitor.ranks import RanksLostError
 
 _LOG = logging.getLogger(__name__)
+# Frames that are not the user's own: a warning names the first line beyond them.
+_PACKAGES = frozenset(
+    {"lightning_layerscope", "lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities"}
+    | {"transformers", "trl", "accelerate", "torch", "contextlib", "functools"}
+)
 
 
 class Failures:
@@ -32,9 +41,18 @@ class Failures:
             self.warn(f"{what} failed {message}" if message.startswith("at step") else f"{what} failed: {message}")
 
     def warn(self, message: str) -> None:
-        """Warn, and never raise: training goes on where the user has turned warnings into errors, too."""
+        """Warn at the user's own line, and never raise: not even where warnings were turned into errors."""
+        frame = _users_frame(sys._getframe(1))
+        place = frame.f_globals
         try:
-            warnings.warn(f"{self.name}: {message}", RuntimeWarning, stacklevel=3)
+            warnings.warn_explicit(
+                f"{self.name}: {message}",
+                RuntimeWarning,
+                frame.f_code.co_filename,
+                frame.f_lineno,
+                module=str(place.get("__name__", "")),
+                registry=place.setdefault("__warningregistry__", {}),
+            )
         except Warning:
             _LOG.warning("%s: %s", self.name, message)
 
@@ -45,14 +63,29 @@ class Failures:
 
     @contextlib.contextmanager
     def contained(self) -> Iterator[None]:
-        """Keep exceptions of the block inside; interruptions (KeyboardInterrupt, SystemExit) pass through."""
+        """Keep exceptions of the block inside; interruptions (KeyboardInterrupt, SystemExit) pass through.
+
+        So do refusals: a mistake in the configuration ends the run before its first step.
+        """
         try:
             yield
+        except Refused:
+            raise
         except RanksLostError as error:
-            self.add("measurement", f"{error}. Nothing more is measured; training goes on.")
+            self.add("measurement", f"{sentence(str(error))} Nothing more is measured; training goes on.")
         except Exception as error:
-            self.add("monitor", f"{describe(error)}. Training goes on.")
+            self.add("monitor", f"{sentence(describe(error))} Training goes on.")
 
     def summary(self) -> str:
         """The counts in words; empty where nothing failed."""
         return ", ".join(f"{count} x {what}" for what, count in self.counts.items())
+
+
+def _users_frame(frame: FrameType) -> FrameType:
+    """The innermost frame that belongs to none of the packages between the user and the monitor."""
+    here: FrameType | None = frame
+    while here is not None:
+        if str(here.f_globals.get("__name__", "")).partition(".")[0] not in _PACKAGES:
+            return here
+        here = here.f_back
+    return frame

@@ -1,93 +1,86 @@
-"""Where a run's results lie, and how a resumed run finds them again."""
+"""A run's folder: whose it is, so that no two runs write to one."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-from lightning_layerscope.measurements import RunRecord
-from lightning_layerscope.measurements.storage import FOLDERS, WRITTEN, read_config
-from lightning_layerscope.references import ReferenceBank
+from lightning_layerscope.measurements.storage import FOLDERS, WRITTEN, owner
 
-REFERENCE, PROBES, REPORT = "reference", "probes.json", "report.html"
-_WRITTEN = (*WRITTEN, REFERENCE, PROBES, REPORT)
+OWNER, REFERENCE, PROMPTS, REPORT = "run.json", "reference", "probes.json", "report.html"
+_WRITTEN = (*WRITTEN, OWNER, REFERENCE, PROMPTS, REPORT)
 
 
-@dataclass(frozen=True)
-class Resumed:
-    """What a checkpoint led back to.
+def reserve(wanted: Path, run_id: str) -> Path:
+    """Take the wanted folder, or the first of its siblings ``-2``, ``-3``, ... that is no other run's.
 
-    Attributes:
-        record: The measurements up to the checkpoint's step.
-        bank: The run's reference.
-        folder: Where they were found.
+    The file ``run.json`` says whose a folder is. It is made in one step of the file system that fails where it is
+    there, so that of several runs that start at the same moment each gets a folder of its own.
+
+    Raises:
+        OSError: When folders cannot be made there.
     """
-
-    record: RunRecord
-    bank: ReferenceBank
-    folder: Path
-
-
-def prompts_to_upload(folder: Path | None, wanted: bool) -> Path | Literal[False]:
-    """The file of prompts, where it is wanted and could be written (a failure to write it was told by then)."""
-    return folder / PROBES if wanted and folder is not None and (folder / PROBES).is_file() else False
-
-
-def free_folder(wanted: Path, run_id: str) -> Path:
-    """The wanted folder, or the first of its siblings ``-2``, ``-3``, ... that holds no other run's results."""
     for number in itertools.count(1):
-        place = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
-        if not place.exists() or _is_own(place, run_id) or (place.is_dir() and not any(place.iterdir())):
-            return place
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        if _claim(folder, run_id):
+            return folder
     raise AssertionError("unreachable")
 
 
-def find_resumed(state: dict[str, Any], places: list[Path], step: int) -> Resumed | str:
-    """Look for the record and the reference of a checkpoint's run.
-
-    Args:
-        state: What the checkpoint kept: ``run_id``, ``reference_digest``, ``folder``.
-        places: Folders to look in, in order.
-        step: The checkpoint's step; later measurements were given up and will be taken anew.
-
-    Returns:
-        What was found, or in words why not.
-    """
-    reasons = []
-    for place in dict.fromkeys(places):
-        try:
-            if not _is_own(place, state["run_id"]):
-                reasons.append(f"{place} does not hold this run")
-                continue
-            bank = ReferenceBank.load(place / REFERENCE)
-            if bank.digest != state["reference_digest"]:
-                reasons.append(f"{place / REFERENCE} is not the reference that the checkpoint names")
-                continue
-            record = RunRecord.load(place)
-        except (OSError, ValueError) as error:
-            reasons.append(str(error))
-            continue
-        record.rewind(step)
-        return Resumed(record, bank, place)
-    return "; ".join(reasons)
+def is_own(folder: Path, run_id: str) -> bool:
+    """Whether a folder holds this run's results; False also where that cannot be read."""
+    return _owner(folder) == run_id
 
 
-def clear_passing(place: Path) -> None:
+def clear_passing(folder: Path) -> None:
     """Remove what a killed process was writing when it died: files and folders under their passing names."""
-    left = [path for path in place.glob(".*") if path.name.startswith(tuple(f".{name}." for name in _WRITTEN))]
-    for path in [*left, *(path for folder in FOLDERS for path in (place / folder).glob(".step-*"))]:
+    left = [path for path in folder.glob(".*") if path.name.startswith(tuple(f".{name}." for name in _WRITTEN))]
+    for path in [*left, *(path for kind in FOLDERS for path in (folder / kind).glob(".step-*"))]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
 
 
-def _is_own(place: Path, run_id: str) -> bool:
-    try:
-        found = read_config(place)
-    except ValueError:
+def move_aside(path: Path) -> None:
+    """Give a damaged file or folder another name, so that a whole one can take its place."""
+    for number in itertools.count(1):
+        aside = path.with_name(f"{path.name}-damaged-{number}")
+        if not aside.exists():
+            path.rename(aside)
+            return
+
+
+def _claim(folder: Path, run_id: str) -> bool:
+    """Whether the folder is this run's from now on."""
+    if folder.exists() and not folder.is_dir():
         return False
-    return found is not None and found["run_id"] == run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    owner = _owner(folder)
+    if owner is None and any(folder.iterdir()):
+        return False
+    if owner not in (None, run_id):
+        return False
+    if not (folder / OWNER).exists():
+        try:
+            with (folder / OWNER).open("x", encoding="utf-8") as file:
+                file.write(json.dumps({"run_id": run_id}) + "\n")
+        except FileExistsError:
+            return False
+    return True
+
+
+def _owner(folder: Path) -> str | None:
+    """The id of the run whose folder this is: None for nobody's, empty where it cannot be told."""
+    try:
+        return str(json.loads((folder / OWNER).read_text(encoding="utf-8"))["run_id"])
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # damaged, or being written at this very moment
+    try:
+        return owner(folder)
+    except (OSError, ValueError):
+        return ""

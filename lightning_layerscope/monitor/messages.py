@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning_layerscope.measurements import RunRecord
-from lightning_layerscope.monitor.budget import Budget
-from lightning_layerscope.monitor.settings import Settings
-from lightning_layerscope.monitor.source import Source
+from lightning_layerscope.wording import count
+
+if TYPE_CHECKING:
+    from lightning_layerscope.measurements import RunRecord
+    from lightning_layerscope.monitor.budget import Budget
+    from lightning_layerscope.monitor.settings import Settings
+    from lightning_layerscope.monitor.source import Source
+
+
+def sentence(text: str) -> str:
+    """A text that ends with one full stop, whatever it ended with.
+
+    Example:
+        >>> sentence("ValueError: name it."), sentence("no room")
+        ('ValueError: name it.', 'no room.')
+    """
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text.rstrip(';:,')}."
 
 
 def when(settings: Settings) -> str:
     """At which points a run is measured."""
     if settings.mode == "passive":
-        return "after validations"
+        return f"at your own validations, {settings.cadence.describe()}"
     return f"at the start, {settings.cadence.describe()}, and at the end"
 
 
@@ -25,7 +39,7 @@ def configuration(settings: Settings, source: Source) -> dict[str, Any]:
         "role": "training",
         "mode": settings.mode,
         "measure": settings.measure,
-        "estimator": settings.estimator,
+        "estimator": settings.comparison.estimator,
         "cadence": when(settings),
         "max_overhead": settings.max_overhead,
         **source.describe(),
@@ -60,8 +74,16 @@ def left_out(settings: Settings, budget: Budget, step: int) -> str:
     )
 
 
-def consequence(settings: Settings, *, lost: bool) -> str:
-    """After a failed measurement; ``lost`` where there is no reference to go on with."""
+def consequence(settings: Settings, *, lost: bool, changed: bool = False) -> str:
+    """After a failed measurement.
+
+    Args:
+        settings: What the user asked for.
+        lost: There is no reference to go on with.
+        changed: The measurement changed the model, as further ones would.
+    """
+    if changed:
+        return "Every measurement would change the model again, so nothing more is measured; training goes on."
     if lost and settings.mode == "active":
         return "Without a baseline nothing is measured in this run; training goes on."
     return "It is left out and training goes on; further failures are counted without a warning."
@@ -78,9 +100,10 @@ def too_dear(settings: Settings, budget: Budget, expected: float) -> str:
 
 def closing(record: RunRecord, budget: Budget, skipped: int, failed: str) -> str:
     """At the end: what it cost, and what was found."""
+    took = f"{count(len(record), 'measurement')} took {budget.spent:.1f} s"
     return (
-        f"{len(record)} measurements took {budget.spent:.1f} s, {budget.overhead:.1%} of the run's "
-        f"{budget.elapsed:.0f} s ({budget.forced:.1f} s of it the first and the last)"
+        f"{took}, {budget.overhead:.1%} of the run's {budget.elapsed:.0f} s "
+        f"({budget.forced:.1f} s of it the first and the last)"
         + (f"; {skipped} left out for the budget" if skipped else "")
         + (f"; failed: {failed}" if failed else "")
         + f". {record.measurements[-1].transition.describe()}"

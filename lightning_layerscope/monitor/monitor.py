@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+import math
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
@@ -13,29 +14,32 @@ from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.monitor import messages
 from lightning_layerscope.monitor.active import ActiveSource
+from lightning_layerscope.monitor.attempts import Refused, attempt
 from lightning_layerscope.monitor.budget import Budget
 from lightning_layerscope.monitor.failures import Failures
+from lightning_layerscope.monitor.forecast import Forecast
 from lightning_layerscope.monitor.host_state import HostState
-from lightning_layerscope.monitor.ranks import Ranks, attempt
-from lightning_layerscope.monitor.results import Results
+from lightning_layerscope.monitor.launch import Launch
+from lightning_layerscope.monitor.messages import sentence
+from lightning_layerscope.monitor.place import Place
+from lightning_layerscope.monitor.ranks import Ranks
+from lightning_layerscope.monitor.results import MakeSinks, Results
 from lightning_layerscope.monitor.settings import Settings
 from lightning_layerscope.monitor.source import Source
-from lightning_layerscope.monitor.start import Plan, begin
+from lightning_layerscope.monitor.start import Earlier, Plan
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
-
-_STEPS_FOR_ESTIMATE = 20  # the first steps of a run are slower than the rest
 
 
 class Monitor:
     """Measures a run at its cadence, within its budget, and never ends it.
 
     A trainer's callback calls :meth:`start`, :meth:`after_step`, :meth:`after_validation`, :meth:`end` and
-    :meth:`crash` on every rank, at the same steps. Nothing of what goes wrong inside leaves these, but
-    ``KeyboardInterrupt`` and its like: a failure is warned about once, counted, and the run goes on.
+    :meth:`crash` on every rank, at the same steps. What goes wrong inside is warned about once and counted; only
+    ``KeyboardInterrupt`` and its like leave these, and from :meth:`start` a mistake in the configuration.
 
     Args:
-        settings: What was asked for.
+        settings: What the user asked for.
         clock: Seconds; for tests.
 
     Attributes:
@@ -46,18 +50,21 @@ class Monitor:
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] | None = None) -> None:
-        self.settings = settings
+        self.settings, self.cadence = settings, settings.cadence
         self.budget = Budget(settings.max_overhead) if clock is None else Budget(settings.max_overhead, clock)
-        self.failures = Failures(settings.name, verbose=settings.verbose)
-        self.results = Results(self.failures, report=settings.report)
+        self.failures = Failures(settings.output.name, verbose=settings.verbose)
+        self.results = Results(self.failures, report=settings.report, upload_prompts=settings.output.upload_prompts)
         self.bank: ReferenceBank | None = None
         self.skipped = 0
+        self._probes: ProbeSet | None = None
+        self._model: Callable[[], nn.Module | None] = lambda: None
         self._ranks: Ranks | None = None
         self._source: Source | None = None
         self._state: dict[str, Any] = {}
-        self._running = False
+        self._running = self._broken_off = self._model_changed = False
         self._seen = self._first_step = 0
-        self._forced_checked = self._off = False
+        self._off = False
+        self._forecast = Forecast(settings, self.budget, 0)
         self._left_out = -1  # the last step at which a due measurement was left out
 
     @property
@@ -65,15 +72,13 @@ class Monitor:
         """The measurements so far."""
         return self.results.record
 
-    # What trainers call.
-
     def start(
         self,
         host: HostState,
         *,
         probes: ProbeSet | None,
-        folder: Path | None,
-        sinks: Callable[[Path | None], Sequence[Any]],
+        place: Callable[[], Place],
+        sinks: MakeSinks,
         source: Callable[[Ranks], Source] | None = None,
     ) -> None:
         """Find or take the baseline, print what a measurement costs, and take the first one.
@@ -81,34 +86,44 @@ class Monitor:
         Args:
             host: Before the first step of this process.
             probes: What to measure on; None in passive mode.
-            folder: Where results go, None for nowhere; another run's folder is left alone.
-            sinks: Gives the sinks, from the results' folder; called on rank 0.
+            place: Says where results go; another run's folder is left alone. Called on rank 0.
+            sinks: Gives the sinks. Called on rank 0.
             source: Makes the source of hidden states; default active.
+
+        Raises:
+            Refused: For a mistake in the configuration.
         """
-        earlier = None if self.bank is None else (self.record, self.bank)
-        self._ranks = ranks = Ranks(self.settings.ranks)
-        self._source, self.bank = None, None
-        self._running, self._forced_checked, self._left_out = True, False, -1
+        earlier = self._earlier(host.model)
+        self._ranks = ranks = Ranks(self.settings.extraction.ranks)
+        self._source, self.bank, self._probes, self._model = None, None, probes, weakref.ref(host.model)
+        self._running, self._broken_off, self._left_out = True, False, -1
+        self._model_changed = False  # by a measurement, as every further one would
         self._seen = self._first_step = host.step
+        self._forecast = Forecast(self.settings, self.budget, host.step)
         self.failures.counts.clear()
         if not ranks.takes_part:
             return
         with self._contained():
-            if source is None and probes is not None:
-                here: Source = ActiveSource(self.settings, probes, ranks)
-            else:
-                assert source is not None
+            launch = Launch(self.settings, self.results, self.failures, self._state, probes, earlier)
+            plan = ranks.agree(lambda: self._plan(launch, host, place))
+            if plan.mistake:
+                self._running = False
+                raise launch.refusal or Refused(ValueError(plan.mistake))
+            self._probes = plan.probes or probes
+            if source is not None:
                 here = source(ranks)
-            self._source = here
-            plan = ranks.agree(lambda: self._plan(host.step, folder, probes, earlier))
+            else:
+                assert self._probes is not None
+                here = ActiveSource(self.settings, self._probes, ranks)
+            here.reference_name = plan.reference_name
+            self._source, self._off = here, plan.kind == "off"
             if plan.bank is not None:
                 self.bank = plan.bank
                 here.set_reference(plan.bank)
-            self._off = plan.kind == "off"
             if ranks.leads and not self._off:
-                opened = attempt(lambda: self._open(plan, probes, here, sinks))
+                opened = attempt(lambda: self._open(plan, here, sinks))
                 if opened.error:  # told, not raised: the other ranks are on their way to the first measurement
-                    self.failures.add("start", f"{opened.error}.")
+                    self.failures.add("start", sentence(opened.error))
             first = plan.kind == "measure" and ranks.agree(lambda: here.ready)
             if first:
                 self._measure(host, forced=True)
@@ -117,17 +132,18 @@ class Monitor:
 
     def after_step(self, host: HostState) -> None:
         """Call after every batch, optimiser step or not."""
+        since, self._seen = self._seen, host.step
         if not self._measures:
             return
-        since, self._seen = self._seen, host.step
-        attempt(lambda: self._check_forced(host))
-        if self.settings.mode == "active" and self.settings.cadence.due(host.step, since):
+        if self._ranks is not None and self._ranks.leads and (warning := self._forecast.warning(host)):
+            self.failures.warn(warning)
+        if self.settings.mode == "active" and self.cadence.due(host.step, since):
             with self._contained():
                 self._measure_if_wanted(host)
 
     def after_validation(self, host: HostState) -> None:
         """Call at the end of every complete validation inside training."""
-        if self._measures and (self.settings.mode == "passive" or self.settings.cadence.on_validation_end):
+        if self._measures and (self.settings.mode == "passive" or self.cadence.on_validation_end):
             with self._contained():
                 self._measure_if_wanted(host)
 
@@ -152,6 +168,7 @@ class Monitor:
     def crash(self) -> None:
         """Finish from the last measurement; call when an exception or an interruption ends the run. No collectives."""
         if self._running:
+            self._broken_off = self._seen > self._first_step
             with self._contained():
                 self._finish("exception")
 
@@ -162,14 +179,12 @@ class Monitor:
         return {
             "version": 1,
             "run_id": self.record.run_id,
-            "folder": "" if self.results.folder is None else str(self.results.folder.absolute()),
+            "folder": "" if self.results.folder is None else str(self.results.folder),
+            "prompts": "" if self.results.prompts_file is None else str(self.results.prompts_file),
             "reference_digest": self.bank.digest,
             "tokens_digest": str(self.record.config.get("tokens_digest", "")),
-            "elapsed": self.budget.elapsed,
-            "forced": self.budget.forced,
-            "chosen": self.budget.chosen,
-            "cost": self.budget.cost,
             "skipped": self.skipped,
+            **self.budget.state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -178,8 +193,6 @@ class Monitor:
         Also called in a running fit with the state of its beginning (by learning rate finders): that changes nothing.
         """
         self._state = dict(state)
-
-    # Inside.
 
     @contextlib.contextmanager
     def _contained(self) -> Iterator[None]:
@@ -191,40 +204,28 @@ class Monitor:
     def _measures(self) -> bool:
         return self._running and self._source is not None and self._ranks is not None and self._ranks.takes_part
 
-    def _plan(
-        self, step: int, folder: Path | None, probes: ProbeSet | None, earlier: tuple[RunRecord, ReferenceBank] | None
-    ) -> Plan:
-        """On rank 0, never raises: how to begin, also where that cannot be found out."""
-        digest = None if probes is None else probes.tokens_digest
-        outcome = attempt(
-            lambda: begin(
-                self.settings, step=step, wanted=folder, state=self._state, tokens_digest=digest, earlier=earlier
-            )
-        )
-        nothing = "Nothing is measured in this run; training goes on."
-        if outcome.value is None:
-            self.failures.add("start", f"{outcome.error}. {nothing}")
-            return Plan("off", reason=outcome.error)
-        plan, record = outcome.value.plan, outcome.value.record
-        self.results.begin(record, outcome.value.folder)
-        before = self._state if self._state.get("run_id") == record.run_id else {}
+    def _earlier(self, model: nn.Module) -> Earlier | None:
+        """What a training of this process before this one has left; None where there was none."""
+        if self._ranks is None or (self.bank is None and not self._broken_off):
+            return None
+        again = self._broken_off and self._model() is model
+        return Earlier(self.record, self.bank, self._probes, broken_off=again)
+
+    def _plan(self, launch: Launch, host: HostState, place: Callable[[], Place]) -> Plan:
+        """On rank 0: how to begin, and the budget of the run that goes on."""
+        plan = launch.plan(host, place)
+        before = self._state if self._state.get("run_id") == self.record.run_id else {}
         self.skipped = int(before.get("skipped", 0))
-        self.budget.start(**{key: float(before.get(key, 0)) for key in ("elapsed", "forced", "chosen", "cost")})
-        if plan.kind == "off":
-            self.failures.add("start", f"{plan.reason} {nothing}")
-        elif plan.reason:
-            self.failures.warn(plan.reason)
+        self.budget.resume(before)
         return plan
 
-    def _open(
-        self, plan: Plan, probes: ProbeSet | None, source: Source, sinks: Callable[[Path | None], Sequence[Any]]
-    ) -> None:
+    def _open(self, plan: Plan, source: Source, sinks: MakeSinks) -> None:
         """On rank 0: what the record says of itself, the preview, and the loggers."""
         self.record.config.update(messages.configuration(self.settings, source))
         if plan.reason:
             self.record.config["beginning"] = plan.reason
         self.failures.say(messages.preview(self.settings, source))
-        self.results.open(probes, sinks)
+        self.results.open(self._probes, sinks)
 
     def _measure_if_wanted(self, host: HostState) -> None:
         assert self._ranks is not None
@@ -234,8 +235,9 @@ class Monitor:
     def _wants(self, step: int) -> bool:
         """On rank 0: whether a due measurement is taken."""
         if self.settings.mode == "passive":  # costs no forward pass; its first one is the baseline
-            return self._is_new(step) and not self._off and self._source is not None and self._source.ready
-        if self.bank is None or not self._is_new(step):
+            ready = not self._off and self._source is not None and self._source.ready
+            return ready and self._is_new(step) and self._due_since_last(step)
+        if self.bank is None or self._model_changed or not self._is_new(step):
             return False
         if self.budget.allows():
             return True
@@ -247,10 +249,15 @@ class Monitor:
 
     def _wants_last(self, step: int) -> bool:
         """On rank 0: whether the last measurement is taken; one left out at this very step is made up for."""
-        if self.bank is None or not self._is_new(step):
+        if self.bank is None or self._model_changed or not self._is_new(step):
             return False
         self.skipped -= self._left_out == step
         return True
+
+    def _due_since_last(self, step: int) -> bool:
+        if not self.record.measurements or self.cadence.on_validation_end:
+            return True
+        return self.cadence.due(step, since=self.record.measurements[-1].step)
 
     def _is_new(self, step: int) -> bool:
         return not self.record.measurements or self.record.measurements[-1].step < step
@@ -270,15 +277,16 @@ class Monitor:
                 if merged.value is not None:
                     self.bank, measurement = merged.value
                     measurement.seconds, measurement.overhead = self.budget.running, self.budget.overhead
+                    if host.step == self._first_step and not self.budget.resumed:
+                        measurement.overhead = math.nan  # measuring is all that was done so far
                     self.record.config.update(failures=dict(self.failures.counts), left_out=self.skipped)
                     self.results.keep(measurement, self.bank, host.host_step)
                     return
                 errors = [merged.error]
             text = "; ".join(errors).removeprefix("rank 0: ") if len(outcomes) == 1 else "; ".join(errors)
-            self.failures.add(
-                "measurement",
-                f"at step {host.step}: {text}. {messages.consequence(self.settings, lost=self.bank is None)}",
-            )
+            self._model_changed = any(outcome.model_changed for outcome in outcomes)
+            after = messages.consequence(self.settings, lost=self.bank is None, changed=self._model_changed)
+            self.failures.add("measurement", f"at step {host.step}: {sentence(text)} {after}")
 
     def _finish(self, status: str) -> None:
         """Nothing is measured here."""
@@ -290,15 +298,3 @@ class Monitor:
         self.results.finish(status, self.bank)
         if self.record.measurements:
             self.failures.say(messages.closing(self.record, self.budget, self.skipped, self.failures.summary()))
-
-    def _check_forced(self, host: HostState) -> None:
-        """On rank 0: warn once when the two forced measurements alone will take more than the budget of this run."""
-        steps = host.step - self._first_step
-        leads = self._ranks is not None and self._ranks.leads
-        if not leads or self._forced_checked or steps < _STEPS_FOR_ESTIMATE or not host.total_steps:
-            return
-        self._forced_checked = True
-        training = self.budget.elapsed - self.budget.spent
-        expected = training * host.total_steps / max(host.step, 1) + 2 * self.budget.cost
-        if self.budget.exceeded_by_forced(expected):
-            self.failures.warn(messages.too_dear(self.settings, self.budget, expected))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch.distributed as dist
+
+from lightning_layerscope.monitor.attempts import Outcome, describe
 
 T = TypeVar("T")
 
@@ -16,34 +17,12 @@ class RanksLostError(RuntimeError):
     """Another process did not answer; the trainer's next collective will say the same."""
 
 
-@dataclass(frozen=True)
-class Outcome(Generic[T]):
-    """What one rank has to show: a value, or the error it met, in messages."""
-
-    value: T | None = None
-    error: str = ""
-
-
-def attempt(work: Callable[[], T]) -> Outcome[T]:
-    """Run something that may fail; an interruption (KeyboardInterrupt, SystemExit) passes through."""
-    try:
-        return Outcome(work())
-    except Exception as error:  # StopIteration included: leaking from a hook it would end the epoch silently
-        return Outcome(error=describe(error))
-
-
-def describe(error: BaseException) -> str:
-    """An error in one line: its type and its message."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 class Ranks:
     """The processes of this run.
 
     Every rank calls :meth:`agree` and :meth:`gather` at the same steps, whatever happened to it before: what may fail
-    runs inside :func:`attempt`, and no collective depends on its success. The two run in a process group of their own
-    on the CPU, so that nothing waits on, or is counted with, the trainer's.
+    runs inside :func:`~lightning_layerscope.monitor.attempts.attempt`, and no collective depends on its success. The
+    two run in a process group of their own on the CPU, so that nothing waits on, or is counted with, the trainer's.
 
     Args:
         mode: ``"share"`` gives each rank a part of the tasks; ``"zero"`` leaves all to rank 0, without collectives.

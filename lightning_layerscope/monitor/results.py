@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning_layerscope.measurements import Measurement, RunRecord
+from lightning_layerscope.monitor.attempts import attempt
 from lightning_layerscope.monitor.failures import Failures
-from lightning_layerscope.monitor.folder import PROBES, REFERENCE, REPORT
-from lightning_layerscope.monitor.ranks import attempt
+from lightning_layerscope.monitor.files import RunFiles
+from lightning_layerscope.monitor.messages import sentence
+from lightning_layerscope.monitor.place import Place
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
+
+MakeSinks = Callable[["Path | Literal[False]"], Sequence[Any]]
+"""Makes the sinks; is given the file of prompts to upload, or False."""
 
 
 class Results:
@@ -22,31 +26,42 @@ class Results:
     Args:
         failures: Where a full disk or a logger that is gone is told.
         report: Write the HTML report along with every measurement.
+        upload_prompts: Hand the file of prompts to the sinks.
     """
 
-    def __init__(self, failures: Failures, *, report: bool) -> None:
-        self.failures, self.report = failures, report
+    def __init__(self, failures: Failures, *, report: bool, upload_prompts: bool = False) -> None:
+        self.failures, self.report, self.upload_prompts = failures, report, upload_prompts
         self.record = RunRecord()
-        self.folder: Path | None = None
+        self._files: RunFiles | None = None
         self._sinks: list[Any] = []
-        self._bank_written = False
-        self._written: tuple[int, dict[str, Any]] | None = None
+        self._missing: list[str] = []
 
-    def begin(self, record: RunRecord, folder: Path | None) -> None:
-        """Go on with this record in this folder (None: in memory)."""
-        self.record, self.folder = record, folder
-        self._sinks, self._bank_written, self._written = [], False, None
+    @property
+    def folder(self) -> Path | None:
+        """Where the results lie; None in memory."""
+        return None if self._files is None else self._files.folder
 
-    def open(self, probes: ProbeSet | None, sinks: Callable[[Path | None], Sequence[Any]]) -> None:
+    @property
+    def prompts_file(self) -> Path | None:
+        """Where the prompts' texts lie; None where they are not kept."""
+        return None if self._files is None else self._files.prompts_file
+
+    def begin(self, record: RunRecord, place: Place) -> None:
+        """Go on with this record in this place."""
+        self.record, self._sinks, self._missing = record, [], []
+        self._files = None if place.folder is None else RunFiles(record.run_id, place.folder, place)
+        if self._files is not None:
+            self._report_missing(self._files.reserve())
+
+    def open(self, probes: ProbeSet | None, sinks: MakeSinks) -> None:
         """Keep the probes and start the loggers' sinks."""
-        folder = self.folder
-        if folder is not None and probes is not None:
-            written = attempt(lambda: probes.save(folder / PROBES))
-            if written.error:
-                self._not_written(written.error)
-        opened = attempt(partial(sinks, folder))
+        if self._files is not None:
+            self._files.probes = probes
+            self._report_missing(self._files.write_prompts())
+        file = self.prompts_file
+        opened = attempt(partial(sinks, file if self.upload_prompts and file is not None and file.is_file() else False))
         if opened.error:
-            self.failures.add("logging", f"{opened.error}. Results go to files only.")
+            self.failures.add("logging", f"{sentence(opened.error)} Results go to files only.")
         for sink in opened.value or []:
             if self._tell(sink, partial(sink.start, self.record)):
                 self._sinks.append(sink)
@@ -58,55 +73,41 @@ class Results:
         self.record.config["model_name"] = meta.get("model_name", "")
         added = attempt(partial(self.record.add, measurement))
         if added.error:
-            self.failures.add("measurement", f"at step {measurement.step}: {added.error}")
+            self.failures.add("measurement", f"at step {measurement.step}: {sentence(added.error)}")
             return
         self.write(bank)
         for sink in self._sinks:
             self._tell(sink, partial(sink.log, measurement, self.record, host_step))
 
     def write(self, bank: ReferenceBank | None) -> None:
-        """Write reference, record and report to the folder, each whole or not at all."""
-        if self.folder is None or not self.record.measurements or self._written == self._content():
-            return
-        written = attempt(partial(self._write, self.folder, bank))
-        if written.error:
-            self._not_written(written.error)
-        else:
-            self._written = self._content()
+        """Make the folder complete: whatever is missing or new is written, each part whole or not at all."""
+        if self._files is not None and self.record.measurements:
+            self._report_missing(self._files.write(self.record, bank, report=self.report))
 
     def finish(self, status: str, bank: ReferenceBank | None) -> None:
         """Write and close what has measurements."""
         if not self.record.measurements:
             return
         self.write(bank)
+        if self._missing:
+            self.failures.warn(f"the results in {self.folder} are not complete: {sentence('; '.join(self._missing))}")
         for sink in self._sinks:
             self._tell(sink, partial(sink.finish, self.record, status))
 
-    def _content(self) -> tuple[int, dict[str, Any]]:
-        """Tells whether there is anything new to write: to draw the report once more takes as long as a measurement."""
-        return len(self.record), copy.deepcopy(self.record.config)
-
-    def _write(self, folder: Path, bank: ReferenceBank | None) -> None:
-        if bank is not None and not self._bank_written:
-            if not (folder / REFERENCE).exists():
-                bank.save(folder / REFERENCE, dtype="float32" if bank.kind == "gram" else None)
-            self.record.config["reference_folder"] = str((folder / REFERENCE).absolute())
-            self._bank_written = True
-        self.record.save(folder)
-        if self.report:
-            from lightning_layerscope.sinks.report import write_report
-
-            write_report(self.record, folder / REPORT)
-
-    def _not_written(self, error: str) -> None:
-        self.failures.add(
-            "writing",
-            f"{error}. Results stay in memory, and the next measurement writes all of them; "
-            f"make room in {self.folder}.",
-        )
+    def _report_missing(self, missing: list[str]) -> None:
+        """Warn when something cannot be written that could be before; the next measurement tries again."""
+        if missing and len(missing) > len(self._missing):
+            self.failures.add(
+                "writing",
+                f"{sentence('; '.join(missing))} It stays in memory, and the next measurement writes it again; "
+                f"make room in {self.folder}.",
+            )
+        self._missing = missing
 
     def _tell(self, sink: Any, call: Callable[[], Any]) -> bool:
         told = attempt(call)
         if told.error:
-            self.failures.add(type(sink).__name__, f"{told.error}. The results are in {self.folder or 'memory'}.")
+            self.failures.add(
+                type(sink).__name__, f"{sentence(told.error)} The results are in {self.folder or 'memory'}."
+            )
         return not told.error

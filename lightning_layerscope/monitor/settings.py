@@ -6,71 +6,92 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from lightning_layerscope.comparison.measures import check_measure
+from lightning_layerscope.comparison.measures import MEASURES, check_measure
 from lightning_layerscope.monitor.cadence import Cadence
+from lightning_layerscope.options import Comparison, Extraction, Output, Passive, Schedule, check_choice, did_you_mean
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 
 _NUMBERS = re.compile(r"\s*(all|last|\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*)\s*")
+_GROUPS = {
+    "schedule": Schedule,
+    "extraction": Extraction,
+    "comparison": Comparison,
+    "output": Output,
+    "passive": Passive,
+}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Options of a monitor; what they mean is told by :class:`~lightning_layerscope.callbacks.LayerSimilarityMonitor`.
+    """Options of a monitor; what they mean is told by :class:`~lightning_layerscope.monitor.callback.MonitorCallback`.
+
+    ``output_dir`` is made absolute here, where the user has written it: a later change of the working directory does
+    not move it.
 
     Raises:
-        ValueError: For an unknown measure, mode or option value.
-        TypeError: For probes or a reference of another type.
+        ValueError: For an unknown word, a value out of range, or an option that the mode does not have.
+        TypeError: For an option of another type.
     """
 
-    probes: ProbeSet | str | None
+    probes: ProbeSet | str | os.PathLike[str] | None = None
     tokenizer: Any = None
-    probe_options: dict[str, Any] = field(default_factory=dict)
-    reference: ReferenceBank | str = "initial"
-    cadence: Cadence = field(default_factory=Cadence.of)
-    measure: str = "cka"
-    estimator: str = "debiased"
+    probe_options: Mapping[str, Any] = field(default_factory=dict)
+    reference: ReferenceBank | str | os.PathLike[str] = "initial"
+    every_n_steps: int | None = None
+    at_steps: Sequence[int] | None = None
     layers: Sequence[int] | str | None = None
-    layer_modules: str | None = None
-    forward: Callable[..., Any] | None = None
-    embeddings: bool = False
-    max_tokens_per_batch: int | None = None
-    max_overhead: float | None = 0.02
+    measure: str = "cka"
     mode: Literal["active", "passive"] = "active"
-    ranks: Literal["share", "zero"] = "share"
-    mid_run_baseline: Literal["refuse", "flag"] = "refuse"
-    output_dir: str | None = None
-    name: str = "layerscope"
-    task_keys: bool = False
-    upload_prompts: bool = False
+    forward: Callable[..., Any] | None = None
+    max_overhead: float | None = 0.02
+    output_dir: str | os.PathLike[str] | None = None
     report: bool = True
+    loggers: Sequence[Any] = ()
     verbose: bool = True
+    schedule: Schedule = field(default_factory=Schedule)
+    extraction: Extraction = field(default_factory=Extraction)
+    comparison: Comparison = field(default_factory=Comparison)
+    output: Output = field(default_factory=Output)
+    passive: Passive = field(default_factory=Passive)
 
     def __post_init__(self) -> None:
-        check_measure(self.measure, self.estimator)
-        for key, allowed in (
-            ("mode", ("active", "passive")),
-            ("ranks", ("share", "zero")),
-            ("mid_run_baseline", ("refuse", "flag")),
-        ):
-            if getattr(self, key) not in allowed:
-                raise ValueError(f"{key} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, key)!r}.")
-        if self.mode == "active" and not isinstance(self.probes, ProbeSet | str | os.PathLike):
-            raise TypeError(
-                "probes must be a ProbeSet, the path of a saved one, a source of tasks (a folder of JSONL files, "
-                f'"toy", ...) or "datamodule", got {type(self.probes).__name__}.'
-            )
-        if not isinstance(self.reference, ReferenceBank | str | os.PathLike):
-            raise TypeError(
-                'reference must be "initial", "base", the folder of a stored bank, or a ReferenceBank, '
-                f"got {type(self.reference).__name__}."
-            )
-        if self.probe_options and isinstance(self.probes, ProbeSet):
-            raise ValueError("probe_options say how probes are made from a path; a ProbeSet is made already.")
-        if not re.fullmatch(r"[A-Za-z0-9._-]+", self.name):
-            raise ValueError(f"name becomes a folder's name: use A-Z, a-z, 0-9, '.', '_' and '-', got {self.name!r}.")
+        for key, group in _GROUPS.items():
+            if not isinstance(getattr(self, key), group):
+                raise TypeError(
+                    f"{key} must be a lightning_layerscope.options.{group.__name__}, "
+                    f"got {type(getattr(self, key)).__name__}."
+                )
+        check_choice("mode", self.mode, ("active", "passive"))
+        check_choice("measure", self.measure, MEASURES)
+        check_measure(self.measure, self.comparison.estimator)
+        self._check_numbers()
+        self._check_reference()
+        if self.output_dir is not None:
+            if is_remote(self.output_dir):
+                raise ValueError(
+                    f"output_dir must be a folder of this machine, got {os.fspath(self.output_dir)!r}: results are "
+                    "written file by file after every measurement. Name a local folder and copy it afterwards."
+                )
+            object.__setattr__(self, "output_dir", str(Path(self.output_dir).expanduser().absolute()))
+        if self.mode == "passive":
+            self._check_passive()
+        else:
+            self._check_active()
+
+    @property
+    def cadence(self) -> Cadence:
+        """When measurements fall due, from all that says so."""
+        schedule = self.schedule
+        return Cadence.of(
+            self.every_n_steps,
+            self.at_steps,
+            schedule.geometric,
+            schedule.on_validation_end or (self.mode == "passive" and self._no_trigger),
+        )
 
     @property
     def reference_kind(self) -> Literal["initial", "base", "bank"]:
@@ -80,80 +101,87 @@ class Settings:
         return "base" if self.reference == "base" else "bank"
 
     @property
-    def extraction(self) -> dict[str, Any]:
-        """Keywords of :func:`~lightning_layerscope.extract_hidden_states`.
-
-        A text in ``layers`` that is no choice of numbers names the layer modules.
-        """
-        layers, modules = self.layers, self.layer_modules
-        if isinstance(layers, str) and not _NUMBERS.fullmatch(layers):
-            if modules is not None:
-                raise ValueError(
-                    f'layers={layers!r} is no choice of numbers ("1,4-8", "all", "last") beside layer_modules.'
-                )
-            layers, modules = None, layers
+    def extract_options(self) -> dict[str, Any]:
+        """Keywords of :func:`~lightning_layerscope.extract_hidden_states`."""
         return {
-            "layers": layers,
-            "layer_modules": modules,
+            "layers": self.layers,
+            "layer_modules": self.extraction.layer_modules,
             "forward": self.forward,
-            "embeddings": self.embeddings,
-            "max_tokens_per_batch": self.max_tokens_per_batch,
+            "embeddings": self.extraction.embeddings,
+            "max_tokens_per_batch": self.extraction.max_tokens_per_batch,
         }
 
+    @property
+    def compare_options(self) -> dict[str, Any]:
+        """Keywords of :func:`~lightning_layerscope.take_measurement`."""
+        return {"measure": self.measure, "estimator": self.comparison.estimator}
 
-def make_settings(
-    probes: Any,
-    *,
-    probe_options: Mapping[str, Any] | None = None,
-    every_n_steps: int | None = None,
-    at_steps: Sequence[int] | None = None,
-    geometric: float | None = None,
-    on_validation_end: bool = False,
-    output_dir: str | os.PathLike[str] | None = None,
-    **options: Any,
-) -> Settings:
-    """Settings from a callback's arguments.
+    @property
+    def _no_trigger(self) -> bool:
+        return self.every_n_steps is None and not self.at_steps and self.schedule.geometric is None
 
-    Raises:
-        TypeError: For an argument that no monitor has.
-    """
-    return Settings(
-        probes=probes,
-        probe_options=dict(probe_options or {}),
-        cadence=Cadence.of(every_n_steps, at_steps, geometric, on_validation_end),
-        output_dir=None if output_dir is None else os.fspath(output_dir),
-        **options,
-    )
-
-
-def resolve_probes(settings: Settings, *, tokenizer: Any = None, datamodule: Any = None) -> ProbeSet:
-    """The probes themselves, from whatever the settings name.
-
-    Args:
-        settings: Of the monitor.
-        tokenizer: What the trainer, module or data module offers; the settings' own goes first.
-        datamodule: Of the trainer, for ``probes="datamodule"``.
-
-    Raises:
-        ValueError: When tasks are named and no tokenizer is known, or the source holds nothing that fits.
-        FileNotFoundError: When nothing of that name is there.
-    """
-    if isinstance(settings.probes, ProbeSet):
-        return settings.probes
-    own = settings.tokenizer
-    if settings.probes == "datamodule":
-        if datamodule is None:
+    def _check_numbers(self) -> None:
+        if self.max_overhead is not None and not 0 < self.max_overhead <= 1:
             raise ValueError(
-                'probes="datamodule" needs a data module with probe_tasks(); pass it to trainer.fit, or name a source.'
+                f"max_overhead is a share of the run's time and must lie in (0, 1] (0.02 is 2 %), got "
+                f"{self.max_overhead}; None lifts the limit."
             )
-        found = own if own is not None else tokenizer
-        if found is None:
-            raise ValueError('probes="datamodule" needs a tokenizer: pass tokenizer=, or give the module one.')
-        return ProbeSet.from_datamodule(datamodule, found, **settings.probe_options)
-    source = os.fspath(settings.probes)  # type: ignore[arg-type]
-    # A trainer's tokenizer is not checked against a saved probe set: it may be wrapped. The model's embedding is.
-    from lightning_layerscope.probes.files import is_probe_file
+        if isinstance(self.layers, str) and not _NUMBERS.fullmatch(self.layers):
+            raise ValueError(
+                f'layers must be numbers, "all", "last", or text like "1,4,8-12", got {self.layers!r}. Where the '
+                f"layers are in the model is said by extraction=Extraction(layer_modules={self.layers!r})."
+            )
+        _ = self.cadence  # checks its own numbers
 
-    if own is None and not is_probe_file(source):
-        own = tokenizer
-    return ProbeSet.from_source(source, own, **settings.probe_options)
+    def _check_reference(self) -> None:
+        if not isinstance(self.reference, ReferenceBank | str | os.PathLike):
+            raise TypeError(
+                'reference must be "initial", "base", the folder of a stored bank, or a ReferenceBank, '
+                f"got {type(self.reference).__name__}."
+            )
+        words = ("initial", "base")
+        if isinstance(self.reference, str) and self.reference not in words and not Path(self.reference).exists():
+            hint = did_you_mean(self.reference, words)
+            if hint:
+                raise ValueError(
+                    f'reference must be "initial", "base" or the folder of a stored bank, and there is no folder '
+                    f"{self.reference!r}.{hint}"
+                )
+
+    def _check_active(self) -> None:
+        if not isinstance(self.probes, ProbeSet | str | os.PathLike):
+            raise TypeError(
+                "probes must be a ProbeSet, the path of a saved one, a source of tasks (a folder of JSONL files, "
+                f'"toy", ...) or "datamodule", got {type(self.probes).__name__}.'
+            )
+        if self.probe_options and isinstance(self.probes, ProbeSet):
+            raise ValueError("probe_options say how probes are made from a path; a ProbeSet is made already.")
+        if self.passive != Passive():
+            raise ValueError('the group passive is of mode="passive"; in active mode say it in probe_options.')
+
+    def _check_passive(self) -> None:
+        """Nothing that only active mode has is taken in silence."""
+        given = {
+            "probes": self.probes is not None,
+            "tokenizer": self.tokenizer is not None,
+            "probe_options": bool(self.probe_options),
+            "forward": self.forward is not None,
+            "extraction.max_tokens_per_batch": self.extraction.max_tokens_per_batch is not None,
+            "output.upload_prompts": self.output.upload_prompts,
+            'reference="base"': self.reference_kind == "base",
+        }
+        if wrong := [key for key, is_given in given.items() if is_given]:
+            raise ValueError(
+                "passive mode reads your own validation: it runs no forward pass of its own and has no prompts' texts, "
+                f"so it has no {', '.join(wrong)}. Leave it out, or say in passive=Passive(...) what to read."
+            )
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Whether a text names a place on another machine (``s3://...``), which is no folder.
+
+    Example:
+        >>> is_remote("s3://bucket/run"), is_remote("runs/1"), is_remote("C:/runs")
+        (True, False, False)
+    """
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", os.fspath(path)) is not None

@@ -10,7 +10,14 @@ from lightning_layerscope.references import ReferenceBank
 
 
 class Source(Protocol):
-    """Where hidden states come from: forward passes of the monitor's own, or the user's validation."""
+    """Where hidden states come from: forward passes of the monitor's own, or the user's validation.
+
+    Attributes:
+        reference_name: What a reference that is still to be made is called; None for ``"initial"`` at step 0, and the
+            step's name later.
+    """
+
+    reference_name: str | None
 
     @property
     def ready(self) -> bool:
@@ -30,3 +37,8 @@ class Source(Protocol):
 
     def preview(self) -> str:
         """What one measurement takes, in messages."""
+
+
+def name_of_reference(given: str | None, step: int) -> str:
+    """A baseline from within a run never goes by the name of its beginning."""
+    return given or ("initial" if step == 0 else f"step {step}")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from lightning_layerscope.extraction import DecoderLayers, Selection, find_layers, select_tokens
+from lightning_layerscope.extraction import Capture, DecoderLayers, find_layers, select_tokens
 from lightning_layerscope.extraction.checks import choose_layers
 from lightning_layerscope.extraction.target import find_target
 from lightning_layerscope.extraction.tokens import TokenChoice
-from lightning_layerscope.monitor.ranks import describe
+from lightning_layerscope.monitor.attempts import describe
+from lightning_layerscope.monitor.boundary import batch_entries, labels_of_batch, prompt_mask
 
 Rows = dict[str, Tensor]
 """Example id -> ``(layers, width)``."""
@@ -23,8 +23,8 @@ Rows = dict[str, Tensor]
 class ValidationRecorder:
     """Reads one vector per prompt and layer from the forward passes of the user's own validation.
 
-    Only the first forward pass of a batch counts, so that generation afterwards is not read. Nothing raised in here
-    reaches the model: the first error is kept in ``error`` and ends the reading.
+    Only the first forward pass of a batch counts, so that generation afterwards is not read, and none between the
+    batches. Nothing raised in here reaches the model: the first error is kept in ``error`` and ends the reading.
 
     Args:
         model: Around a transformers model whose forward pass gets ``input_ids``.
@@ -33,7 +33,6 @@ class ValidationRecorder:
         token_choice: Which token of the prompt stands for it.
         most: Examples to keep per task.
         embeddings: Keep layer 0, too.
-        only_in_eval: Read forward passes in evaluation mode alone, where nobody says when validation begins.
     """
 
     def __init__(
@@ -45,143 +44,113 @@ class ValidationRecorder:
         token_choice: TokenChoice,
         most: int,
         embeddings: bool = False,
-        only_in_eval: bool = False,
     ) -> None:
         self.stack: DecoderLayers = find_layers(model, layer_modules)
         self.layers = choose_layers(layers, self.stack.num_layers, embeddings=embeddings)
         self.target = find_target(model, layer_modules)
-        self.token_choice, self.most, self.only_in_eval = token_choice, most, only_in_eval
+        self.token_choice, self.most = token_choice, most
         self.rows: Rows = {}
         self.error = ""
-        self._ids: list[str] | None = None
-        self._batch_open = True
-        self._selection: Selection | None = None
+        self._entries: dict[str, Any] | None = None  # of the batch under way whose forward pass is still to come
+        self._capture = Capture(
+            self.stack, self.layers, virtual_tokens=self.target.virtual_tokens, on_error=self._keep_error
+        )
+        self._reading = False  # whether the forward pass under way is read
         self._pending: list[str] = []
-        self._kept: dict[int, Tensor] = {}
-        self._handles: list[RemovableHandle] = []
+        self._installed = ExitStack()
 
     def install(self) -> None:
         """Put the hooks in place."""
         root = self.target.language_model or self.target.call
-        self._handles.append(root.register_forward_pre_hook(self._before, with_kwargs=True))
-        for layer in self.layers:
-            if layer == 0:
-                module = self.stack.modules[0]
-                self._handles.append(module.register_forward_pre_hook(self._embedded, with_kwargs=True))
-            else:
-                module = self.stack.modules[layer - 1]
-                self._handles.append(module.register_forward_hook(self._layer_hook(layer)))
-        self._handles.append(root.register_forward_hook(self._after))
+        self._installed.callback(root.register_forward_pre_hook(self._before, with_kwargs=True).remove)
+        self._installed.enter_context(self._capture)
+        self._installed.callback(root.register_forward_hook(self._after).remove)
 
     def remove(self) -> None:
         """Take the hooks away."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._installed.close()
 
-    def next_batch(self, batch: Any = None) -> None:
-        """A new batch begins; its ``example_id`` are the ids, where it has any."""
-        self._batch_open = True
-        found = batch.get("example_id") if isinstance(batch, Mapping) else None
-        self._ids = (
-            None if found is None else [str(i) for i in (found.tolist() if isinstance(found, Tensor) else found)]
-        )
+    def begin_batch(self, batch: Any) -> None:
+        """A batch begins: its first forward pass is read. Its ``example_id`` are the ids, where it has any."""
+        try:
+            self._entries = batch_entries(batch)
+        except Exception as error:
+            self._keep_error(error)
+
+    def end_batch(self) -> None:
+        """The batch is through: forward passes until the next one are somebody else's."""
+        self._entries = None
+        self._stop_reading()
 
     def take(self) -> Rows:
         """What was read since the last time."""
         rows, self.rows = self.rows, {}
-        self._batch_open = True
         return rows
 
     def _before(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        self._selection = None
-        if self.error or (self.only_in_eval and module.training) or not (self._batch_open or self.only_in_eval):
+        self._stop_reading()
+        if self.error or self._entries is None:
             return
         try:
-            self._begin(arguments, keywords)
+            self._begin(self._entries, arguments, keywords)
         except Exception as error:
-            self.error = describe(error)
+            self._keep_error(error)
 
-    def _begin(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    def _begin(self, entries: dict[str, Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         ids = keywords.get("input_ids", arguments[0] if arguments else None)
         if not isinstance(ids, Tensor) or ids.ndim != 2:
             raise ValueError(
                 "the model was called without input_ids (B, T); passive mode cannot tell the prompts apart"
             )
-        if ids.shape[1] == 1 and self.only_in_eval:
-            return  # a step of generation
-        prompt = prompt_mask(ids, keywords.get("attention_mask"), keywords.get("labels"), keywords.get("position_ids"))
-        self._batch_open = False
-        self._pending = self._ids or [_content_id(row[mask]) for row, mask in zip(ids.cpu(), prompt.cpu(), strict=True)]
+        self._entries = None
+        labels = None
+        if not self._is_encoder_decoder:  # there, labels are of another sequence than the prompts
+            labels = keywords.get("labels")
+            labels = labels_of_batch(entries, ids) if labels is None else labels
+        prompt = prompt_mask(ids, keywords.get("attention_mask"), labels, keywords.get("position_ids"))
+        self._pending = _example_ids(entries) or [
+            _content_id(row[mask]) for row, mask in zip(ids.cpu(), prompt.cpu(), strict=True)
+        ]
         if len(self._pending) != len(ids):
             raise ValueError(f"the batch has {len(self._pending)} example_id for {len(ids)} rows")
-        self._selection = select_tokens(self.token_choice, prompt)
-        self._kept = {}
+        self._capture.select(select_tokens(self.token_choice, prompt), tokens=ids.shape[1])
+        self._reading = True
 
-    def _layer_hook(self, layer: int) -> Any:
-        def hook(module: nn.Module, arguments: Any, output: Any) -> None:
-            self._keep(layer, output)
-
-        return hook
-
-    def _embedded(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        self._keep(0, arguments[0] if arguments else keywords.get("hidden_states"))
-
-    def _keep(self, layer: int, output: Any) -> None:
-        if self._selection is None or self.error:
-            return
-        try:
-            hidden = output if isinstance(output, Tensor) else output[0]
-            if self.target.virtual_tokens:
-                hidden = hidden[:, self.target.virtual_tokens :]
-            self._kept[layer] = self._selection.to(hidden.device).pool(hidden.detach())
-        except Exception as error:
-            self.error = f"layer {layer}: {describe(error)}"
+    @property
+    def _is_encoder_decoder(self) -> bool:
+        config = getattr(self.target.language_model, "config", None)
+        return bool(getattr(config, "is_encoder_decoder", False))
 
     def _after(self, module: nn.Module, arguments: Any, output: Any) -> None:
-        if self._selection is None or self.error:
+        if not self._reading or self.error:
             return
-        self._selection = None
         try:
-            missing = [layer for layer in self.layers if layer not in self._kept]
-            if missing:
-                raise RuntimeError(f"the forward pass did not run layers {missing}")
-            first = next(iter(self._kept.values())).device
-            states = torch.stack([self._kept[layer].to(first) for layer in self.layers], dim=1).cpu()
+            states = self._capture.take().movedim(0, 1).cpu()
             for name, vectors in zip(self._pending, states, strict=True):
                 if len(self.rows) < self.most:
                     self.rows.setdefault(name, vectors)  # a sampler's padding repeats examples: the first one counts
         except Exception as error:
-            self.error = describe(error)
+            self._keep_error(error)
         finally:
-            self._kept = {}
+            self._stop_reading()
 
+    def _stop_reading(self) -> None:
+        self._reading = False
+        self._capture.select(None, tokens=0)
 
-def prompt_mask(input_ids: Tensor, attention_mask: Any = None, labels: Any = None, position_ids: Any = None) -> Tensor:
-    """Which tokens of each row are its prompt, ``(B, T)`` bool.
-
-    All real tokens before the first that has a label; all real tokens where the whole row has labels, or nothing has.
-
-    Raises:
-        ValueError: For packed rows, which hold several examples.
-    """
-    mask = torch.ones_like(input_ids, dtype=torch.bool)
-    if isinstance(attention_mask, Tensor) and attention_mask.shape == input_ids.shape:
-        mask = attention_mask.bool()
-    if isinstance(position_ids, Tensor) and position_ids.shape == input_ids.shape:
-        backwards = (position_ids[:, 1:] < position_ids[:, :-1]) & mask[:, 1:] & mask[:, :-1]
-        if bool(backwards.any()):
-            raise ValueError(
-                "the validation batches are packed: a row holds several examples. Use active mode, or validation "
-                "without packing"
-            )
-    if isinstance(labels, Tensor) and labels.shape == input_ids.shape:
-        answered = (labels != -100) & mask
-        before = answered.cumsum(1) == 0
-        prompt = mask & before
-        mask = torch.where(prompt.any(1, keepdim=True), prompt, mask)
-    return mask
+    def _keep_error(self, error: Exception) -> None:
+        """The first one is kept, and ends the reading."""
+        self.error = self.error or describe(error)
+        self._stop_reading()
 
 
 def _content_id(tokens: Tensor) -> str:
     return hashlib.sha256(str(tokens.tolist()).encode()).hexdigest()[:16]
+
+
+def _example_ids(entries: dict[str, Any]) -> list[str] | None:
+    """The user's ids of a batch's rows, as texts; None where there are none."""
+    ids = entries.get("example_id")
+    if ids is None:
+        return None
+    return [str(one) for one in (ids.tolist() if isinstance(ids, Tensor) else ids)]

@@ -66,5 +66,5 @@ def _refuse_small(tasks: TaskCollection, split: str, min_examples: int, examples
     if small:
         raise ValueError(
             f"{len(small)} of {len(tasks)} tasks have fewer than {needed} examples in the split {split!r}: "
-            f"{', '.join(small)}; lower min_examples=, or leave them out with tasks.select([...])"
+            f"{', '.join(small)}; lower min_examples=, or leave these tasks out"
         )

@@ -22,13 +22,14 @@ def load_split(load: Callable[..., TaskCollection], split: str | None) -> TaskCo
         split: what was asked for; None takes `USUAL_SPLIT`, or the only split there is.
 
     Raises:
-        MissingSplitError: when it is not there.
+        ValueError: when it is not there; the message lists those there are.
     """
     try:
         return load(splits=[USUAL_SPLIT if split is None else split])
     except MissingSplitError as error:
         if split is not None or len(error.available) != 1:
-            raise
+            wanted = USUAL_SPLIT if split is None else split
+            raise ValueError(f"no rows have the split {wanted!r}; name one of {error.available} with split=") from error
         return load(splits=error.available)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -92,11 +93,13 @@ def _digest(frame: pd.DataFrame, meta: str) -> str:
     digest = hashlib.sha256(meta.encode())
     for name, kind in COLUMNS.items():
         column = frame[name]
-        cells = (
-            json.dumps(column.tolist()).encode()
-            if kind == "text"
-            else column.to_numpy().astype(f"<{kind[0]}8").tobytes()
-        )
+        if kind == "text":
+            cells = json.dumps(column.tolist()).encode()
+        else:
+            numbers = column.to_numpy().astype(f"<{kind[0]}8")
+            if numbers.dtype.kind == "f":
+                numbers[np.isnan(numbers)] = np.nan  # a computed NaN may have other bits than one that is read back
+            cells = numbers.tobytes()
         digest.update(f"{name} {len(cells)}\n".encode())
         digest.update(cells)
     return digest.hexdigest()

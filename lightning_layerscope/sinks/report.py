@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,7 +150,8 @@ def _cards(record: RunRecord) -> list[tuple[str, str, str]]:
     spent = sum(each.seconds for each in record.measurements)
     steps = record.steps
     span = f"step {steps[0]:,}" if len(steps) == 1 else f"steps {steps[0]:,} to {steps[-1]:,}"
-    small = f"{span}; {spent:.1f} s of measuring; {last.overhead:.1%} of the run's time with drawing and logging"
+    share = "" if math.isnan(last.overhead) else f"; {last.overhead:.1%} of the run's time with drawing and logging"
+    small = f"{span}; {spent:.1f} s of measuring{share}"
     cards.append(("measurements", f"{len(steps):,}", small))
     return cards
 

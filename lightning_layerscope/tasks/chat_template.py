@@ -23,7 +23,7 @@ def apply_chat_template(
     if not getattr(tokenizer, "chat_template", None):
         raise ValueError(
             f"tokenizer {getattr(tokenizer, 'name_or_path', '') or type(tokenizer).__name__!r} has no chat template; "
-            "use PromptTemplate(chat=False), or set tokenizer.chat_template"
+            "leave chat=True out, or set tokenizer.chat_template"
         )
     given = {} if chat_template is None else {"chat_template": chat_template}
     try:

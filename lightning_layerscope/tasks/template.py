@@ -81,8 +81,8 @@ class PromptTemplate:
         if len(kinds) > 1:
             raise ValueError(
                 f"the rows are of several kinds ({', '.join(f'{kind}, e.g. {name!r}' for kind, name in kinds.items())})"
-                ", which make prompts of several forms; probe them apart, or say which form all take with template=: "
-                "{'chat': True}, or a text with {instruction} and {input}"
+                ", which make prompts of several forms; probe them apart, or say which form all take: chat=True, or a "
+                "text of your own with template="
             )
         kind = next(iter(kinds), _ROWS)
         return replace(self, text=_WHOLE_TEXT if kind == _WHOLE else self.text, chat=kind == _CONVERSATION)

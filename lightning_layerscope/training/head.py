@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 from lightning_layerscope.compat.torch import is_compiled
-from lightning_layerscope.monitor.active import sharded
+from lightning_layerscope.monitor.sharding import sharded
 from lightning_layerscope.training.encoding import IGNORED
 
 # Elements of the logits that may stand in memory at a time; in float32 128 MiB on a CPU and 1 GiB elsewhere.

@@ -70,4 +70,4 @@ def _one_line(
     file: Any = None,
     line: str | None = None,
 ) -> None:
-    print(f"note: {message}", file=sys.stderr)
+    print(f"note: {str(message).removeprefix('layerscope: ')}", file=sys.stderr)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lightning_layerscope.compat.torch import (
+    MODULE_TABLES,
     has_sharded_parameters,
     inner_tensors,
     is_compiled,
@@ -16,6 +17,7 @@ from lightning_layerscope.compat.torch import (
     name_without_compile,
     scripted_attributes,
     uncompiled,
+    version,
 )
 
 
@@ -28,6 +30,28 @@ class Counter(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.calls = self.calls + 1
         return self.linear(x)
+
+
+def test_every_module_keeps_its_tables_under_these_names() -> None:
+    module = Counter()
+    assert set(MODULE_TABLES) <= set(vars(module))
+    module.register_buffer("ones", torch.ones(1), persistent=False)
+    module.register_forward_hook(print, with_kwargs=True, always_call=True)
+    module.register_forward_pre_hook(print, with_kwargs=True)
+    with_linear = {name for name in MODULE_TABLES if vars(module)[name]} | {
+        name for name in MODULE_TABLES if vars(module.linear)[name]
+    }
+    assert with_linear == set(MODULE_TABLES)  # nothing is kept elsewhere
+    assert {name for name, table in vars(module).items() if isinstance(table, dict) and table} <= set(MODULE_TABLES)
+
+
+def test_versions_count_in_place_changes() -> None:
+    tensor = torch.ones(2)
+    before = version(tensor)
+    assert version(tensor.add_(1)) == before + 1
+    with torch.inference_mode():
+        assert version(torch.ones(2)) == -1
+    assert version(nn.LazyLinear(2).weight) == -1
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -104,3 +104,13 @@ def test_lists_are_compared_by_position() -> None:
     after = [checksum(one), None, checksum(one), checksum(one), None]
     assert differing(before, before) == set()
     assert differing(before, after) == {2, 3, 4}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
+def test_turned_signs_are_seen_whatever_the_values(dtype: torch.dtype) -> None:
+    """Sums with weights in arithmetic progression lose these: w1 - w2 - w3 + w4 is nothing."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(300):
+        tensor = torch.randn(4, generator=generator).to(dtype)
+        assert value(-tensor) != value(tensor)
+        assert value(tensor.flip(0).repeat(4)) != value(tensor.repeat(4))

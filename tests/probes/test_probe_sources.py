@@ -83,10 +83,12 @@ def test_datasets_with_one_split_give_that_one(tokenizer, tmp_path):
     datasets.DatasetDict({"valid": rows}).save_to_disk(tmp_path)
     with pytest.warns(UserWarning, match="the only one"):
         assert ProbeSet.from_source(tmp_path, tokenizer).split == "valid"
-    with pytest.raises(ValueError, match=r"has no split \['test'\]; it has \['valid'\]"):
+    with pytest.raises(ValueError, match=r"no rows have the split 'test'; name one of \['valid'\] with split="):
         ProbeSet.from_source(tmp_path, tokenizer, split="test")
     datasets.DatasetDict({"valid": rows, "train": rows}).save_to_disk(tmp_path)
-    with pytest.raises(ValueError, match=r"has no split \['test'\]; it has \['train', 'valid'\]"):
+    with pytest.raises(
+        ValueError, match=r"no rows have the split 'test'; name one of \['train', 'valid'\] with split="
+    ):
         ProbeSet.from_source(tmp_path, tokenizer)
 
 

@@ -144,7 +144,7 @@ def test_chat_needs_a_chat_template():
     template = PromptTemplate(chat=True)
     with pytest.raises(ValueError, match="needs the tokenizer"):
         template.render(EXAMPLE)
-    with pytest.raises(ValueError, match=r"tokenizer 'chatty' has no chat template; use PromptTemplate\(chat=False\)"):
+    with pytest.raises(ValueError, match=r"tokenizer 'chatty' has no chat template; leave chat=True out"):
         template.render(EXAMPLE, PlainTokenizer())
 
 

@@ -89,5 +89,5 @@ def test_forced_measurements_that_exceed_the_share():
 
 
 def test_bad_share():
-    with pytest.raises(ValueError, match="max_overhead must be above 0"):
+    with pytest.raises(ValueError, match="max_overhead must lie in"):
         Budget(0.0)

@@ -34,25 +34,36 @@ def main(out: Path, what: str) -> None:
     if what != "sharded plain":
         callbacks = [
             LayerSimilarityMonitor(mode="passive", output_dir=str(out / "results"), **options),
-            LayerSimilarityMonitor(
-                tiny["make_probes"](tasks=2), output_dir=str(out / "active"), name="active", **options
-            ),
         ]
-    trainer = pl.Trainer(
-        **tiny["QUIET"],
-        max_steps=4,
-        accelerator="cpu",
-        devices=2,
-        strategy=ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1),
-        callbacks=callbacks,
-        num_sanity_val_steps=-1,
-        val_check_interval=2,
-        default_root_dir=str(out),
-    )
-    # 9 rows over two ranks: the sampler repeats one.
-    trainer.fit(module, DataLoader(rows, batch_size=4), {"a": DataLoader(rows[:9], 2), "b": DataLoader(rows[9:18], 2)})
+
+    def fit(module, callbacks):
+        trainer = pl.Trainer(
+            **tiny["QUIET"],
+            max_steps=4,
+            accelerator="cpu",
+            devices=2,
+            strategy=ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1),
+            callbacks=callbacks,
+            num_sanity_val_steps=-1,
+            val_check_interval=2,
+            default_root_dir=str(out),
+        )
+        # 9 rows over two ranks: the sampler repeats one.
+        loaders = {"a": DataLoader(rows[:9], 2), "b": DataLoader(rows[9:18], 2)}
+        trainer.fit(module, DataLoader(rows, batch_size=4), loaders)
+        return trainer
+
+    trainer = fit(module, callbacks)
     whole = get_model_state_dict(module.model, options=StateDictOptions(full_state_dict=True))
     if trainer.is_global_zero:
         counts = [dict(callback.monitor.failures.counts) for callback in callbacks]
         out.mkdir(exist_ok=True)
         torch.save({"model": whole, "losses": module.losses, "failures": counts}, out / "end.pt")
+    if callbacks:  # on every rank alike, before the first step
+        probes, refused = tiny["make_probes"](tasks=2), ""
+        try:
+            fit(Module(), [LayerSimilarityMonitor(probes, output_dir=str(out / "active"), **options)])
+        except ValueError as error:
+            refused = str(error)
+        rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else trainer.global_rank
+        (out / f"refused-{rank}.txt").write_text(refused)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_layerscope.callbacks import LayerSimilarityMonitor
+from lightning_layerscope.callbacks import Comparison, Extraction, LayerSimilarityMonitor, Schedule
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.references import ReferenceBank
 
@@ -158,15 +158,6 @@ def test_an_interruption_in_a_measurement_interrupts(tiny, tmp_path, monkeypatch
     assert RunRecord.load(tmp_path / "out").steps == [0]
 
 
-def test_probes_beyond_the_embedding_are_told_and_nothing_is_measured(tiny, tmp_path):
-    probes = tiny.probes(tasks=3, examples=6, vocabulary=5000)
-    monitor = LayerSimilarityMonitor(probes, every_n_steps=2, output_dir=str(tmp_path / "out"), verbose=False)
-    with pytest.warns(RuntimeWarning, match="(?i)token"):
-        _, trainer = fit(tiny, tmp_path, monitor)
-    assert trainer.global_step == tiny.steps
-    assert not monitor.monitor.record.measurements
-
-
 def checkpoint(tiny, tmp_path, out):
     from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -199,7 +190,7 @@ def test_a_mid_run_baseline_is_never_taken_silently(tiny, tmp_path):
     with pytest.warns(RuntimeWarning, match=r"begins at step 4.*output_dir"):
         fit(tiny, tmp_path, refusing, ckpt_path=str(found))
     assert not refusing.monitor.record.measurements
-    flagged = watch(tiny, tmp_path / "new", mid_run_baseline="flag")
+    flagged = watch(tiny, tmp_path / "new", comparison=Comparison(mid_run_baseline="flag"))
     with pytest.warns(RuntimeWarning, match="begins at step 4"):
         fit(tiny, tmp_path, flagged, ckpt_path=str(found))
     assert flagged.monitor.record.profile.meta["reference"] != "initial"
@@ -237,7 +228,12 @@ def test_a_model_outside_transformers_names_its_layers_and_its_forward(tiny, tmp
         def forward(self, batch):
             return torch.nn.functional.cross_entropy(self.model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
 
-    monitor = watch(tiny, tmp_path / "out", layers="model.blocks", forward=lambda module, ids, mask: module.model(ids))
+    monitor = watch(
+        tiny,
+        tmp_path / "out",
+        extraction=Extraction(layer_modules="model.blocks"),
+        forward=lambda module, ids, mask: module.model(ids),
+    )
     fit(tiny, tmp_path, monitor, module=Module())
     record = RunRecord.load(tmp_path / "out")
     assert record.steps == [0, 2, 4, 6]
@@ -248,7 +244,7 @@ def test_a_model_outside_transformers_names_its_layers_and_its_forward(tiny, tmp
 def test_validate_test_and_predict_outside_a_fit_measure_nothing(tiny, tmp_path):
     import lightning.pytorch as pl
 
-    monitor = watch(tiny, tmp_path / "out", on_validation_end=True)
+    monitor = watch(tiny, tmp_path / "out", schedule=Schedule(on_validation_end=True))
     module = tiny.module(pl)
     trainer = pl.Trainer(**tiny.quiet, accelerator="cpu", callbacks=[monitor], default_root_dir=str(tmp_path))
     trainer.validate(module, DataLoader(tiny.rows(), batch_size=8), verbose=False)

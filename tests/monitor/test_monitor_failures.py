@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_layerscope.callbacks import LayerSimilarityMonitor
+from lightning_layerscope.callbacks import LayerSimilarityMonitor, Output
 from lightning_layerscope.callbacks import lightning as monitor_module
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.monitor import active
@@ -76,6 +76,31 @@ def test_states_that_are_not_finite_are_told_and_the_next_measurement_is_taken(t
     assert RunRecord.load(tmp_path / "out").steps == [0, 4, 6]
     assert monitor.monitor.failures.counts == {"measurement": 1}
     assert RunRecord.load(tmp_path / "out").config["failures"] == {"measurement": 1}
+
+
+def test_a_model_that_a_measurement_changes_is_told_and_not_measured_again(tiny, tmp_path):
+    writes = []
+
+    class Drifting(pl.Callback):
+        """From step 3 on, a hook of the model writes to a weight in every evaluation, past its version counter."""
+
+        def on_train_batch_end(self, trainer, module, *_):
+            def write(layer, *_):
+                if not layer.training:
+                    layer.weight.data.view(-1)[0] += 1.0
+                    writes.append(trainer.global_step)
+
+            if trainer.global_step == 3:
+                module.model.model.layers[0].mlp.down_proj.register_forward_hook(write)
+
+    monitor = watch(tiny, tmp_path / "out")
+    with pytest.warns(
+        RuntimeWarning, match=r"at step 4.*down_proj\.weight' was changed in place.*so nothing more is measured"
+    ):
+        fit(tiny, tmp_path, monitor, callbacks=[Drifting()], max_steps=8)
+    assert monitor.monitor.record.steps == [0, 2]
+    assert monitor.monitor.failures.counts == {"measurement": 1}
+    assert set(writes) == {4}
 
 
 def test_sigterm_in_a_measurement_stops_training_as_it_would_have(tiny, tmp_path, monkeypatch):
@@ -150,7 +175,7 @@ def test_prompts_that_could_not_be_written_cost_the_logger_nothing_else(tiny, tm
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(ProbeSet, "save", save)
-    monitor = watch(tiny, tmp_path / "out", upload_prompts=True)
+    monitor = watch(tiny, tmp_path / "out", output=Output(upload_prompts=True))
     logger = pl.loggers.WandbLogger(save_dir=tmp_path, offline=True)
     with pytest.warns(RuntimeWarning, match="No space left"):
         fit(tiny, tmp_path, monitor, logger=logger, log_every_n_steps=1)

@@ -84,14 +84,16 @@ def test_a_rank_that_dies_ends_the_run_as_it_would_without_the_monitor(tmp_path)
     assert not [path for path in results.iterdir() if path.name.startswith(".")]
 
 
-def test_fsdp2_is_watched_passively_and_never_hung_by_active_mode(runs, tiny):
+def test_fsdp2_is_watched_passively_and_active_mode_is_refused_on_every_rank(runs, tiny):
     from lightning_layerscope.monitor.validation_recorder import _content_id
     from lightning_layerscope.probes import Probe, ProbeSet
 
     plain, (out, watched) = runs["sharded plain"][1], runs["sharded watched"]
     assert plain["losses"] == watched["losses"]
     assert all(torch.equal(plain["model"][key], watched["model"][key]) for key in plain["model"])
-    assert watched["failures"] == [{}, {"measurement": 1}]
+    assert watched["failures"] == [{}]
+    for rank in range(2):
+        assert 'use mode="passive"' in (out / f"refused-{rank}.txt").read_text()
     record = RunRecord.load(out / "results")
     assert record.steps == [0, 2, 4]
     assert record.profile.meta["examples"] == {"a": 9, "b": 9}  # the sampler's padding is dropped

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_layerscope.callbacks import LayerSimilarityMonitor
+from lightning_layerscope.callbacks import Extraction, LayerSimilarityMonitor, Output, Passive
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -109,9 +109,16 @@ def test_dataloaders_without_names_say_what_to_do(tiny, tmp_path):
 
 
 def test_options_of_active_mode_are_refused():
-    with pytest.raises(ValueError, match="passive mode knows the probe_options"):
-        LayerSimilarityMonitor(mode="passive", probe_options={"max_length": 3})
-    with pytest.raises(ValueError, match="no forward pass of its own"):
-        LayerSimilarityMonitor(mode="passive", reference="base")
-    with pytest.raises(ValueError, match="nothing for upload_prompts"):
-        LayerSimilarityMonitor(mode="passive", upload_prompts=True)
+    refused = {
+        "probe_options": {"probe_options": {"max_length": 3}},
+        'reference="base"': {"reference": "base"},
+        "output.upload_prompts": {"output": Output(upload_prompts=True)},
+        "probes": {"probes": "toy"},
+        "forward": {"forward": print},
+        "extraction.max_tokens_per_batch": {"extraction": Extraction(max_tokens_per_batch=64)},
+    }
+    for name, options in refused.items():
+        with pytest.raises(ValueError, match=rf"no forward pass of its own.*so it has no {name}"):
+            LayerSimilarityMonitor(mode="passive", **options)
+    with pytest.raises(ValueError, match="group passive"):
+        LayerSimilarityMonitor("toy", passive=Passive(examples_per_task=3))

@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer  # noqa: E402
 from lightning.pytorch.strategies import DDPStrategy  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
-from lightning_layerscope.callbacks import LayerSimilarityMonitor  # noqa: E402
+from lightning_layerscope.callbacks import Extraction, LayerSimilarityMonitor  # noqa: E402
 from lightning_layerscope.monitor import active  # noqa: E402
 
 
@@ -39,7 +39,7 @@ def main(out: Path, what: str) -> None:
                 every_n_steps=2,
                 max_overhead=None,
                 output_dir=str(out / "results"),
-                ranks="zero" if what == "rank 0 alone" else "share",
+                extraction=Extraction(ranks="zero" if what == "rank 0 alone" else "share"),
                 report=False,
                 verbose=False,
             )

@@ -1,0 +1,105 @@
+"""Files and folders that commands read and write."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lightning_layerscope.extraction import HiddenStates
+    from lightning_layerscope.profiles import LayerProfile
+    from lightning_layerscope.references import ReferenceBank
+
+STATES, BANK = "states.safetensors", "bank.safetensors"
+
+
+def load_states(path: Path) -> HiddenStates | ReferenceBank:
+    """Hidden states or a reference bank, whichever the folder holds.
+
+    Raises:
+        FileNotFoundError: when it holds neither.
+        ValueError: when a file is damaged.
+    """
+    from lightning_layerscope.extraction import HiddenStates
+    from lightning_layerscope.references import ReferenceBank
+
+    if (path / STATES).is_file():
+        return HiddenStates.load(path)
+    # The folder of a run keeps its reference inside.
+    for folder in (path, path / "reference"):
+        if (folder / BANK).is_file():
+            return ReferenceBank.load(folder)
+    raise FileNotFoundError(
+        f"{path} holds neither hidden states nor a reference; make one with: layerscope extract MODEL --tasks SOURCE "
+        f"--out {path}"
+    )
+
+
+def load_profile(path: Path) -> LayerProfile:
+    """A profile from its file, or from the folder of a run.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when the file is something else.
+    """
+    from lightning_layerscope.profiles import LayerProfile
+
+    for file in (path, path / "profile.parquet", path / "results" / "profile.parquet"):
+        if file.is_file():
+            return LayerProfile.from_parquet(file)
+    raise FileNotFoundError(
+        f"there is no profile at {path}; expected a .parquet file from layerscope compare, or the results of a run"
+    )
+
+
+def check_new_file(path: Path, overwrite: bool) -> None:
+    """Refuse to write over a file, or where nothing can be written.
+
+    Raises:
+        FileExistsError: when it is there and may not be replaced.
+        OSError: when its folder cannot be written to.
+    """
+    if path.is_dir():
+        raise FileExistsError(f"{path} is a folder; name a file")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} is there already; choose another name, or pass --overwrite")
+    check_writable(path)
+
+
+def check_new_folder(path: Path, overwrite: bool, marker: str) -> None:
+    """Refuse a folder that is taken, or where nothing can be written, before hours are spent on its content.
+
+    Args:
+        path: the folder.
+        overwrite: whether one of the same kind may be replaced.
+        marker: name of the file by which that kind is known.
+
+    Raises:
+        FileExistsError: when it holds something, and may not be replaced.
+        OSError: when its parent cannot be written to.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not overwrite:
+            raise FileExistsError(f"{path} is there already; choose another name, or pass --overwrite")
+        if not (path / marker).is_file():
+            raise FileExistsError(
+                f"{path} holds something else, which --overwrite does not replace; choose another name"
+            )
+    check_writable(path)
+
+
+def check_writable(path: Path) -> None:
+    """Try to write where a file or folder will be made.
+
+    Raises:
+        OSError: when that fails; the message names the folder.
+    """
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {folder}: {error.strerror or error}") from error

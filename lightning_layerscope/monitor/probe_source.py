@@ -1,0 +1,51 @@
+"""The probes themselves, from whatever the settings name."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from lightning_layerscope.monitor.settings import Settings
+from lightning_layerscope.probes import ProbeSet
+
+
+def resolve_probes(settings: Settings, *, tokenizer: Any = None, datamodule: Any = None) -> ProbeSet:
+    """The probes themselves, from whatever the settings name.
+
+    Args:
+        settings: What the user asked for.
+        tokenizer: What the trainer, module or data module offers; the settings' own goes first. A processor (of a
+            vision language model, say) stands for its tokenizer.
+        datamodule: The trainer's, for ``probes="datamodule"``.
+
+    Raises:
+        ValueError: When tasks are named and no tokenizer is known, or the source holds nothing that fits.
+        FileNotFoundError: When nothing of that name is there.
+    """
+    if isinstance(settings.probes, ProbeSet):
+        return settings.probes
+    own, offered = _text_tokenizer(settings.tokenizer), _text_tokenizer(tokenizer)
+    if settings.probes == "datamodule":
+        if datamodule is None:
+            raise ValueError(
+                'probes="datamodule" needs a data module with probe_tasks(); pass it to trainer.fit, or name a source.'
+            )
+        tokenizer = own if own is not None else offered
+        if tokenizer is None:
+            raise ValueError('probes="datamodule" needs a tokenizer: pass tokenizer=, or give the module one.')
+        return ProbeSet.from_datamodule(datamodule, tokenizer, **settings.probe_options)
+    source = os.fspath(settings.probes)  # type: ignore[arg-type]
+    # A trainer's tokenizer is not checked against a saved probe set: it may be wrapped. The model's embedding is.
+    from lightning_layerscope.probes.files import is_probe_file
+
+    if own is None and not is_probe_file(source):
+        own = offered
+    return ProbeSet.from_source(source, own, **settings.probe_options)
+
+
+def _text_tokenizer(processing_class: Any) -> Any:
+    """The tokenizer inside a processor; anything else as it is."""
+    if isinstance(processing_class, str | None):
+        return processing_class
+    inner = getattr(processing_class, "tokenizer", None)
+    return processing_class if inner is None or not callable(inner) else inner

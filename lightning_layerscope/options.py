@@ -1,0 +1,153 @@
+"""Groups of options, the same objects in both callbacks, on the command line and in a study's plan.
+
+Everybody's options (what to probe, when, against what) are parameters of their own; what only some need is grouped here
+by what it is about. A group is a frozen dataclass that checks itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When to measure, beside ``every_n_steps`` and ``at_steps``; all triggers add up.
+
+    Args:
+        geometric: Measure at steps that grow by this ratio, above 1. With ratio 2, the default where nothing else says
+            when in active mode.
+        on_validation_end: Measure at every end of a validation inside training; the default where nothing else says
+            when in passive mode.
+
+    Raises:
+        ValueError: For a ratio that is not above 1.
+    """
+
+    geometric: float | None = None
+    on_validation_end: bool = False
+
+    def __post_init__(self) -> None:
+        if self.geometric is not None and not 1 < self.geometric < float("inf"):
+            raise ValueError(f"geometric is the ratio between steps and must be above 1, got {self.geometric}.")
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How hidden states are taken from the model, beside ``layers`` and ``forward``.
+
+    Args:
+        layer_modules: Where the layers are, if they are not found: ``"encoder.blocks"`` or a pattern ``"blocks.*"``.
+        embeddings: Measure layer 0, what goes into the first layer, too.
+        max_tokens_per_batch: Bound of the padded tokens in one forward pass; default 1,024 on the CPU and 8,192
+            elsewhere.
+        ranks: With several processes ``"share"`` gives each a part of the tasks; ``"zero"`` leaves all to rank 0.
+
+    Raises:
+        ValueError: For a bound below 1, or another word for ``ranks``.
+    """
+
+    layer_modules: str | None = None
+    embeddings: bool = False
+    max_tokens_per_batch: int | None = None
+    ranks: Literal["share", "zero"] = "share"
+
+    def __post_init__(self) -> None:
+        check_choice("ranks", self.ranks, ("share", "zero"))
+        if self.max_tokens_per_batch is not None and self.max_tokens_per_batch < 1:
+            raise ValueError(f"max_tokens_per_batch must be at least 1, got {self.max_tokens_per_batch}.")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How hidden states are compared with the reference, beside ``measure`` and ``reference``.
+
+    Args:
+        estimator: ``"debiased"`` or the paper's ``"biased"``.
+        mid_run_baseline: What to do when training begins at a later step and the baseline of its beginning is not
+            there: ``"refuse"`` to measure, or ``"flag"``: compare with that step, under that name.
+
+    Raises:
+        ValueError: For another word.
+    """
+
+    estimator: str = "debiased"
+    mid_run_baseline: Literal["refuse", "flag"] = "refuse"
+
+    def __post_init__(self) -> None:
+        check_choice("estimator", self.estimator, ("debiased", "biased"))
+        check_choice("mid_run_baseline", self.mid_run_baseline, ("refuse", "flag"))
+
+
+@dataclass(frozen=True)
+class Output:
+    """What becomes of the results, beside ``output_dir``, ``report`` and ``loggers``.
+
+    Args:
+        name: Of the results' folder and in the checkpoint; two monitors in one trainer need different ones.
+        task_keys: Log a key per task and layer, too.
+        upload_prompts: Upload the prompts' texts to W&B; by default they stay on this machine.
+
+    Raises:
+        ValueError: For a name that is no folder's name.
+    """
+
+    name: str = "layerscope"
+    task_keys: bool = False
+    upload_prompts: bool = False
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", self.name):
+            raise ValueError(f"name becomes a folder's name: use A-Z, a-z, 0-9, '.', '_' and '-', got {self.name!r}.")
+
+
+@dataclass(frozen=True)
+class Passive:
+    """What passive mode reads of your own validation.
+
+    Args:
+        tasks: Names of the validation dataloaders, in their order, where they are no dict.
+        clusters: Cluster of each task; default is a cluster per task.
+        token_choice: Which token of a prompt stands for it: ``"last_prompt"``, ``"mean_prompt"`` or ``"first_<k>"``.
+        examples_per_task: How many examples to keep of each task; the first ones are.
+
+    Raises:
+        ValueError: For fewer than one example, or a name that stands twice.
+    """
+
+    tasks: Sequence[str] | None = None
+    clusters: dict[str, str] = field(default_factory=dict)
+    token_choice: str = "last_prompt"
+    examples_per_task: int = 256
+
+    def __post_init__(self) -> None:
+        if self.examples_per_task < 1:
+            raise ValueError(f"examples_per_task must be at least 1, got {self.examples_per_task}.")
+        if self.tasks is not None and len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"each dataloader needs a name of its own, got tasks={list(self.tasks)}.")
+
+
+def check_choice(key: str, value: Any, allowed: Sequence[str]) -> None:
+    """Refuse a word that an option does not know.
+
+    Raises:
+        ValueError: Names the words that there are, and the one that was probably meant.
+    """
+    if value not in allowed:
+        raise ValueError(
+            f"{key} must be one of {', '.join(map(repr, allowed))}, got {value!r}.{did_you_mean(value, allowed)}"
+        )
+
+
+def did_you_mean(word: Any, choices: Sequence[str]) -> str:
+    """The end of a message about a word that is close to one of the choices; empty where none is.
+
+    Example:
+        >>> did_you_mean("inital", ["initial", "base"])
+        ' Did you mean "initial"?'
+    """
+    close = difflib.get_close_matches(str(word), [str(choice) for choice in choices], n=1)
+    return f' Did you mean "{close[0]}"?' if close else ""

@@ -1,0 +1,88 @@
+"""What a transformers.Trainer reports to gets the results, and it is said at the start what is logged where."""
+
+import pytest
+
+from lightning_layerscope import RunRecord
+from lightning_layerscope.callbacks import TransformersLayerSimilarityMonitor
+from lightning_layerscope.monitor.reporting import reporting_of
+
+transformers = pytest.importorskip("transformers")
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:torch"),
+]
+
+
+def train(tiny, folder, monitor, **options):
+    rows = [{"input_ids": row, "labels": row} for row in tiny.rows()]
+    processing = options.pop("processing_class", None)
+    settings = {"max_steps": 2, "save_strategy": "no", "disable_tqdm": True, "use_cpu": True}
+    arguments = transformers.TrainingArguments(output_dir=str(folder), **{**settings, **options})
+    trainer = transformers.Trainer(
+        tiny.llama(), arguments, train_dataset=rows, callbacks=[monitor], processing_class=processing
+    )
+    trainer.train()
+
+
+def test_tensorboard_gets_the_results(tiny, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))
+    monitor = TransformersLayerSimilarityMonitor(
+        tiny.probes(tasks=3, examples=6), every_n_steps=1, max_overhead=None, report=False
+    )
+    train(tiny, tmp_path / "out", monitor, report_to=["tensorboard"])
+    assert not monitor.monitor.failures.counts
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    rows = events.Scalars("layerscope/cka/layer_01")
+    assert [row.step for row in rows] == [0, 1, 2]
+    assert rows[0].value == pytest.approx(1.0, abs=1e-6)
+    assert "logs scalars and pictures to TensorBoard." in capsys.readouterr().out
+
+
+def test_what_gets_nothing_is_named():
+    class Logger:
+        pass
+
+    assert reporting_of(None, []).message(()) == "logs to files only."
+    assert reporting_of(None, "none").message([Logger()]) == "logs scalars to Logger."
+    text = reporting_of(None, ["wandb", "mlflow", "trackio"]).message(())
+    assert text.startswith("logs scalars and pictures to W&B; nothing to mlflow, trackio: pass loggers=[...]")
+
+
+class Processor:
+    """Stands for that of a vision language model: it holds a tokenizer and is called with images as well."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+
+    def __call__(self, images=None, text=None, **options):
+        raise AssertionError("the tokenizer is asked")
+
+
+def test_a_processor_stands_for_its_tokenizer(tiny, tmp_path):
+    from lightning_layerscope.monitor.probe_source import resolve_probes
+    from lightning_layerscope.tasks import toy_tasks
+    from lightning_layerscope.training import train_tokenizer
+
+    tokenizer = train_tokenizer(toy_tasks(train=8, test=8).texts("train"), vocab_size=300)
+    options = {"examples_per_task": 4, "min_examples": 4}
+    plain, inside = (
+        resolve_probes(TransformersLayerSimilarityMonitor("toy", probe_options=options).settings, tokenizer=given)
+        for given in (tokenizer, Processor(tokenizer))
+    )
+    assert inside.tokens_digest == plain.tokens_digest
+
+
+def test_a_baseline_costs_no_share_of_a_run_that_has_not_begun(tiny, tmp_path):
+    """Before the first step measuring is all that was done: a share of .99 would say nothing."""
+    monitor = TransformersLayerSimilarityMonitor(
+        tiny.probes(tasks=3, examples=6), every_n_steps=1, max_overhead=None, verbose=False
+    )
+    train(tiny, tmp_path, monitor, report_to=[])
+    overheads = [measurement.overhead for measurement in RunRecord.load(tmp_path / "layerscope").measurements]
+    assert str(overheads[0]) == "nan"
+    assert all(0 < share < 1 for share in overheads[1:])
