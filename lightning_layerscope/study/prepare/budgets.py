@@ -90,7 +90,9 @@ def _caps(plan: StudyPlan, tasks: TaskCollection) -> Mapping[str, int]:
     caps: dict[str, int] = {}
     most = plan.training.max_examples_per_task or math.inf
     for cluster in dict.fromkeys(tasks.clusters.values()):
-        sizes = {name: int(min(_available(plan, tasks, name), most)) for name in tasks if tasks[name].cluster == cluster}
+        sizes = {
+            name: int(min(_available(plan, tasks, name), most)) for name in tasks if tasks[name].cluster == cluster
+        }
         left = plan.training.max_examples_per_cluster
         for position, name in enumerate(sorted(sizes, key=lambda n: (sizes[n], n))):
             caps[name] = min(sizes[name], left // (len(sizes) - position))
