@@ -228,7 +228,7 @@ def test_a_manifest_nested_too_deeply_is_noticed(tmp_path):
     bank = ReferenceBank.from_states(random_states())
     bank.save(tmp_path / "bank")
     (tmp_path / "bank" / "manifest.json").write_text("[" * 200_000)
-    with pytest.raises(ValueError, match="the manifest of the bank .* is damaged .*nested too deeply"):
+    with pytest.raises(ValueError, match=r"the manifest of the bank .* is damaged .*nested too deeply"):
         ReferenceBank.load(tmp_path / "bank")
 
 
