@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from lightning_layerscope.study.engine.files import read_json
 from lightning_layerscope.study.engine.local import run_stage
 from lightning_layerscope.study.engine.store import DamagedResultError, Store
 from lightning_layerscope.study.prepare.checks import StudyError
@@ -90,12 +89,6 @@ def test_a_lost_file_and_a_damaged_record(tmp_path: Path) -> None:
             stage.load(Store(tmp_path))
     with pytest.raises(FileNotFoundError, match="stage 'b' has no result in"):
         Step("b").load(Store(tmp_path))
-
-
-def test_json_nested_too_deeply_is_told(tmp_path: Path) -> None:
-    (tmp_path / "deep.json").write_text("[" * 100_000 + "]" * 100_000)
-    with pytest.raises(ValueError, match=r"deep.json is nested too deeply"):
-        read_json(tmp_path / "deep.json")
 
 
 def test_digests_of_models_that_are_damaged_are_made_anew(make_plan: MakePlan, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def write_page(
         title=f"Study {plan.name}",
         subtitle=_subtitle(results),
         cards=_cards(results, cuts),
-        reading=read_study(results, cuts),
+        reading=[*read_study(results, cuts), summary.transitions["signals"]],
         notices=notices(results),
         sections=_sections(folder, summary.figures),
         table=page_table(task_rows(results)),

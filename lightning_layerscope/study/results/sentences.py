@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lightning_layerscope.functional.multiplicity import expected_by_chance
 from lightning_layerscope.study.results.study_results import DRIFT, StudyResults
 from lightning_layerscope.study.results.table import (
     UNCHECKED,
@@ -70,7 +72,7 @@ def _specialists(results: StudyResults) -> list[str]:
             f"Of {len(judged)} tasks whose control is as good as the {tuned} by held-out loss (not worse beyond the "
             "rows' chance), by the interval of each: "
             + ", ".join(f"{words}: {count}" for words, count in sorted(counts.items()))
-            + ". The intervals are not corrected for the number of tasks."
+            + f". {_multiplicity(judged, results.confidence)}"
         )
         encoded, gained = _means(judged)
         told.append(
@@ -84,6 +86,18 @@ def _specialists(results: StudyResults) -> list[str]:
     elif not behind:
         told.append("No task has a control that is known to be as good as the model it judges: there is no verdict.")
     return told + _beside(results)
+
+
+def _multiplicity(judged: Sequence[TaskRow], confidence: float) -> str:
+    """How many of these verdicts chance alone would give, and how many hold for all tasks together."""
+    level = 1 - confidence
+    pvalues = [math.nan if row.pvalue is None else row.pvalue for row in judged]
+    stay = sum(row.adjusted_pvalue is not None and row.adjusted_pvalue <= level for row in judged)
+    return (
+        f"If tuning changed nothing, {expected_by_chance(pvalues, level):.1f} tasks would be said to change by chance; "
+        f"{sum(value <= level for value in pvalues)} are, and {stay} stay at a false discovery rate of "
+        f"{level:.0%}."
+    )
 
 
 def _beside(results: StudyResults) -> list[str]:
