@@ -180,7 +180,7 @@ def test_damage_is_found_before_anything_is_trained(make_plan: MakePlan, finishe
 def test_a_folder_without_controls(make_plan: MakePlan, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"expected the controls of a study in .*, got no controls.json there"):
         Study(make_plan(TAKEN, controls=tmp_path))
-    for content in ('{"format": 3}', "{}", "not json", "[]"):
+    for content in ('{"format": 3}', "{}", "not json", "[]", "[" * 100_000):
         (tmp_path / "controls.json").write_text(content)
         with pytest.raises(ValueError, match=r"controls.json cannot be used: .*; copy it anew from its study"):
             Study(make_plan(TAKEN, controls=tmp_path))

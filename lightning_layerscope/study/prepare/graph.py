@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.prepare.budgets import TaskBudget, task_budgets
-from lightning_layerscope.study.results.stage import ResultsStage
+from lightning_layerscope.study.results.results_stage import ResultsStage
 from lightning_layerscope.study.stages.compare import AnyMeasurement, CompareStage
 from lightning_layerscope.study.stages.controls import KeptControl, KeptControls
 from lightning_layerscope.study.stages.data import DataStage
@@ -40,10 +40,6 @@ class StudyGraph:
     results: ResultsStage
     trained: tuple[str, ...]
     held_out: tuple[str, ...]
-
-    def all_of(self, kind: type[StageT]) -> list[StageT]:
-        """The stages of a class."""
-        return [stage for stage in self.stages.values() if isinstance(stage, kind)]
 
     def resolve(self, names: Sequence[str]) -> list[str]:
         """Stage names from what a person types: a stage, a kind (``control``), or a control of every seed.

@@ -8,7 +8,7 @@ from pathlib import Path
 from lightning_layerscope.sinks.wandb_study import StudyLog, StudyRun, log_study
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.plan import StudyPlan
-from lightning_layerscope.study.results.stage import ResultsStage
+from lightning_layerscope.study.results.results_stage import ResultsStage
 from lightning_layerscope.study.stages.controls import CONTROLS
 
 

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lightning_layerscope.json_files import read_json
 from lightning_layerscope.references import ReferenceBank
-from lightning_layerscope.study.engine.files import digest_files, first_damage, read_json
+from lightning_layerscope.study.engine.digests import digest_files, first_damage
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.stages.measured import BANK, FACTS
 from lightning_layerscope.study.stages.roles import Control

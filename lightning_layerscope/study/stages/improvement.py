@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lightning_layerscope._extras import require
+from lightning_layerscope.functional.student import student_quantile
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -45,8 +45,6 @@ def improvement(worse: Sequence[float], better: Sequence[float], confidence: flo
     if len(worse) != len(better) or len(worse) < 2:
         raise ValueError(f"expected the same rows for both models, at least 2, got {len(worse)} and {len(better)}")
     gain: Array = np.asarray(worse) - np.asarray(better)
-    stats = require("scipy.stats", extra="study")
-    quantile = float(stats.t.ppf(0.5 + confidence / 2, len(gain) - 1))
-    half = quantile * float(gain.std(ddof=1)) / math.sqrt(len(gain))
+    half = student_quantile(0.5 + confidence / 2, len(gain) - 1) * float(gain.std(ddof=1)) / math.sqrt(len(gain))
     mean = float(gain.mean())
     return Improvement(mean, mean - half, mean + half)
