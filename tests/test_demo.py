@@ -1,9 +1,7 @@
 """The demo at small size, read back from its folder and from its offline W&B run."""
 
-import importlib.util
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from lightning_layerscope import LayerProfile, ReferenceBank, RunRecord, demo
 from lightning_layerscope.cli import main
 from lightning_layerscope.demo import read_demo
 from lightning_layerscope.tasks import toy_tasks
+from tests.offline_run import read_offline
 
 # Lightning 2.6 itself calls what torch 2.13 deprecates; the demo silences it, and so does nothing else here.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -35,15 +34,6 @@ def small():
 def seldom(monkeypatch):
     """Three measurements, where what they find is not looked at: pictures take most of a small demo's time."""
     monkeypatch.setattr(demo.options, "SHARES", (0.5,))
-
-
-@pytest.fixture(scope="module")
-def read_offline():
-    place = Path(__file__).parent / "sinks" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("sinks_conftest", place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.read_offline
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +66,7 @@ def result(small, tasks_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(result, read_offline):
+def run(result):
     import wandb
 
     wandb.teardown()  # the file is complete only then

@@ -28,7 +28,8 @@ def gains(result: DemoResult) -> str:
     """Held-out loss and exact answers, before and after, with the interval of the change over tasks."""
     before, after = list(result.before.values()), list(result.after.values())
     losses = np.array([new.loss - old.loss for old, new in zip(before, after, strict=True)])
-    change = mean_curve(losses[:, None], [0], 0.9).iloc[0]
+    profile = result.record.measurements[-1].profile
+    change = mean_curve(losses[:, None], [0], 0.9, [profile.clusters[task] for task in result.before]).iloc[0]
     old, new = (float(np.mean([score.loss for score in scores])) for scores in (before, after))
     exact = [float(np.mean([score.exact for score in scores])) for scores in (before, after)]
     interval = (

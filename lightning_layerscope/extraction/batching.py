@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import torch
 
 if TYPE_CHECKING:
     from lightning_layerscope.probes import ProbeSet
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 _CACHED_TOKEN = 0.25
 # Sharing pays for its extra forward pass only when it saves at least this part of a group's tokens.
 _MIN_SAVING = 0.1
+# On a CPU a pass of its own costs about as much as so many tokens in a larger one; more padding is not worth it.
+_PASS_IN_TOKENS = 32
 
 Row = tuple[int, int]
 
@@ -51,11 +56,12 @@ class Batch:
         chosen = [[i for i, ids in enumerate(self.ids) if len(ids) == length] for length in lengths]
         return [Batch(tuple(self.rows[i] for i in c), tuple(self.ids[i] for i in c), self.prefix) for c in chosen]
 
-    def parts(self, max_tokens: int) -> list[Batch]:
+    def parts(self, max_tokens: int, max_padding: float = math.inf) -> list[Batch]:
         """Cut into batches of at most ``max_tokens`` padded tokens; a token of the prefix counts a quarter."""
-        parts, start = [], 0
+        parts, start, longest_first = [], 0, [len(ids) for ids in self.ids]
         while start < len(self.rows):
-            end = start + max(1, int(max_tokens / (len(self.ids[start]) + _CACHED_TOKEN * len(self.prefix))))
+            most = int(max_tokens / (longest_first[start] + _CACHED_TOKEN * len(self.prefix)))
+            end = start + rows_of_similar_length(longest_first[start : start + max(1, most)], max_padding)
             parts.append(Batch(self.rows[start:end], self.ids[start:end], self.prefix))
             start = end
         return parts
@@ -67,6 +73,7 @@ def plan_batches(
     *,
     share_prefix: bool = False,
     regime: Callable[[int], Hashable] | None = None,
+    max_padding: float = math.inf,
 ) -> list[Batch]:
     """Sort prompts by length and cut them into batches of at most ``max_tokens`` padded tokens.
 
@@ -80,6 +87,7 @@ def plan_batches(
             pays. Batches with the same prefix follow one another.
         regime: From a prompt's length to what prompts must have in common to go through together; prefixes are shared
             in the regime of the shortest alone.
+        max_padding: Tokens of padding in a batch, see :func:`worthwhile_padding`.
 
     Raises:
         ValueError: When ``max_tokens`` is not positive, or a prompt has no tokens.
@@ -104,8 +112,25 @@ def plan_batches(
         shared: dict[tuple[int, ...], list[Row]] = {(): everything}
         if share_prefix and (regime is None or key == regime(1)):
             shared = min(_group(list(tasks.values()), prompts), _group([everything], prompts), key=_cost)
-        batches += [batch for prefix, rows in shared.items() for batch in _cut(rows, prompts, prefix, max_tokens)]
+        batches += [
+            batch for prefix, rows in shared.items() for batch in _cut(rows, prompts, prefix, max_tokens, max_padding)
+        ]
     return batches
+
+
+def worthwhile_padding(device: torch.device) -> float:
+    """Tokens of padding from which on another pass costs less; without bound where a pass costs more than its work."""
+    return _PASS_IN_TOKENS if device.type == "cpu" else math.inf
+
+
+def rows_of_similar_length(longest_first: Sequence[int], max_padding: float) -> int:
+    """How many rows, at least one, go together without more padding than that."""
+    padding = 0
+    for count, length in enumerate(longest_first):
+        padding += longest_first[0] - length
+        if padding > max_padding:
+            return count
+    return len(longest_first)
 
 
 def _group(groups: list[list[Row]], prompts: dict[Row, tuple[int, ...]]) -> dict[tuple[int, ...], list[Row]]:
@@ -132,8 +157,12 @@ def _cost(groups: dict[tuple[int, ...], list[Row]]) -> int:
 
 
 def _cut(
-    rows: Sequence[Row], prompts: dict[Row, tuple[int, ...]], prefix: tuple[int, ...], max_tokens: int
+    rows: Sequence[Row],
+    prompts: dict[Row, tuple[int, ...]],
+    prefix: tuple[int, ...],
+    max_tokens: int,
+    max_padding: float,
 ) -> list[Batch]:
     ordered = sorted(rows, key=lambda row: -len(prompts[row]))
     whole = Batch(tuple(ordered), tuple(prompts[row][len(prefix) :] for row in ordered), prefix)
-    return whole.parts(max_tokens)
+    return whole.parts(max_tokens, max_padding)

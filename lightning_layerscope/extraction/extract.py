@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from lightning_layerscope.extraction.batching import plan_batches
+from lightning_layerscope.extraction.batching import plan_batches, worthwhile_padding
 from lightning_layerscope.extraction.capture import Capture
 from lightning_layerscope.extraction.checks import check_probes, choose_layers
 from lightning_layerscope.extraction.collect import Collector
@@ -89,7 +89,13 @@ def extract_hidden_states(
     with no_trace(model), capture:
         passes = Passes(target, capture, probes.token_choice, max_tokens_per_batch)
         may_share = share_prefix and passes.may_share
-        batches = plan_batches(probes, max_tokens_per_batch, share_prefix=may_share, regime=target.regime)
+        batches = plan_batches(
+            probes,
+            max_tokens_per_batch,
+            share_prefix=may_share,
+            regime=target.regime,
+            max_padding=worthwhile_padding(target.device),
+        )
         total = sum(len(batch.rows) for batch in batches)
         for batch in batches:
             for part, states in passes.run(batch):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lightning_layerscope.extraction.batching import Batch
+from lightning_layerscope.extraction.batching import Batch, worthwhile_padding
 from lightning_layerscope.extraction.capture import Capture
 from lightning_layerscope.extraction.exactness import EquivalenceCache, deviation, tolerance
 from lightning_layerscope.extraction.prefix import PrefixSharing
@@ -63,7 +63,7 @@ class Passes:
         elif not batch.prefix:  # the model reads its padding
             parts = batch.equal_lengths()
         else:  # no sharing after all: whole prompts are longer, so fewer fit into a batch
-            parts = batch.unshared().parts(self.max_tokens)
+            parts = batch.unshared().parts(self.max_tokens, worthwhile_padding(self.target.device))
         for part in parts:
             yield from self.run(part)
 

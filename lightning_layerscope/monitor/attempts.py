@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from lightning_layerscope.extraction import ModelChangedError
+
 T = TypeVar("T")
 
 
@@ -24,10 +26,17 @@ class Refused(Exception):  # noqa: N818 - it carries an error and is none
 
 @dataclass(frozen=True)
 class Outcome(Generic[T]):
-    """What one rank has to show: a value, or the error it met, in words."""
+    """What one rank has to show: a value, or the error it met, in words.
+
+    Attributes:
+        value: What the work gave.
+        error: What went wrong; empty where nothing did.
+        model_changed: Whether it left the model another one (:class:`~.extraction.ModelChangedError`).
+    """
 
     value: T | None = None
     error: str = ""
+    model_changed: bool = False
 
 
 def attempt(work: Callable[[], T]) -> Outcome[T]:
@@ -37,7 +46,7 @@ def attempt(work: Callable[[], T]) -> Outcome[T]:
     except Refused:
         raise
     except Exception as error:  # StopIteration included: leaking from a hook it would end the epoch silently
-        return Outcome(error=describe(error))
+        return Outcome(error=describe(error), model_changed=isinstance(error, ModelChangedError))
 
 
 @contextlib.contextmanager

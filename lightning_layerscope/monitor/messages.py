@@ -74,8 +74,16 @@ def left_out(settings: Settings, budget: Budget, step: int) -> str:
     )
 
 
-def consequence(settings: Settings, *, lost: bool) -> str:
-    """After a failed measurement; ``lost`` where there is no reference to go on with."""
+def consequence(settings: Settings, *, lost: bool, changed: bool = False) -> str:
+    """After a failed measurement.
+
+    Args:
+        settings: What the user asked for.
+        lost: There is no reference to go on with.
+        changed: The measurement changed the model, as further ones would.
+    """
+    if changed:
+        return "Every measurement would change the model again, so nothing more is measured; training goes on."
     if lost and settings.mode == "active":
         return "Without a baseline nothing is measured in this run; training goes on."
     return "It is left out and training goes on; further failures are counted without a warning."

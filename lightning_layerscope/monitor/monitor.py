@@ -61,7 +61,7 @@ class Monitor:
         self._ranks: Ranks | None = None
         self._source: Source | None = None
         self._state: dict[str, Any] = {}
-        self._running = self._broken_off = False
+        self._running = self._broken_off = self._model_changed = False
         self._seen = self._first_step = 0
         self._off = False
         self._forecast = Forecast(settings, self.budget, 0)
@@ -97,6 +97,7 @@ class Monitor:
         self._ranks = ranks = Ranks(self.settings.extraction.ranks)
         self._source, self.bank, self._probes, self._model = None, None, probes, weakref.ref(host.model)
         self._running, self._broken_off, self._left_out = True, False, -1
+        self._model_changed = False  # by a measurement, as every further one would
         self._seen = self._first_step = host.step
         self._forecast = Forecast(self.settings, self.budget, host.step)
         self.failures.counts.clear()
@@ -236,7 +237,7 @@ class Monitor:
         if self.settings.mode == "passive":  # costs no forward pass; its first one is the baseline
             ready = not self._off and self._source is not None and self._source.ready
             return ready and self._is_new(step) and self._due_since_last(step)
-        if self.bank is None or not self._is_new(step):
+        if self.bank is None or self._model_changed or not self._is_new(step):
             return False
         if self.budget.allows():
             return True
@@ -248,7 +249,7 @@ class Monitor:
 
     def _wants_last(self, step: int) -> bool:
         """On rank 0: whether the last measurement is taken; one left out at this very step is made up for."""
-        if self.bank is None or not self._is_new(step):
+        if self.bank is None or self._model_changed or not self._is_new(step):
             return False
         self.skipped -= self._left_out == step
         return True
@@ -283,7 +284,8 @@ class Monitor:
                     return
                 errors = [merged.error]
             text = "; ".join(errors).removeprefix("rank 0: ") if len(outcomes) == 1 else "; ".join(errors)
-            after = messages.consequence(self.settings, lost=self.bank is None)
+            self._model_changed = any(outcome.model_changed for outcome in outcomes)
+            after = messages.consequence(self.settings, lost=self.bank is None, changed=self._model_changed)
             self.failures.add("measurement", f"at step {host.step}: {sentence(text)} {after}")
 
     def _finish(self, status: str) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from lightning_layerscope.extraction import DecoderLayers, Selection, find_layers, select_tokens
+from lightning_layerscope.extraction import Capture, DecoderLayers, find_layers, select_tokens
 from lightning_layerscope.extraction.checks import choose_layers
 from lightning_layerscope.extraction.target import find_target
 from lightning_layerscope.extraction.tokens import TokenChoice
@@ -53,40 +52,35 @@ class ValidationRecorder:
         self.rows: Rows = {}
         self.error = ""
         self._entries: dict[str, Any] | None = None  # of the batch under way whose forward pass is still to come
-        self._selection: Selection | None = None
+        self._capture = Capture(
+            self.stack, self.layers, virtual_tokens=self.target.virtual_tokens, on_error=self._keep_error
+        )
+        self._reading = False  # whether the forward pass under way is read
         self._pending: list[str] = []
-        self._kept: dict[int, Tensor] = {}
-        self._handles: list[RemovableHandle] = []
+        self._installed = ExitStack()
 
     def install(self) -> None:
         """Put the hooks in place."""
         root = self.target.language_model or self.target.call
-        self._handles.append(root.register_forward_pre_hook(self._before, with_kwargs=True))
-        for layer in self.layers:
-            if layer == 0:
-                module = self.stack.modules[0]
-                self._handles.append(module.register_forward_pre_hook(self._embedded, with_kwargs=True))
-            else:
-                module = self.stack.modules[layer - 1]
-                self._handles.append(module.register_forward_hook(self._layer_hook(layer)))
-        self._handles.append(root.register_forward_hook(self._after))
+        self._installed.callback(root.register_forward_pre_hook(self._before, with_kwargs=True).remove)
+        self._installed.enter_context(self._capture)
+        self._installed.callback(root.register_forward_hook(self._after).remove)
 
     def remove(self) -> None:
         """Take the hooks away."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._installed.close()
 
     def begin_batch(self, batch: Any) -> None:
         """A batch begins: its first forward pass is read. Its ``example_id`` are the ids, where it has any."""
         try:
             self._entries = batch_entries(batch)
         except Exception as error:
-            self.error = self.error or describe(error)
+            self._keep_error(error)
 
     def end_batch(self) -> None:
         """The batch is through: forward passes until the next one are somebody else's."""
-        self._entries, self._selection = None, None
+        self._entries = None
+        self._stop_reading()
 
     def take(self) -> Rows:
         """What was read since the last time."""
@@ -94,13 +88,13 @@ class ValidationRecorder:
         return rows
 
     def _before(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        self._selection = None
+        self._stop_reading()
         if self.error or self._entries is None:
             return
         try:
             self._begin(self._entries, arguments, keywords)
         except Exception as error:
-            self.error = describe(error)
+            self._keep_error(error)
 
     def _begin(self, entries: dict[str, Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         ids = keywords.get("input_ids", arguments[0] if arguments else None)
@@ -119,51 +113,35 @@ class ValidationRecorder:
         ]
         if len(self._pending) != len(ids):
             raise ValueError(f"the batch has {len(self._pending)} example_id for {len(ids)} rows")
-        self._selection = select_tokens(self.token_choice, prompt)
-        self._kept = {}
+        self._capture.select(select_tokens(self.token_choice, prompt), tokens=ids.shape[1])
+        self._reading = True
 
     @property
     def _is_encoder_decoder(self) -> bool:
         config = getattr(self.target.language_model, "config", None)
         return bool(getattr(config, "is_encoder_decoder", False))
 
-    def _layer_hook(self, layer: int) -> Any:
-        def hook(module: nn.Module, arguments: Any, output: Any) -> None:
-            self._keep(layer, output)
-
-        return hook
-
-    def _embedded(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        self._keep(0, arguments[0] if arguments else keywords.get("hidden_states"))
-
-    def _keep(self, layer: int, output: Any) -> None:
-        if self._selection is None or self.error:
-            return
-        try:
-            hidden = output if isinstance(output, Tensor) else output[0]
-            if self.target.virtual_tokens:
-                hidden = hidden[:, self.target.virtual_tokens :]
-            self._kept[layer] = self._selection.to(hidden.device).pool(hidden.detach())
-        except Exception as error:
-            self.error = f"layer {layer}: {describe(error)}"
-
     def _after(self, module: nn.Module, arguments: Any, output: Any) -> None:
-        if self._selection is None or self.error:
+        if not self._reading or self.error:
             return
-        self._selection = None
         try:
-            missing = [layer for layer in self.layers if layer not in self._kept]
-            if missing:
-                raise RuntimeError(f"the forward pass did not run layers {missing}")
-            first = next(iter(self._kept.values())).device
-            states = torch.stack([self._kept[layer].to(first) for layer in self.layers], dim=1).cpu()
+            states = self._capture.take().movedim(0, 1).cpu()
             for name, vectors in zip(self._pending, states, strict=True):
                 if len(self.rows) < self.most:
                     self.rows.setdefault(name, vectors)  # a sampler's padding repeats examples: the first one counts
         except Exception as error:
-            self.error = describe(error)
+            self._keep_error(error)
         finally:
-            self._kept = {}
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        self._reading = False
+        self._capture.select(None, tokens=0)
+
+    def _keep_error(self, error: Exception) -> None:
+        """The first one is kept, and ends the reading."""
+        self.error = self.error or describe(error)
+        self._stop_reading()
 
 
 def _content_id(tokens: Tensor) -> str:

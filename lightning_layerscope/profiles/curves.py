@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lightning_layerscope.functional.student import student_quantile
+from lightning_layerscope.functional.cluster_intervals import mean_intervals
 
 Floats = NDArray[np.float64]
 
@@ -37,23 +36,22 @@ def defined_mean(values: Floats) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def mean_curve(values: Floats, layers: Sequence[int], confidence: float) -> pd.DataFrame:
-    """Mean per layer with a Student t interval over the rows of ``(tasks, layers)``.
+def mean_curve(
+    values: Floats,
+    layers: Sequence[int],
+    confidence: float,
+    clusters: Sequence[str] | None = None,
+    *,
+    simultaneous: bool = False,
+) -> pd.DataFrame:
+    """Mean per layer with its interval over the rows of ``(tasks, layers)``.
+
+    See :func:`~lightning_layerscope.functional.cluster_intervals.mean_intervals`, which gives the interval.
 
     Raises:
         ValueError: for a confidence outside (0, 1).
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"expected a confidence between 0 and 1, got {confidence}")
-    count = (~np.isnan(values)).sum(axis=0)
-    mean = defined_mean(values)
-    squares = np.nansum(np.square(values - mean), axis=0)
-    half = np.full(len(mean), np.nan)
-    for column in np.flatnonzero(count > 1):
-        freedom = int(count[column]) - 1
-        half[column] = student_quantile((1 + confidence) / 2, freedom) * math.sqrt(
-            squares[column] / freedom / count[column]
-        )
-    columns = {"layer": list(layers), "value": mean, "low": mean - half, "high": mean + half, "tasks": count}
+    found = mean_intervals(values, clusters, confidence=confidence, simultaneous=simultaneous)
+    columns = {"layer": list(layers), "value": found.mean, "low": found.low, "high": found.high, "tasks": found.tasks}
     curve: pd.DataFrame = pd.DataFrame(columns)
     return curve

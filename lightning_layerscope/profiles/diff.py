@@ -38,10 +38,16 @@ class ProfileDiff:
         tasks = self.meta["first"]["tasks"]
         return np.asarray(self.frame[column].to_numpy(), dtype=np.float64).reshape(len(tasks), -1)
 
-    def mean_curve(self, confidence: float = 0.9) -> pd.DataFrame:
-        """Mean difference per point, t interval over tasks: columns ``layer, value, low, high, tasks, depth``."""
-        points = len(self.frame) // len(self.meta["first"]["tasks"])
-        curve = mean_curve(self.matrix(), self.frame["layer"].iloc[:points].tolist(), confidence)
+    def mean_curve(self, confidence: float = 0.9, *, simultaneous: bool = False) -> pd.DataFrame:
+        """Mean difference per point, interval over tasks: columns ``layer, value, low, high, tasks, depth``.
+
+        See :meth:`~lightning_layerscope.LayerProfile.mean_curve`.
+        """
+        tasks = self.meta["first"]["tasks"]
+        points = len(self.frame) // len(tasks)
+        clusters = [self.meta["first"]["clusters"][task] for task in tasks]
+        layers = self.frame["layer"].iloc[:points].tolist()
+        curve = mean_curve(self.matrix(), layers, confidence, clusters, simultaneous=simultaneous)
         curve["depth"] = self.frame["depth"].to_numpy()[:points]
         return curve
 
@@ -52,14 +58,15 @@ class ProfileDiff:
 
     def describe(self) -> str:
         """One sentence: where the mean difference is largest, with its interval."""
-        curve = self.mean_curve()
+        # The layer was chosen from all of them, so its interval has to hold for all of them.
+        curve = self.mean_curve(simultaneous=True)
         if curve["value"].isna().all():
             return f"No difference in {self.measure} can be given: it is undefined everywhere."
         top = curve.iloc[int(np.nanargmax(curve["value"].abs().to_numpy()))]
         where = f"depth {top['depth']:.2f}" if self.by_depth else f"layer {int(top['layer'])}"
         return (
             f"Mean over {int(top['tasks'])} tasks of the difference in {self.measure} is largest at {where}: "
-            f"{top['value']:+.3f} (90 % interval over tasks {top['low']:+.3f} to {top['high']:+.3f})."
+            f"{top['value']:+.3f} (90 % band over tasks {top['low']:+.3f} to {top['high']:+.3f})."
         )
 
 

@@ -126,27 +126,32 @@ class LayerProfile:
         *,
         confidence: float = 0.9,
         tasks: Iterable[str] | None = None,
+        simultaneous: bool = False,
     ) -> pd.DataFrame:
         """Mean over tasks per layer with an interval over tasks: columns ``layer, value, low, high, tasks``.
 
-        The interval is Student's t with the jackknife standard error over tasks (for a mean the usual one): it says how
-        far other tasks of this kind would put the curve. Undefined cells are left out, ``tasks`` counts those that
-        remain; with fewer than two the interval is NaN.
+        The interval says how far other tasks of this kind would put the curve. The clusters of the tasks are its
+        independent units, with Student's t of as many less one; below 6 clusters tasks are, and it is then narrow.
+        Undefined cells are left out, ``tasks`` counts those that remain; with fewer than two the interval is NaN.
 
         Args:
             measure: the headline by default.
             step: the last by default.
             confidence: nominal coverage.
             tasks: average these alone.
+            simultaneous: whether the intervals are to hold at all layers at once, as statements about the whole curve
+                need; by default each holds at its own layer.
 
         Raises:
             KeyError: for a measure, step or task that the profile does not have.
             ValueError: for a confidence outside (0, 1).
         """
-        values = self.matrix(measure, step)
+        values, names = self.matrix(measure, step), self.tasks
         if tasks is not None:
-            values = values[[self._position(task) for task in tasks]]
-        return curves.mean_curve(values, self.layers, confidence)
+            names = list(tasks)
+            values = values[[self._position(task) for task in names]]
+        clusters = [self.clusters[task] for task in names]
+        return curves.mean_curve(values, self.layers, confidence, clusters, simultaneous=simultaneous)
 
     def cluster_curves(self, measure: str | None = None, step: int | None = None) -> dict[str, Floats]:
         """Mean curve ``(layers,)`` of each cluster, over its tasks with a defined value; NaN where none has one."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightning_layerscope.charts.words import Floats, measure_name
+from lightning_layerscope.functional.cluster_intervals import MIN_CLUSTERS, narrow_note
 from lightning_layerscope.profiles.curves import mean_curve
 from lightning_layerscope.wording import count
 
@@ -35,7 +36,7 @@ def read_results(record: RunRecord) -> list[str]:
 def overall(profile: LayerProfile) -> tuple[float, float, float]:
     """Mean over layers and tasks at the last step, with its interval over tasks; NaN where undefined."""
     means = _task_means(profile.matrix())
-    curve = mean_curve(means[:, None], [0], CONFIDENCE)
+    curve = mean_curve(means[:, None], [0], CONFIDENCE, _labels(profile))
     return tuple(float(curve[name].iloc[0]) for name in ("value", "low", "high"))  # type: ignore[return-value]
 
 
@@ -63,12 +64,27 @@ def _level(profile: LayerProfile, step: int) -> str:
     return (
         f"At step {step:,} the hidden states of {count(len(profile.tasks), 'task')} in {clusters} were compared with "
         f"{against(profile)}. {name} ({estimator}) averages {number(value)} over tasks and "
-        f"{count(len(profile.layers), 'layer')}{_interval(low, high)}."
+        f"{count(len(profile.layers), 'layer')}{_interval(low, high)}.{_caution(profile)}"
     )
 
 
+def _labels(profile: LayerProfile) -> list[str]:
+    return [profile.clusters[task] for task in profile.tasks]
+
+
+def _caution(profile: LayerProfile) -> str:
+    """What to say of all intervals over these tasks."""
+    labels = _labels(profile)
+    if len(labels) < 2:
+        return ""
+    number = len(set(labels))
+    note = narrow_note(len(labels), number, by_cluster=MIN_CLUSTERS <= number < len(labels))
+    return f" Intervals over tasks are {note}." if note else ""
+
+
 def _layers(profile: LayerProfile) -> str:
-    curve = profile.mean_curve(confidence=CONFIDENCE)
+    # The layers were chosen from all of them, so their intervals have to hold for all of them.
+    curve = profile.mean_curve(confidence=CONFIDENCE, simultaneous=True)
     values = curve["value"].to_numpy(dtype=np.float64)
     if not np.isfinite(values).any() or np.nanmax(values) - np.nanmin(values) < 1e-6:
         return ""
@@ -99,14 +115,14 @@ def _change(record: RunRecord) -> str:
         return ""
     first, last = record.measurements[0], record.measurements[-1]
     delta = last.profile.matrix() - first.profile.matrix()
-    curve = mean_curve(delta, last.profile.layers, CONFIDENCE)
+    curve = mean_curve(delta, last.profile.layers, CONFIDENCE, _labels(last.profile), simultaneous=True)
     values = curve["value"].to_numpy(dtype=np.float64)
     if not np.isfinite(values).any():
         return ""
     top = curve.iloc[int(np.nanargmax(np.abs(values)))]
     return (
         f"From step {first.step:,} to step {last.step:,} the mean over tasks changed most at layer "
-        f"{int(top['layer'])}, by {top['value']:+.3f}{_interval(top['low'], top['high'], sign='+')}."
+        f"{int(top['layer'])}, by {top['value']:+.3f}{_interval(top['low'], top['high'], sign='+', what='band')}."
     )
 
 
@@ -126,11 +142,11 @@ def _task_means(matrix: Floats) -> Floats:
 
 
 def _point(row: pd.Series) -> str:
-    return f"layer {int(row['layer'])} ({row['value']:.3f}{_interval(row['low'], row['high'], bare=True)})"
+    return f"layer {int(row['layer'])} ({row['value']:.3f}{_interval(row['low'], row['high'], bare=True, what='band')})"
 
 
-def _interval(low: float, high: float, *, sign: str = "", bare: bool = False) -> str:
+def _interval(low: float, high: float, *, sign: str = "", bare: bool = False, what: str = "interval") -> str:
     if not (np.isfinite(low) and np.isfinite(high)):
         return "" if bare else " (no interval: fewer than two tasks)"
-    text = f"{CONFIDENCE:.0%} interval over tasks {low:{sign}.3f} to {high:{sign}.3f}"
+    text = f"{CONFIDENCE:.0%} {what} over tasks {low:{sign}.3f} to {high:{sign}.3f}"
     return f", {text}" if bare else f" ({text})"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_layerscope.atomic import replace_file
-from lightning_layerscope.study.engine.files import read_json
+from lightning_layerscope.json_files import read_json
 from lightning_layerscope.study.engine.local import Report, run_locally
 from lightning_layerscope.study.engine.ray import RayOptions, run_on_ray
 from lightning_layerscope.study.engine.store import AnyStage, Store
@@ -18,7 +18,7 @@ from lightning_layerscope.study.prepare.checks import check_disk, check_study
 from lightning_layerscope.study.prepare.estimate import CostEstimate, estimate
 from lightning_layerscope.study.prepare.graph import StudyGraph, build_graph
 from lightning_layerscope.study.prepare.model_digest import model_digest
-from lightning_layerscope.study.results.stage import SUMMARY
+from lightning_layerscope.study.results.results_stage import SUMMARY
 from lightning_layerscope.study.results.tracker import log_results
 from lightning_layerscope.study.stages.context import MakeStudyContext, StudyContext, load_plan_tasks
 from lightning_layerscope.study.stages.controls import CONTROLS, KeptControls, copy_controls

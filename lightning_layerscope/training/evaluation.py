@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lightning_layerscope.extraction import no_trace
+from lightning_layerscope.extraction.batching import rows_of_similar_length, worthwhile_padding
 from lightning_layerscope.training.encoding import EncodedExample, collate, padding_id
 from lightning_layerscope.training.head import most_positions, reachable_head
 from lightning_layerscope.training.loss import AnswerLoss, answer_loss, device_of
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from lightning_layerscope.training.datamodule import InstructionDataModule
 
 _TOKENS_PER_BATCH = 4096
+# Passes of few rows are slow, so that one may need the logits of so many pieces.
+_PIECES = 4
 
 
 @dataclass(frozen=True)
@@ -116,19 +119,26 @@ def row_losses(
 
 
 def _plan(model: nn.Module, rows: Sequence[EncodedExample], max_tokens: int) -> list[list[int]]:
-    """Which rows go together, longest first: as many as tokens and logits allow, and at least one."""
-    most, alone = most_positions(model), reachable_head(model) is not None
-    batches: list[list[int]] = []
-    places: list[int] = []
-    answers = shortest = width = 0
-    for place in sorted(range(len(rows)), key=lambda place: len(rows[place]), reverse=True):
-        row = rows[place]
-        answers, shortest = answers + len(row.answer), min(shortest, len(row.prompt))
-        # Where the head cannot be reached, logits are made from the batch's first answer on.
-        logits = answers if alone else (len(places) + 1) * (width - shortest + 1)
-        if not places or (len(places) + 1) * width > max_tokens or logits > most:
-            places = []
-            batches.append(places)
-            width, answers, shortest = len(row), len(row.answer), len(row.prompt)
-        places.append(place)
+    """Which rows go together, longest first: as many as tokens, padding and logits allow, and at least one."""
+    most, padding = most_positions(model), worthwhile_padding(device_of(model))
+    reachable = reachable_head(model) is not None
+    if reachable:  # its logits are made in pieces of that size; an unusual model would make so many at once
+        most *= _PIECES
+    order = sorted(range(len(rows)), key=lambda place: len(rows[place]), reverse=True)
+    batches, start = [], 0
+    while start < len(order):
+        width = len(rows[order[start]])
+        places = order[start : start + max(1, max_tokens // width)]
+        places = places[: rows_of_similar_length([len(rows[place]) for place in places], padding)]
+        answers = shortest = 0
+        for count, place in enumerate(places):
+            answers += len(rows[place].answer)
+            shortest = min(shortest or width, len(rows[place].prompt))
+            # Where the head cannot be reached, logits are made from the batch's first answer on.
+            logits = answers if reachable else (count + 1) * (width - shortest + 1)
+            if count and logits > most:
+                places = places[:count]
+                break
+        batches.append(places)
+        start += len(places)
     return batches

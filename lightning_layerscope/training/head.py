@@ -55,7 +55,7 @@ def token_losses(
         targets: ``(rows, tokens)``: the token that each position of the model's output must predict, ``-100`` where
             none is wanted.
         most_logits: Elements of the logits that may be in memory at a time; by default 2^25 on a CPU and 2^28
-            elsewhere. More are made in pieces, and made once more for their gradients.
+            elsewhere. More are made in pieces.
     """
     head = reachable_head(model)
     places = (targets.flatten() != IGNORED).nonzero().squeeze(1)
@@ -150,16 +150,44 @@ def _all_logits(model: Any, inputs: dict[str, Tensor], targets: Tensor, places: 
 
 
 def _in_pieces(head: nn.Module, finish: Finish, hidden: Tensor, wanted: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Losses of so many positions at a time; for gradients each piece's logits are made again."""
+    """Losses of so many positions at a time, whose logits are gone before the next are made."""
 
     def piece(states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         return _losses(finish(head(states)), tokens)
 
     if torch.is_grad_enabled():
-        piece = partial(checkpoint, piece, use_reentrant=False)
+        # Weights of the head want gradients that are known only afterwards, when the logits must be made once more;
+        # half precision wants the loss scaled before anything is derived from it.
+        later = any(p.requires_grad for p in head.parameters()) or _in_half_precision(hidden)
+        piece = partial(checkpoint, piece, use_reentrant=False) if later else partial(_DerivedAtOnce.apply, piece)
     parts = [piece(*part) for part in zip(torch.split(hidden, most), torch.split(wanted, most), strict=True)]
     losses, right = zip(*parts, strict=True)
     return torch.cat(losses), torch.cat(right)
+
+
+class _DerivedAtOnce(torch.autograd.Function):
+    """Losses of positions with their derivatives: a position's loss depends on its own hidden state alone."""
+
+    @staticmethod
+    def forward(ctx: Any, piece: Callable[..., Any], states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            inputs = states.detach().requires_grad_()
+            losses, right = piece(inputs, tokens)
+            (derivatives,) = torch.autograd.grad(losses.sum(), inputs)
+        ctx.save_for_backward(derivatives)
+        ctx.mark_non_differentiable(right)
+        return losses.detach(), right
+
+    @staticmethod
+    def backward(ctx: Any, gradients: Tensor, _: Any) -> tuple[None, Tensor, None]:
+        (derivatives,) = ctx.saved_tensors
+        return None, gradients.unsqueeze(1).to(derivatives.dtype) * derivatives, None
+
+
+def _in_half_precision(hidden: Tensor) -> bool:
+    kind = hidden.device.type
+    cast = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
+    return cast or hidden.dtype == torch.float16
 
 
 def _losses(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:

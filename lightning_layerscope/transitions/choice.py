@@ -39,6 +39,7 @@ class Choice:
         line_error: The same of an even change.
         left: Covariance between the two halves' residuals, as a share of the covariance between the halves' curves:
             what repeats across tasks and the shape does not describe. Infinite where nothing repeats.
+        line_left: The same of a straight line.
     """
 
     shape: Shape
@@ -48,6 +49,7 @@ class Choice:
     flat_error: float
     line_error: float
     left: float
+    line_left: float
 
 
 def choose(samples: CurveSamples, layers: tuple[int, ...], allowed: Sequence[str] | None) -> Choice:
@@ -84,7 +86,8 @@ def choose(samples: CurveSamples, layers: tuple[int, ...], allowed: Sequence[str
     rival = two_changes(layers[: len(layers) - free])
     rivals = np.inf if rival is None else _error(two, rival.fit(one)[0]) / 2 + _error(one, rival.fit(two)[0]) / 2
     repeats = float((one * two).sum())
-    residuals = float(((one - shape.fit(one)) * (two - shape.fit(two))).sum())
+    line = next(each for each in shapes(layers[: len(layers) - free]) if each.name == "line")
+    left = [float(((one - each.fit(one)) * (two - each.fit(two))).sum()) for each in (shape, line)]
     return Choice(
         shape,
         free,
@@ -92,7 +95,8 @@ def choose(samples: CurveSamples, layers: tuple[int, ...], allowed: Sequence[str
         error,
         errors[free]["flat"],
         errors[free]["line"],
-        residuals / repeats if repeats > 0 else np.inf,
+        left[0] / repeats if repeats > 0 else np.inf,
+        left[1] / repeats if repeats > 0 else np.inf,
     )
 
 

@@ -29,8 +29,11 @@ tasks, planted changes of twice the noise per cell leave under a tenth of it.
 MOST_OF_LINE_LEFT = 0.75
 """The same against an even change, for shapes whose outer parts may be tilted: on lines these win by chance."""
 
-MOST_REPEATED_LEFT = 0.05
+MOST_REPEATED_LEFT = 0.0625
 """Of what repeats between halves of the tasks, a shape leaves at most this share; curves that wander leave more."""
+
+MOST_OF_LINE_REPEATED_LEFT = 0.15
+"""The same of what a straight line leaves: much of a curve that wanders is a slope, which must not count."""
 
 _REASONS = {
     "flat": "the curve is flat: no change over layers repeats across tasks",
@@ -65,7 +68,12 @@ class Detection:
 
 
 def detect(
-    samples: CurveSamples, layers: tuple[int, ...], *, confidence: float, allowed: Sequence[str] | None = None
+    samples: CurveSamples,
+    layers: tuple[int, ...],
+    *,
+    confidence: float,
+    most_left: float = MOST_REPEATED_LEFT,
+    allowed: Sequence[str] | None = None,
 ) -> Detection:
     """Find the transition of one curve.
 
@@ -73,6 +81,7 @@ def detect(
         samples: The curve over all tasks, over halves and over resamples of them.
         layers: Layer numbers, increasing.
         confidence: Nominal coverage of the intervals.
+        most_left: Largest share of what repeats between halves of the tasks that the shape may leave.
         allowed: Names of the shapes to choose from; all by default.
     """
     if len(layers) < MIN_LAYERS:
@@ -83,7 +92,7 @@ def detect(
     inner = layers[: len(layers) - choice.free_last]
     curve = centre(samples.curve[None, : len(inner)])
     best = int(choice.shape.best(curve)[0])
-    reason = _against(choice, inner, curve, best)
+    reason = _against(choice, inner, curve, best, most_left)
     if reason:
         return Detection(reason, "two changes" if choice.two_changes else choice.shape.name)
     drawn = choice.shape.best(centre(samples.resampled[:, : len(inner)]))
@@ -93,7 +102,7 @@ def detect(
     return replace(found, free_last=choice.free_last)
 
 
-def _against(choice: Choice, layers: tuple[int, ...], curve: Floats, best: int) -> str:
+def _against(choice: Choice, layers: tuple[int, ...], curve: Floats, best: int, most_left: float) -> str:
     """Why the chosen shape names no transition; ``""`` where it does."""
     shape = choice.shape
     rival = two_changes(layers) if choice.two_changes else None
@@ -102,7 +111,7 @@ def _against(choice: Choice, layers: tuple[int, ...], curve: Floats, best: int) 
         return f"the curve changes twice, at layers {early} and {late}, with a level between"
     if not shape.has_transition:
         return _REASONS[shape.name]
-    if choice.left > MOST_REPEATED_LEFT:
+    if choice.left > min(most_left, MOST_OF_LINE_REPEATED_LEFT * choice.line_left):
         return (
             f"no shape describes the curve: the best ({shape.name}) leaves {choice.left:.0%} of what tasks share"
             if np.isfinite(choice.left)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lightning_layerscope.transitions.curves import CompleteCurves, complete_curves, signal_name
-from lightning_layerscope.transitions.detection import MIN_LAYERS, Detection, detect
+from lightning_layerscope.transitions.detection import MIN_LAYERS, MOST_REPEATED_LEFT, Detection, detect
 from lightning_layerscope.transitions.samples import Statistic, group_tasks, mean_samples, statistic_samples
 from lightning_layerscope.transitions.transition import Transition
 
@@ -91,6 +91,7 @@ def transition_of(
     *,
     clusters: Sequence[Hashable] | None,
     statistic: Statistic | None = None,
+    most_left: float = MOST_REPEATED_LEFT,
     resamples: int = 500,
     confidence: float = 0.9,
     seed: int = 0,
@@ -103,6 +104,7 @@ def transition_of(
         signal: What is cut, in words.
         clusters: Cluster of each task before any was left out; ``None`` where tasks are independent.
         statistic: From tasks' curves to one; their mean by default.
+        most_left: Largest share of what repeats between halves of the tasks that a shape may leave.
         resamples: Number of bootstrap samples.
         confidence: Nominal coverage of the intervals.
         seed: Of the halvings and the bootstrap.
@@ -130,7 +132,7 @@ def transition_of(
                 curves.values, groups, statistic, resamples=resamples, confidence=confidence, seed=seed
             )
         )
-        found = detect(samples, curves.layers, confidence=confidence, allowed=allowed)
+        found = detect(samples, curves.layers, confidence=confidence, most_left=most_left, allowed=allowed)
     named = not found.reason
     parts = np.split(samples.curve, [found.first, found.last + 1]) if named else []
     if found.free_last:

@@ -108,3 +108,14 @@ def test_pooling_ignores_what_stands_in_the_padding(choice: object) -> None:
         "first_2": hidden[:, :2].mean(1),
     }.get(choice if isinstance(choice, str) else "", torch.stack([hidden[0, :3].sum(0), hidden[1].sum(0)]) / 2)
     torch.testing.assert_close(pooled, expected)
+
+
+def test_prompts_of_other_lengths_have_a_pass_of_their_own_where_padding_costs_more():
+    lengths = (40, 39, 38, 20, 20, 19, 3)
+    probes = ProbeSet([probe("a", *(tuple(range(1, n + 1)) for n in lengths))])
+    (together,) = plan_batches(probes, 1000)
+    assert [len(ids) for ids in together.ids] == list(lengths)
+    apart = plan_batches(probes, 1000, max_padding=8)
+    assert [[len(ids) for ids in batch.ids] for batch in apart] == [[40, 39, 38], [20, 20, 19], [3]]
+    exact = plan_batches(probes, 1000, max_padding=0)
+    assert all(len({len(ids) for ids in batch.ids}) == 1 for batch in exact)

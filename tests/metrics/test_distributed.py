@@ -3,7 +3,6 @@
 One start of three processes serves all layouts and metrics: starting them takes longer than the checks.
 """
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,12 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-HERE = Path(__file__).parent
-spec = importlib.util.spec_from_file_location("metric_cases", HERE / "metric_cases.py")
-cases = importlib.util.module_from_spec(spec)
-sys.modules["metric_cases"] = cases  # dataclasses look their module up
-spec.loader.exec_module(cases)
+from tests.metrics import metric_cases as cases
 
+HERE = Path(__file__).parent
 N = cases.EXAMPLES
 LAYOUTS = {
     "two, first empty": [[], list(range(N))],

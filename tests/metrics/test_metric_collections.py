@@ -1,20 +1,13 @@
 """Metrics inside torchmetrics' collections and wrappers."""
 
 import copy
-import importlib.util
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torchmetrics import ClasswiseWrapper, MetricCollection
 
 from lightning_layerscope import metrics
-
-spec = importlib.util.spec_from_file_location("metric_cases", Path(__file__).with_name("metric_cases.py"))
-cases = importlib.util.module_from_spec(spec)
-sys.modules["metric_cases"] = cases  # dataclasses look their module up
-spec.loader.exec_module(cases)
+from tests.metrics import metric_cases as cases
 
 EVERYONE = torch.arange(cases.EXAMPLES)
 

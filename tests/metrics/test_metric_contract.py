@@ -1,21 +1,14 @@
 """What torchmetrics promises of a metric, asked of every class."""
 
 import copy
-import importlib.util
 import pickle
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torchmetrics import Metric, SumMetric
 
 from lightning_layerscope import metrics
-
-spec = importlib.util.spec_from_file_location("metric_cases", Path(__file__).with_name("metric_cases.py"))
-cases = importlib.util.module_from_spec(spec)
-sys.modules["metric_cases"] = cases  # dataclasses look their module up
-spec.loader.exec_module(cases)
+from tests.metrics import metric_cases as cases
 
 N = cases.EXAMPLES
 EVERYONE = torch.arange(N)

@@ -78,6 +78,31 @@ def test_states_that_are_not_finite_are_told_and_the_next_measurement_is_taken(t
     assert RunRecord.load(tmp_path / "out").config["failures"] == {"measurement": 1}
 
 
+def test_a_model_that_a_measurement_changes_is_told_and_not_measured_again(tiny, tmp_path):
+    writes = []
+
+    class Drifting(pl.Callback):
+        """From step 3 on, a hook of the model writes to a weight in every evaluation, past its version counter."""
+
+        def on_train_batch_end(self, trainer, module, *_):
+            def write(layer, *_):
+                if not layer.training:
+                    layer.weight.data.view(-1)[0] += 1.0
+                    writes.append(trainer.global_step)
+
+            if trainer.global_step == 3:
+                module.model.model.layers[0].mlp.down_proj.register_forward_hook(write)
+
+    monitor = watch(tiny, tmp_path / "out")
+    with pytest.warns(
+        RuntimeWarning, match=r"at step 4.*down_proj\.weight' was changed in place.*so nothing more is measured"
+    ):
+        fit(tiny, tmp_path, monitor, callbacks=[Drifting()], max_steps=8)
+    assert monitor.monitor.record.steps == [0, 2]
+    assert monitor.monitor.failures.counts == {"measurement": 1}
+    assert set(writes) == {4}
+
+
 def test_sigterm_in_a_measurement_stops_training_as_it_would_have(tiny, tmp_path, monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     during(monkeypatch, 2, lambda *_: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(0.05)))

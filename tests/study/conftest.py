@@ -16,7 +16,8 @@ model: {model}
 output_dir: {folder}
 tasks: {{source: toy, select: [larger_number, parity, last_word, to_lumi]}}
 held_out: [translation]
-training: {{learning_rate: 1e-2, epochs: 1, batch_size: 32, accumulate: 1, max_examples_per_cluster: 128}}
+training: {{learning_rate: 1e-2, epochs: 1, batch_size: 32, accumulate: 1, max_examples_per_cluster: 128,
+           control_budget: same_examples}}
 probes: {{examples_per_task: 24, min_examples: 8}}
 threads: 1
 """

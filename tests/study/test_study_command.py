@@ -35,7 +35,7 @@ def test_plan_tells_the_cost_and_starts_nothing(path: Path, capsys: pytest.Captu
     assert "trainings       5 to do" in told
     # Rows of the multi-task model (256) and of the controls (256 and the held-out task's 128), one epoch.
     assert "rows to train   640 (epochs counted)" in told
-    assert "measurements    12 of a model on a task, 288 prompts" in told
+    assert "measurements    12 of a model on a task, 288 prompts, 288 held-out rows" in told
     # Two layers, q_proj and v_proj, rank 8: 2 * 2 * 8 * (16 + 16).
     assert "1,024 of" in told
     assert "time            about" in told

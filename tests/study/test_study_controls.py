@@ -13,7 +13,6 @@ from lightning_layerscope.sinks.wandb_study import bank_artifact
 from lightning_layerscope.study.prepare.checks import StudyError
 from lightning_layerscope.study.results.tracker import study_log
 from lightning_layerscope.study.stages.controls import KeptControls
-from lightning_layerscope.study.stages.roles import Control
 from lightning_layerscope.study.study import Study
 
 from .conftest import PLAN, MakePlan, save_model
@@ -22,7 +21,7 @@ from .test_study_checks import nothing_was_trained
 # peft asks transformers 5 for an attribute under its old name.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
-TAKEN = PLAN + "controls: {controls}\n"
+TAKEN = PLAN.replace(",\n           control_budget: same_examples", "") + "controls: {controls}\n"
 UNTRAINED = """
 model: {model}
 tuned: {tuned}
@@ -91,10 +90,8 @@ def test_losses_of_other_tokens_are_left_out(make_plan: MakePlan, finished: Stud
     assert rows.loc[~unknown, "loss_control"].notna().all()
     assert rows["loss_tuned"].notna().all()
     assert rows["verdict"].notna().all()
-    assert (
-        f"the controls of {unknown.sum()} tasks learned their task is not known"
-        in (results / "report.html").read_text()
-    )
+    assert (rows.loc[unknown, "verdict"] == "control not checked").all()
+    assert f"The controls of {unknown.sum()} tasks cannot be checked" in (results / "report.html").read_text()
     assert "control did not learn |" not in (results / "table.md").read_text().replace("†", "")
 
 
@@ -141,7 +138,7 @@ def test_a_moved_base_model_is_known_by_its_content(
 
 def test_controls_of_other_tasks(make_plan: MakePlan, finished: Study) -> None:
     text = TAKEN.replace("last_word, to_lumi", "reverse_words, to_lumi")
-    with pytest.raises(ValueError, match=r"have none of seed 0 for the tasks \['reverse_words'\]; they are of"):
+    with pytest.raises(ValueError, match=r"have none for the tasks \['reverse_words'\]; they are of"):
         Study(make_plan(text, controls=finished.results / "controls"))
     # Fewer tasks are served.
     fewer = Study(make_plan(TAKEN.replace("last_word, to_lumi", "to_lumi"), controls=finished.results / "controls"))
@@ -164,7 +161,7 @@ def test_damage_is_found_before_anything_is_trained(make_plan: MakePlan, finishe
     folder = shutil.copytree(finished.results / "controls", tmp_path / "controls")
     study = Study(make_plan(TAKEN, controls=folder))
     broken, other, lost = (
-        KeptControls.load(folder).by_role[Control(0)][name].folder for name in ("parity", "last_word", "to_lumi")
+        KeptControls.load(folder).by_task[name][0].folder for name in ("parity", "last_word", "to_lumi")
     )
     content = bytearray((broken / "bank" / "bank.safetensors").read_bytes())
     content[-1] ^= 1
@@ -183,7 +180,7 @@ def test_damage_is_found_before_anything_is_trained(make_plan: MakePlan, finishe
 def test_a_folder_without_controls(make_plan: MakePlan, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"expected the controls of a study in .*, got no controls.json there"):
         Study(make_plan(TAKEN, controls=tmp_path))
-    for content in ('{"format": 3}', "{}", "not json", "[]"):
+    for content in ('{"format": 3}', "{}", "not json", "[]", "[" * 100_000):
         (tmp_path / "controls.json").write_text(content)
         with pytest.raises(ValueError, match=r"controls.json cannot be used: .*; copy it anew from its study"):
             Study(make_plan(TAKEN, controls=tmp_path))

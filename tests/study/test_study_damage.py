@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lightning_layerscope.study.engine.files import read_json
 from lightning_layerscope.study.engine.local import run_stage
 from lightning_layerscope.study.engine.store import DamagedResultError, Store
 from lightning_layerscope.study.prepare.checks import StudyError
 from lightning_layerscope.study.stages.controls import KeptControls
-from lightning_layerscope.study.stages.roles import Control
 from lightning_layerscope.study.study import Study
 
 from .conftest import MakePlan
@@ -93,12 +91,6 @@ def test_a_lost_file_and_a_damaged_record(tmp_path: Path) -> None:
         Step("b").load(Store(tmp_path))
 
 
-def test_json_nested_too_deeply_is_told(tmp_path: Path) -> None:
-    (tmp_path / "deep.json").write_text("[" * 100_000 + "]" * 100_000)
-    with pytest.raises(ValueError, match=r"deep.json is nested too deeply"):
-        read_json(tmp_path / "deep.json")
-
-
 def test_digests_of_models_that_are_damaged_are_made_anew(make_plan: MakePlan, tmp_path: Path) -> None:
     before = Study(make_plan()).graph.results.fingerprint
     for content in ("[" * 100_000, "{", "[]"):
@@ -110,7 +102,7 @@ def test_digests_of_models_that_are_damaged_are_made_anew(make_plan: MakePlan, t
 @pytest.mark.parametrize("what", ["folder", "bank", "file"])
 def test_controls_are_not_read_through_links(make_plan: MakePlan, finished: Study, tmp_path: Path, what: str) -> None:
     controls = shutil.copytree(finished.results / "controls", tmp_path / "controls")
-    target = KeptControls.load(controls).by_role[Control(0)]["parity"].folder
+    target = KeptControls.load(controls).by_task["parity"][0].folder
     secret = tmp_path / "secret"
     linked = {"folder": target, "bank": target / "bank", "file": target / "measured.json"}[what]
     linked.rename(secret)
@@ -123,7 +115,7 @@ def test_controls_are_not_read_through_links(make_plan: MakePlan, finished: Stud
 def test_a_linked_file_beside_the_controls_is_not_copied(make_plan: MakePlan, finished: Study, tmp_path: Path) -> None:
     controls = shutil.copytree(finished.results / "controls", tmp_path / "controls")
     (tmp_path / "secret").write_text("secret")
-    (KeptControls.load(controls).by_role[Control(0)]["parity"].folder / "bank" / "more").symlink_to(tmp_path / "secret")
+    (KeptControls.load(controls).by_task["parity"][0].folder / "bank" / "more").symlink_to(tmp_path / "secret")
     study = Study(make_plan(TAKEN, controls=controls))
     study.run(["import:control@0:parity"])
     assert not list(study.store.folder(study.graph.stages["import:control@0:parity"]).rglob("more"))
@@ -141,7 +133,7 @@ def test_controls_lie_inside_their_folder(make_plan: MakePlan, finished: Study, 
 
 def test_losses_of_controls_are_verified(make_plan: MakePlan, finished: Study, tmp_path: Path) -> None:
     controls = shutil.copytree(finished.results / "controls", tmp_path / "controls")
-    measured = KeptControls.load(controls).by_role[Control(0)]["parity"].folder / "measured.json"
+    measured = KeptControls.load(controls).by_task["parity"][0].folder / "measured.json"
     measured.write_text(measured.read_text().replace("1", "2"))
     with pytest.raises(StudyError, match=r"is damaged: measured.json is not what was written; copy the controls anew"):
         Study(make_plan(TAKEN, controls=controls)).run()

@@ -147,7 +147,8 @@ def test_stages_run_alone(make_plan: MakePlan) -> None:
 
 def test_equal_steps_full_fine_tuning_and_two_seeds(make_plan: MakePlan) -> None:
     text = PLAN.replace("parity, last_word, to_lumi", "parity").replace("held_out: [translation]", "")
-    text = text.replace("{{learning", "{{method: full, control_budget: equal_steps, control_seeds: [0, 1], learning")
+    text = text.replace("{{learning", "{{method: full, control_seeds: [0, 1], learning")
+    text = text.replace("same_examples", "equal_steps")
     study = Study(make_plan(text + "measures: [cka, rsa]\n"))
     results = study.run()
     assert results is not None
@@ -158,7 +159,7 @@ def test_equal_steps_full_fine_tuning_and_two_seeds(make_plan: MakePlan) -> None
     rows = pd.read_csv(results / "tasks.csv")
     assert (rows["noise"] >= 0).all()
     facts = study.graph.stages["compare:parity"].load(study.store).facts
-    assert all(0 < value < 0.9999 for value in facts.gains.control_agreement)
+    assert all(0 < value < 0.9999 for value in facts.controls.gains.control_agreement)
     assert "one seed per control" not in (results / "report.html").read_text()
 
     # Every measure is the mean over the seeds' controls.

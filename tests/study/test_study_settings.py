@@ -59,6 +59,7 @@ SETTINGS: dict[str, tuple[Any, set[str]]] = {
     "training.seed": (1, ROWS),
     "training.control_seeds": ([0, 1], CONTROLS),
     "training.control_budget": ("equal_steps", CONTROLS),
+    "training.control_max_epochs": (5, NOTHING),
     "training.monitor_every_n_steps": (4, TRAININGS),
     "training.monitor_examples": (6, TRAININGS),
     "training.accelerator": ("cpu", TRAININGS_AND_STATES),
@@ -68,6 +69,8 @@ SETTINGS: dict[str, tuple[Any, set[str]]] = {
     "probes.token_choice": ("mean_prompt", PROMPTS),
     "probes.min_examples": (6, NOTHING),
     "probes.seed": (1, PROMPTS),
+    "probes.scored_rows": (8, PROMPTS),
+    "extra_controls": ([{"tasks": ["first"], "seeds": [1], "budget": "equal_steps"}], CONTROLS),
     "estimator": ("biased", COMPARISONS),
     "measures": (["cka", "rsa"], COMPARISONS),
     "confidence": (0.8, COMPARISONS),
@@ -113,7 +116,7 @@ def write_tasks(folder: Path, word: str) -> None:
                 "output": f"{number}",
             }
             for split in ("train", "test", "spare")
-            for number in range(20)
+            for number in range(30)
         ]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -182,8 +185,21 @@ def test_what_a_setting_makes_new(root: Path, name: str) -> None:
         assert not [stage for stage in new if stage.kind == "control" and "third" not in stage.name]
     elif name == "training.control_seeds":
         assert all("@1" in stage.name for stage in new if stage.kind in ("control", "states"))
+    elif name == "extra_controls":
+        assert {stage.name for stage in new if stage.trains} == {"control:first@1+equal_steps"}
+        assert {stage.task for stage in new if stage.kind != "results"} == {"first"}
     elif name == "tasks.clusters":
         assert {stage.task for stage in new if isinstance(stage, StatesStage)} == {"first"}
+
+
+def test_the_bound_of_convergence_concerns_controls_that_converge(root: Path) -> None:
+    converged = with_setting(settings(root), "training.control_budget", "converged")
+    bounded = with_setting(converged, "training.control_max_epochs", 5)
+    assert {group_of(stage) for stage in new_stages(converged, bounded)} == CONTROLS
+    # Rows beyond a task's share serve to judge by, so that the multi-task model stays as it is.
+    few = with_setting(settings(root), "training.max_examples_per_cluster", 10)
+    new = new_stages(few, with_setting(few, "training.control_budget", "converged"))
+    assert {group_of(stage) for stage in new} == {"validation", *CONTROLS}
 
 
 def test_devices_with_their_strategy(root: Path) -> None:
@@ -203,7 +219,8 @@ def test_controls_that_are_taken_over_change_the_comparisons_alone(
     finished: Study, tmp_path: Path, model: Path
 ) -> None:
     content = finished.plan.model_dump()
-    del content["training"]["control_seeds"], content["training"]["control_budget"]
+    for name in ("control_seeds", "control_budget", "control_max_epochs"):
+        del content["training"][name]
     taken = with_setting(content, "controls", str(finished.results / "controls"))
     new = new_stages(finished.plan.model_dump(), taken)
     assert {group_of(stage) for stage in new} == {"import", "compare", "results"}

@@ -86,3 +86,18 @@ def test_names_of_tasks_become_folders_of_their_own() -> None:
     for folder in folders.values():
         assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", folder)
         assert ".." not in folder
+
+
+def test_a_training_is_kept_where_the_tracker_cannot_be_reached(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    monkeypatch.setattr(wandb, "init", fail)
+    path = tmp_path / "plan.yaml"
+    text = PLAN.replace(", parity, last_word, to_lumi", "").replace("held_out: [translation]", "")
+    path.write_text(text.format(model=model, folder=tmp_path / "study") + "wandb: {project: layers, mode: offline}\n")
+    study = Study.from_yaml(path)
+    with pytest.warns(UserWarning, match=r"W&B cannot be reached .*server is gone.* control:larger_number@0 is logged"):
+        study.run(["control"])
+    assert study.graph.stages["control:larger_number@0"].load(study.store).record.steps == 4

@@ -124,10 +124,27 @@ def test_adapters_train_as_with_all_logits(most_logits):
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
     wanted = gradients(model, by_all_logits(model, batch)[0].sum())
-    found = gradients(model, answer_loss(model, batch, most_logits=most_logits).total.sum())
+    counts = seen_by_head(model)
+    losses = answer_loss(model, batch, most_logits=most_logits).total
+    forward = len(counts)
+    found = gradients(model, losses.sum())
+    assert len(counts) == forward  # a frozen head makes no logits twice
     assert len(wanted) == 8
     for key, gradient in wanted.items():
         torch.testing.assert_close(found[key], gradient, rtol=1e-4, atol=1e-5 * float(gradient.abs().max()))
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0, 1.0), (0.5, 2.0, 1.0, 0.0, 3.0)])
+def test_pieces_of_a_frozen_head_pass_on_the_weight_of_each_row(weights):
+    model, batch = make("cohere, scaled"), make_batch("cohere")
+    model.requires_grad_(False)
+    model.model.layers[0].mlp.up_proj.weight.requires_grad_(True)
+    found = [
+        gradients(model, answer_loss(model, batch, most_logits=most).total @ torch.tensor(weights))
+        for most in (None, 5 * VOCABULARY)
+    ]
+    (whole,), (pieces,) = (each.values() for each in found)
+    torch.testing.assert_close(pieces, whole, rtol=1e-5, atol=1e-5 * float(whole.abs().max()))
 
 
 class Unusual(nn.Module):

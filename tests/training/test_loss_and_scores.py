@@ -112,7 +112,7 @@ def test_lora_refuses_what_does_not_fit(model):
 
 @pytest.mark.parametrize("reachable", [True, False])
 def test_batches_hold_no_more_logits_than_allowed(model, data, monkeypatch, reachable):
-    from lightning_layerscope.training import evaluation
+    from lightning_layerscope.training import evaluation, head
 
     if not reachable:
         monkeypatch.setattr(type(model), "get_output_embeddings", lambda self: None)
@@ -120,7 +120,8 @@ def test_batches_hold_no_more_logits_than_allowed(model, data, monkeypatch, reac
     expected = evaluation.row_losses(model, rows, padding=0)
     counts = []
     model.lm_head.register_forward_hook(lambda module, args, output: counts.append(output[..., 0].numel()))
-    monkeypatch.setattr(evaluation, "most_positions", lambda model: 24)
+    for module in (evaluation, head):
+        monkeypatch.setattr(module, "most_positions", lambda model, most_logits=None: 24)
     told = []
     found = evaluation.row_losses(model, rows, padding=0, progress=lambda *done: told.append(done))
     assert len(counts) > 1

@@ -12,7 +12,9 @@ from typing import Any
 
 from lightning_layerscope._extras import require
 from lightning_layerscope.atomic import replace_folder
-from lightning_layerscope.study.engine.files import digest_files, first_damage, read_json
+from lightning_layerscope.json_files import read_json
+from lightning_layerscope.sealed import DamagedFileError
+from lightning_layerscope.study.engine.digests import digest_files, first_damage
 from lightning_layerscope.study.engine.stage import Stage
 
 RECORD = "stage.json"
@@ -26,7 +28,7 @@ class StageBusyError(RuntimeError):
     """Another runner is at the stage."""
 
 
-class DamagedResultError(ValueError):
+class DamagedResultError(DamagedFileError):
     """A stored result is not what was written; the message names the folder to delete."""
 
 

@@ -1,8 +1,19 @@
 """The plan of a study: its settings, how they are read from YAML, and errors that name the line."""
 
-from lightning_layerscope.study.plan.groups import Probes, Ray, TaskSource, Template, Wandb
+from lightning_layerscope.study.plan.groups import Budget, ExtraControls, Probes, Ray, TaskSource, Template, Wandb
 from lightning_layerscope.study.plan.study_plan import StudyPlan
 from lightning_layerscope.study.plan.training import Training
 from lightning_layerscope.study.plan.yaml_lines import PlanError
 
-__all__ = ["PlanError", "Probes", "Ray", "StudyPlan", "TaskSource", "Template", "Training", "Wandb"]
+__all__ = [
+    "Budget",
+    "ExtraControls",
+    "PlanError",
+    "Probes",
+    "Ray",
+    "StudyPlan",
+    "TaskSource",
+    "Template",
+    "Training",
+    "Wandb",
+]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Positive = Annotated[int, Field(gt=0)]
+Budget = Literal["same_examples", "equal_steps", "converged"]
 
 
 class Settings(BaseModel):
@@ -47,6 +48,19 @@ class Probes(Settings):
     min_examples: Annotated[int, Field(ge=5)] = 32
     """Tasks with fewer test rows are refused, unless fewer are asked for."""
     seed: int = 0
+    scored_rows: Annotated[int, Field(ge=5)] | Literal["all"] | None = None
+    """Held-out rows of each task on which losses are measured: those of the prompts first, then further ones; empty:
+    those of the prompts."""
+
+
+class ExtraControls(Settings):
+    """Further controls for some of the tasks: other seeds for the noise floor, or another budget beside the plan's."""
+
+    tasks: Annotated[list[str], Field(min_length=1)]
+    seeds: list[int] | None = None
+    """Empty: ``training.control_seeds``."""
+    budget: Budget | None = None
+    """Empty: what ``training.control_budget`` means for the task."""
 
 
 class Ray(Settings):

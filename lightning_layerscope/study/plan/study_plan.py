@@ -7,7 +7,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from lightning_layerscope.study.plan.groups import Positive, Probes, Ray, Settings, TaskSource, Template, Wandb
+from lightning_layerscope.study.plan.groups import (
+    ExtraControls,
+    Positive,
+    Probes,
+    Ray,
+    Settings,
+    TaskSource,
+    Template,
+    Wandb,
+)
 from lightning_layerscope.study.plan.training import Training
 from lightning_layerscope.study.plan.yaml_lines import read_yaml, validate
 
@@ -55,6 +64,8 @@ class StudyPlan(Settings):
     """Clusters that the multi-task model is not trained on."""
     template: Template = Template()
     training: Training = Training()
+    extra_controls: list[ExtraControls] = Field(default=[])
+    """Further controls for some of the tasks."""
     probes: Probes = Probes()
     estimator: Literal["debiased", "biased"] = "debiased"
     """The paper used ``biased``, which is inflated where examples are fewer than dimensions."""
@@ -96,15 +107,16 @@ class StudyPlan(Settings):
 
     @model_validator(mode="after")
     def _nothing_to_train(self) -> StudyPlan:
-        recipe = self.training.model_fields_set - _WITHOUT_TRAINING
-        if self.tuned is not None and (recipe or self.held_out):
-            what = f"'training.{min(recipe)}'" if recipe else "'held_out'"
+        trained = [f"training.{name}" for name in sorted(self.training.model_fields_set - _WITHOUT_TRAINING)]
+        trained += [name for name in ("held_out", "extra_controls") if getattr(self, name)]
+        if self.tuned is not None and trained:
+            what = f"'{trained[0]}'"
             raise ValueError(f"'tuned' names a model that exists already, so {what} has no meaning; remove one side")
-        chosen = {"control_seeds", "control_budget"} & self.training.model_fields_set
+        chosen = [f"training.{name}" for name in sorted(self.training.model_fields_set) if name.startswith("control_")]
+        chosen += ["extra_controls"] if self.extra_controls else []
         if self.controls is not None and chosen:
             raise ValueError(
-                f"'controls' names controls that exist already, so training.{min(chosen)} has no meaning; "
-                "remove one of them"
+                f"'controls' names controls that exist already, so {chosen[0]} has no meaning; remove one of them"
             )
         return self
 

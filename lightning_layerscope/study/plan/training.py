@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from lightning_layerscope.study.plan.groups import Positive, Settings
+from lightning_layerscope.study.plan.groups import Budget, Positive, Settings
 
 
 class Training(Settings):
@@ -34,8 +34,12 @@ class Training(Settings):
     seed: int = 0
     control_seeds: list[int] = Field(default=[0], min_length=1)
     """One control per task and seed; with several, their spread is the noise floor."""
-    control_budget: Literal["same_examples", "equal_steps"] = "same_examples"
-    """Controls see their task's examples as often as the multi-task model does, or take as many optimiser steps."""
+    control_budget: Literal["auto"] | Budget = "auto"
+    """How long a control is trained. ``same_examples``: on its task's examples as often as the multi-task model.
+    ``equal_steps``: as many optimiser steps as that. ``converged``: until its loss on rows that are set aside stops
+    improving. ``auto``: ``converged`` where ``same_examples`` would be fewer than 1,000 steps, else that."""
+    control_max_epochs: Positive = 20
+    """Bound of ``converged``; its cosine schedule ends there."""
     monitor_every_n_steps: Positive | None = None
     """Measurements during a training; empty: only the first and the last."""
     monitor_examples: Annotated[int, Field(ge=5)] = 64

@@ -19,9 +19,9 @@ def controls_problems(controls: KeptControls, plan: StudyPlan, probes: ProbeSet)
     elsewise: dict[str, list[str]] = {}
     for name in probes:
         own = probes.select(name)
-        for by_task in controls.by_role.values():
+        for control in controls.by_task[name]:
             try:
-                what = _other_probes(by_task[name].load(), own)
+                what = _other_probes(control.load(), own)
             except (OSError, ValueError) as error:
                 problems.append(str(error))
                 continue

@@ -18,9 +18,7 @@ def model_problems(context: StudyContext) -> list[str]:
         if foreign := _foreign_base(plan):
             return [foreign]
         try:
-            with context.models.tuned(plan.tuned) as tuned:
-                layers = tuned.config.num_hidden_layers
-            base = context.models.base().config.num_hidden_layers
+            base, layers = _depth(plan.model), _tuned_depth(context, plan.tuned)
         except (ValueError, OSError) as error:
             return [str(error)]
         if layers != base:
@@ -32,6 +30,20 @@ def model_problems(context: StudyContext) -> list[str]:
         if missing:
             return [f"training.target_modules names modules that {plan.model} does not have: {missing}"]
     return []
+
+
+def _tuned_depth(context: StudyContext, name: str) -> int:
+    """Of an adapter by putting it on the base model, which tells whether it fits; of a checkpoint by its config."""
+    if not is_adapter(name):
+        return _depth(name)
+    with context.models.tuned(name) as tuned:
+        return int(tuned.config.get_text_config().num_hidden_layers)
+
+
+def _depth(name: str) -> int:
+    from transformers import AutoConfig
+
+    return int(AutoConfig.from_pretrained(name).get_text_config().num_hidden_layers)
 
 
 def _foreign_base(plan: StudyPlan) -> str:

@@ -35,6 +35,8 @@ class CostEstimate:
         trainable: Parameters per training.
         row_passes: Training rows times epochs, over all trainings still to do.
         prompts: Prompts still to measure, over all models.
+        scored_rows: Held-out rows still to score, over all models.
+        bounded: Of the trainings, those that end earlier when they converge; their bound is counted.
         bytes: To be written.
         seconds: From the calibration; one process, as many at once divide it.
     """
@@ -47,6 +49,8 @@ class CostEstimate:
     trainable: int
     row_passes: int
     prompts: int
+    scored_rows: int
+    bounded: int
     bytes: int
     seconds: float
 
@@ -55,10 +59,14 @@ class CostEstimate:
         lines = [f"stages          {self.stages} ({self.done} done)", f"trainings       {self.trainings} to do"]
         if self.trainings:
             lines.append(f"parameters      {self.trainable:,} of {self.parameters:,} trained in each")
-            lines.append(f"rows to train   {self.row_passes:,} (epochs counted)")
+            most = f" at most: {self.bounded} trainings end when they converge" if self.bounded else ""
+            lines.append(f"rows to train   {self.row_passes:,} (epochs counted){most}")
         else:
             lines.append(f"parameters      {self.parameters:,}")
-        lines.append(f"measurements    {self.measurements} of a model on a task, {self.prompts:,} prompts")
+        lines.append(
+            f"measurements    {self.measurements} of a model on a task, {self.prompts:,} prompts, "
+            f"{self.scored_rows:,} held-out rows"
+        )
         lines.append(f"disk            about {_bytes(self.bytes)} more")
         lines.append(f"time            about {_duration(self.seconds)} in one process (from a short calibration)")
         return "\n".join(lines)
@@ -70,9 +78,10 @@ def estimate(graph: StudyGraph, context: StudyContext, *, timed: bool = True) ->
     trainings = [stage for stage in todo if isinstance(stage, TrainStage)]
     measured = [stage for stage in todo if isinstance(stage, StatesStage)]
     imported = [stage for stage in todo if isinstance(stage, ImportedStage)]
-    passes = sum(plan.training.epochs * _rows(stage, context) for stage in trainings)
+    passes = sum(_row_passes(stage, context) for stage in trainings)
     prompts = {name: _prompts(plan, context, name) for name in context.tasks}
     probed = [prompts[stage.task] for stage in measured]
+    scored = sum(_scored(plan, context, stage.task, prompts[stage.task]) for stage in measured)
     base = context.models.base()
     trainable = _trainable(plan, base) if plan.trains else 0
     # Controls are copied: into the results, or from those of another study.
@@ -86,8 +95,10 @@ def estimate(graph: StudyGraph, context: StudyContext, *, timed: bool = True) ->
         with context.threads():
             per_training_row, per_prompt = calibrate(context)
     monitored = sum(2 * min(plan.training.monitor_examples, 64) * len(stage.data) for stage in trainings)
-    # A held-out row costs a pass with logits beside the pass for its states.
-    seconds = passes * per_training_row + (2.5 * sum(probed) + monitored) * per_prompt + len(todo) * _PER_STAGE
+    judged = sum(stage.judged_by.count * (1 + _epochs(stage)) for stage in trainings if stage.judged_by is not None)
+    # A pass over a row with its logits costs half as much again as one over a prompt for its states.
+    seconds = (sum(probed) + 1.5 * (scored + judged) + monitored) * per_prompt
+    seconds += passes * per_training_row + len(todo) * _PER_STAGE
     return CostEstimate(
         stages=len(graph.stages),
         done=len(graph.stages) - len(todo),
@@ -97,15 +108,22 @@ def estimate(graph: StudyGraph, context: StudyContext, *, timed: bool = True) ->
         trainable=trainable,
         row_passes=passes,
         prompts=sum(probed),
+        scored_rows=scored,
+        bounded=sum(stage.judged_by is not None for stage in trainings),
         bytes=written,
         seconds=seconds,
     )
 
 
-def _rows(stage: TrainStage, context: StudyContext) -> int:
-    """Rows of one epoch; those of the training whose steps are taken, where one paces it."""
+def _row_passes(stage: TrainStage, context: StudyContext) -> int:
+    """Rows times epochs; those of the training whose steps are taken, where one paces it."""
     source = stage if stage.paced_by is None else stage.paced_by
-    return sum(_available(each, context) for each in source.data)
+    return _epochs(source) * sum(_available(each, context) for each in source.data)
+
+
+def _epochs(stage: TrainStage) -> int:
+    recipe = stage.recipe.training
+    return recipe.epochs if stage.judged_by is None else recipe.control_max_epochs
 
 
 def _available(stage: DataStage, context: StudyContext) -> int:
@@ -116,6 +134,11 @@ def _prompts(plan: StudyPlan, context: StudyContext, task: str) -> int:
     available = len(context.tasks[task].splits.get(plan.tasks.test_split, ()))
     wanted = plan.probes.examples_per_task
     return available if wanted == "all" else min(available, wanted)
+
+
+def _scored(plan: StudyPlan, context: StudyContext, task: str, prompts: int) -> int:
+    available, wanted = len(context.tasks[task].splits.get(plan.tasks.test_split, ())), plan.probes.scored_rows
+    return prompts if wanted is None else available if wanted == "all" else min(available, wanted)
 
 
 def _bank_bytes(prompts: int, config: Any, plan: StudyPlan) -> int:

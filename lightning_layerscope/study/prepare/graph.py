@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.plan import StudyPlan
-from lightning_layerscope.study.prepare.budgets import task_cap
-from lightning_layerscope.study.results.stage import ResultsStage
-from lightning_layerscope.study.stages.compare import CompareStage
-from lightning_layerscope.study.stages.controls import KeptControls
+from lightning_layerscope.study.prepare.budgets import TaskBudget, task_budgets
+from lightning_layerscope.study.results.results_stage import ResultsStage
+from lightning_layerscope.study.stages.compare import AnyMeasurement, CompareStage
+from lightning_layerscope.study.stages.controls import KeptControl, KeptControls
 from lightning_layerscope.study.stages.data import DataStage
 from lightning_layerscope.study.stages.imported import ImportedStage
 from lightning_layerscope.study.stages.probes import ProbesStage
@@ -40,10 +40,6 @@ class StudyGraph:
     results: ResultsStage
     trained: tuple[str, ...]
     held_out: tuple[str, ...]
-
-    def all_of(self, kind: type[StageT]) -> list[StageT]:
-        """The stages of a class."""
-        return [stage for stage in self.stages.values() if isinstance(stage, kind)]
 
     def resolve(self, names: Sequence[str]) -> list[str]:
         """Stage names from what a person types: a stage, a kind (``control``), or a control of every seed.
@@ -136,7 +132,8 @@ class _Builder:
 
     def build(self) -> ResultsStage:
         plan = self.plan
-        self.data = {name: self._add(self._data_stage(name)) for name in self.tasks} if plan.trains else {}
+        self.budgets = task_budgets(plan, self.tasks, self.kept) if plan.trains else {}
+        self.data = {name: self._add(self._data_stage(name, budget)) for name, budget in self.budgets.items()}
         self.probes = {name: self._add(self._probes_stage(name)) for name in self.tasks}
         tuned_role: Role = Tuned()
         self.multitask: TrainStage | None = None
@@ -146,15 +143,18 @@ class _Builder:
         else:
             tuned_role = Multitask()
             tuned = self.multitask = self._add(self._training(tuned_role, self.trained))
+        # One model after the other rather than one task after the other: whole checkpoints are loaded once each.
+        base_states = {name: self._add(self._states_stage(Base(), name, None)) for name in self.tasks}
+        tuned_states = {name: self._add(self._states_stage(tuned_role, name, tuned)) for name in self.tasks}
         comparisons = []
         for name in self.tasks:
-            base_states = self._add(self._states_stage(Base(), name, None))
-            tuned_states = self._add(self._states_stage(tuned_role, name, tuned))
+            controls, beside = self._controls(name)
             comparison = CompareStage(
                 task=name,
-                base=base_states,
-                tuned=tuned_states,
-                controls=self._controls(name),
+                base=base_states[name],
+                tuned=tuned_states[name],
+                controls=controls,
+                beside=beside,
                 estimator=plan.estimator,
                 measures=tuple(plan.measures),
                 confidence=plan.confidence,
@@ -174,10 +174,15 @@ class _Builder:
         self.stages[stage.name] = stage
         return stage
 
-    def _data_stage(self, task: str) -> DataStage:
-        plan = self.plan
-        split, seed = plan.tasks.train_split, plan.training.seed
-        return DataStage.of(self.tasks[task], split=split, seed=seed, count=task_cap(plan, self.tasks, task))
+    def _data_stage(self, task: str, budget: TaskBudget) -> DataStage:
+        split, seed = self.plan.tasks.train_split, self.plan.training.seed
+        return DataStage.of(self.tasks[task], split=split, seed=seed, count=budget.train_rows)
+
+    def _validation_stage(self, task: str) -> DataStage:
+        budget, split, seed = self.budgets[task], self.plan.tasks.train_split, self.plan.training.seed
+        return DataStage.to_validate(
+            self.tasks[task], split=split, seed=seed, start=budget.train_rows, count=budget.validation_rows
+        )
 
     def _probes_stage(self, task: str) -> ProbesStage:
         plan = self.plan
@@ -190,14 +195,15 @@ class _Builder:
         )
 
     def _training(self, role: Role, tasks: Sequence[str], *, alone: bool = False) -> TrainStage:
-        paced = isinstance(role, Control) and role.budget == "equal_steps"
+        budget = role.budget if isinstance(role, Control) else ""
         return TrainStage(
             role=role,
             task=tasks[0] if alone else None,
             recipe=self.recipe,
             data=tuple(self.data[name] for name in tasks),
             probes=tuple(self.probes[name] for name in tasks),
-            paced_by=self.multitask if paced else None,
+            paced_by=self.multitask if budget == "equal_steps" else None,
+            judged_by=self._add(self._validation_stage(tasks[0])) if budget == "converged" else None,
         )
 
     def _states_stage(self, role: Role, task: str, model: TrainStage | Checkpoint | None) -> StatesStage:
@@ -211,26 +217,30 @@ class _Builder:
             pictured=not isinstance(role, Control),
         )
 
-    def _controls(self, task: str) -> tuple[StatesStage | ImportedStage, ...]:
-        """The controls of a task: taken over, or trained and measured here; none where only models are compared."""
+    def _controls(self, task: str) -> tuple[tuple[AnyMeasurement, ...], tuple[AnyMeasurement, ...]]:
+        """A task's controls and those beside them: taken over, or trained here; none where only models are compared."""
         if self.kept is not None:
-            return tuple(self._add(self._import_stage(role, task)) for role in self.kept.by_role)
+            kept = [(each.beside, self._add(self._import_stage(each, task))) for each in self.kept.by_task[task]]
+            controls = tuple(stage for beside, stage in kept if not beside)
+            return controls, tuple(stage for beside, stage in kept if beside)
         if not self.plan.trains:
-            return ()
-        stages = []
-        for seed in self.plan.training.control_seeds:
-            role = Control(seed, self.plan.training.control_budget)
-            training = self._add(self._training(role, [task], alone=True))
-            stages.append(self._add(self._states_stage(role, task, training)))
-        return tuple(stages)
+            return (), ()
+        budget = self.budgets[task]
+        return (
+            tuple(self._measured_control(role, task) for role in budget.controls),
+            tuple(self._measured_control(role, task) for role in budget.beside),
+        )
 
-    def _import_stage(self, role: Control, task: str) -> ImportedStage:
+    def _measured_control(self, role: Control, task: str) -> StatesStage:
+        training = self._add(self._training(role, [task], alone=True))
+        return self._add(self._states_stage(role, task, training))
+
+    def _import_stage(self, control: KeptControl, task: str) -> ImportedStage:
         assert self.kept is not None
         return ImportedStage(
-            role=role,
             task=task,
             probes=self.probes[task],
-            control=self.kept.by_role[role][task],
+            control=control,
             template=self.plan.template,
             max_length=self.plan.training.max_length,
             max_length_there=self.kept.max_length,
@@ -238,15 +248,14 @@ class _Builder:
 
 
 def _check_covers(controls: KeptControls, tasks: TaskCollection, base: str) -> None:
-    """Raise ValueError unless there is a control of this base model for every task and role."""
+    """Raise ValueError unless there is a control of this base model for every task."""
     if controls.base != base:
         raise ValueError(
             f"the controls in {controls.root} were fine-tuned from another base model than the plan's (its content "
             "differs); give that one as 'model', or train controls of this one (remove 'controls')"
         )
-    for role, by_task in controls.by_role.items():
-        if lacking := [name for name in tasks if name not in by_task]:
-            raise ValueError(
-                f"the controls in {controls.root} have none of seed {role.seed} for the tasks {lacking[:5]}; they are "
-                f"of {sorted(by_task)}. Choose among these (tasks.select), or train controls (remove 'controls')"
-            )
+    if lacking := [name for name in tasks if all(each.beside for each in controls.by_task.get(name, ()))]:
+        raise ValueError(
+            f"the controls in {controls.root} have none for the tasks {lacking[:5]}; they are of "
+            f"{sorted(controls.by_task)}. Choose among these (tasks.select), or train controls (remove 'controls')"
+        )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from lightning_layerscope.atomic import replace_file
 from lightning_layerscope.compat.huggingface_hub import model_revision
-from lightning_layerscope.study.engine.files import file_digest, read_json
+from lightning_layerscope.json_files import read_json
+from lightning_layerscope.sealed import file_digest
 from lightning_layerscope.study.stages.model_cache import ADAPTER_CONFIG
 
 _CONTENT = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".py")

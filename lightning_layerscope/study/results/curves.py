@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_layerscope.study.results.study_results import DRIFT, Array, StudyResults
-from lightning_layerscope.study.results.table import task_rows
+from lightning_layerscope.study.results.table import UNDER_TRAINED, UNLEARNED, task_rows
 from lightning_layerscope.transitions import Transition, find_transitions
 
 
@@ -32,6 +32,8 @@ class StudySummary:
         curves: Role to its curve.
         verdicts: Verdict to the number of tasks that have it.
         not_learned: Tasks whose control did not learn.
+        under_trained: Tasks whose control learned, but less than the tuned model.
+        at_bound: Tasks whose control was still improving when its bound ended it.
         transitions: Name of a curve to how it is cut, in words.
         figures: Name of a figure to its caption.
     """
@@ -44,6 +46,8 @@ class StudySummary:
     curves: dict[str, Curve]
     verdicts: dict[str, int]
     not_learned: list[str]
+    under_trained: list[str]
+    at_bound: list[str]
     transitions: dict[str, str]
     figures: dict[str, str]
 
@@ -75,8 +79,8 @@ def summarise(
     rows = task_rows(results)
     verdicts: dict[str, int] = {}
     for row in rows:
-        if row.verdict and row.control_learned is not False:
-            verdicts[row.verdict] = verdicts.get(row.verdict, 0) + 1
+        if row.judged:
+            verdicts[row.verdict or ""] = verdicts.get(row.verdict or "", 0) + 1
     curves = {
         role: Curve(
             mean=_plain(profile.mean_curve()["value"].to_numpy()),
@@ -92,7 +96,9 @@ def summarise(
         layers=results.layers,
         curves=curves,
         verdicts=verdicts,
-        not_learned=[row.task for row in rows if row.control_learned is False],
+        not_learned=[row.task for row in rows if row.verdict == UNLEARNED],
+        under_trained=[row.task for row in rows if row.verdict == UNDER_TRAINED],
+        at_bound=[row.task for row in rows if row.control_at_bound],
         transitions={name: cut.describe() for name, cut in cuts.items()},
         figures=figures,
     )

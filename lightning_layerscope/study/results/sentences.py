@@ -8,41 +8,117 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lightning_layerscope.study.results.study_results import DRIFT, StudyResults
-from lightning_layerscope.study.results.table import TaskRow, task_rows
+from lightning_layerscope.study.results.table import (
+    UNCHECKED,
+    UNDER_TRAINED,
+    UNLEARNED,
+    TaskRow,
+    beside_rows,
+    task_rows,
+)
 from lightning_layerscope.transitions import Transition
 
 
 def read_study(results: StudyResults, cuts: Mapping[str, Transition]) -> list[str]:
-    """What the numbers say, in sentences; only what has an interval is called a finding."""
-    told = []
-    if results.has_controls:
-        known = [row for row in task_rows(results) if row.gained is not None]
-        rows = [row for row in known if row.control_learned is not False]
-        if rows:
-            learned = "learned" if all(row.control_learned for row in rows) else "is not known to have missed"
-            counts = Counter(row.verdict or "" for row in rows)
-            told.append(
-                f"Of {len(rows)} tasks whose control {learned} its task, by the interval of each: "
-                + ", ".join(f"{words}: {count}" for words, count in sorted(counts.items()))
-                + ". The intervals are not corrected for the number of tasks."
-            )
-            encoded, gained = _means(rows)
-            told.append(
-                f"Mean over these tasks: the base model holds {encoded:.3f} of what the controls hold "
-                f"(CKA, mean over layers); tuning adds {gained:+.3f}."
-            )
-            for seen, words in ((True, "seen"), (False, "not seen")):
-                part = [row for row in rows if row.seen is seen]
-                if part and results.trained and len(part) < len(rows):
-                    told.append(f"Tasks {words} in training gain {_means(part)[1]:+.3f} ({len(part)} tasks).")
-    else:
-        mean = results.profiles[DRIFT].mean_curve()
-        low = mean.iloc[int(np.nanargmin(mean["value"].to_numpy()))]
-        told.append(
-            f"The tuned model is farthest from the base model at layer {int(low['layer'])}: mean CKA over "
-            f"{len(results.names)} tasks {low['value']:.3f}."
-        )
+    """What the numbers say; only what has an interval is called a finding."""
+    told = _specialists(results) if results.has_controls else [_drift(results)]
     return told + [cut.describe() for cut in cuts.values()]
+
+
+def notices(results: StudyResults) -> list[str]:
+    """What a reader should know before relying on the numbers."""
+    rows = task_rows(results)
+    told = [
+        *_of(rows, UNLEARNED, "did not learn their task (held-out loss not below the base model's beyond chance)"),
+        *_of(rows, UNCHECKED, "cannot be checked, for want of held-out losses of the same tokens"),
+    ]
+    if at_bound := [row.task for row in rows if row.control_at_bound]:
+        told.append(
+            f"The controls of {len(at_bound)} tasks were still improving when the bound of their training ended it "
+            f"(training.control_max_epochs): {', '.join(at_bound)}."
+        )
+    if results.has_controls and all(row.noise is None for row in rows):
+        told.append(
+            "There is one seed per control, so the noise floor is not known: controls trained with "
+            "training.control_seeds: [0, 1] give it."
+        )
+    if few := [name for name in results.names if results.probes[name].test_rows < 100]:
+        told.append(f"{len(few)} tasks have fewer than 100 prompts, and wide intervals: {', '.join(few)}.")
+    if cut := {name: facts.truncated for name, facts in results.probes.items() if facts.truncated}:
+        told.append("Prompts cut to the token budget: " + ", ".join(f"{k} {v}" for k, v in cut.items()) + ".")
+    if results.profiles[DRIFT].meta["estimator"] == "biased":
+        told.append("The biased estimator is inflated where examples are fewer than dimensions.")
+    return told
+
+
+def _specialists(results: StudyResults) -> list[str]:
+    """First the tasks of which nothing can be said, then the verdicts."""
+    rows = task_rows(results)
+    tuned = "multi-task model" if results.trained_here else "tuned model"
+    told = []
+    if behind := [row for row in rows if row.verdict == UNDER_TRAINED]:
+        told.append(
+            f"The controls of {len(behind)} of {len(rows)} tasks are under-trained: their held-out loss is above the "
+            f"{tuned}'s beyond the rows' chance, so that they are no specialists and give no verdict: "
+            + ", ".join(f"{row.task} ({row.loss_control:.2f} against {row.loss_tuned:.2f} nats)" for row in behind)
+            + "."
+        )
+    judged = [row for row in rows if row.judged and row.gained is not None]
+    if judged:
+        counts = Counter(row.verdict or "" for row in judged)
+        told.append(
+            f"Of {len(judged)} tasks whose control is as good as the {tuned} by held-out loss (not worse beyond the "
+            "rows' chance), by the interval of each: "
+            + ", ".join(f"{words}: {count}" for words, count in sorted(counts.items()))
+            + ". The intervals are not corrected for the number of tasks."
+        )
+        encoded, gained = _means(judged)
+        told.append(
+            f"Mean over these tasks: the base model holds {encoded:.3f} of what the controls hold "
+            f"(CKA, mean over layers); tuning adds {gained:+.3f}."
+        )
+        for seen, words in ((True, "seen"), (False, "not seen")):
+            part = [row for row in judged if row.seen is seen]
+            if part and results.trained and len(part) < len(judged):
+                told.append(f"Tasks {words} in training gain {_means(part)[1]:+.3f} ({len(part)} tasks).")
+    elif not behind:
+        told.append("No task has a control that is known to be as good as the model it judges: there is no verdict.")
+    return told + _beside(results)
+
+
+def _beside(results: StudyResults) -> list[str]:
+    told = []
+    rows = beside_rows(results)
+    main = {row.task: row for row in task_rows(results)}
+    for budget in dict.fromkeys(row.control_budget for row in rows):
+        both = [
+            (row.gained, main[row.task].gained)
+            for row in rows
+            if row.control_budget == budget and row.gained is not None and main[row.task].gained is not None
+        ]
+        if both:
+            there, here = np.asarray(both, dtype=float).mean(axis=0)
+            told.append(
+                f"Controls of the budget {budget.replace('_', ' ')} stand beside the others on {len(both)} tasks: seen "
+                f"from them tuning adds {there:+.3f}, seen from the others {here:+.3f} on the same tasks."
+            )
+    return told
+
+
+def _drift(results: StudyResults) -> str:
+    mean = results.profiles[DRIFT].mean_curve()
+    low = mean.iloc[int(np.nanargmin(mean["value"].to_numpy()))]
+    return (
+        f"The tuned model is farthest from the base model at layer {int(low['layer'])}: mean CKA over "
+        f"{len(results.names)} tasks {low['value']:.3f}."
+    )
+
+
+def _of(rows: Sequence[TaskRow], verdict: str, words: str) -> list[str]:
+    tasks = [row.task for row in rows if row.verdict == verdict]
+    if not tasks:
+        return []
+    return [f"The controls of {len(tasks)} tasks {words}, so that no verdict is given: {', '.join(tasks)}."]
 
 
 def _means(rows: Sequence[TaskRow]) -> tuple[float, float]:
@@ -50,36 +126,3 @@ def _means(rows: Sequence[TaskRow]) -> tuple[float, float]:
     table = np.asarray([(row.encoded, row.gained) for row in rows], dtype=float)
     encoded, gained = table.mean(axis=0).tolist()
     return encoded, gained
-
-
-def notices(results: StudyResults) -> list[str]:
-    """What a reader should know before relying on the numbers."""
-    told = []
-    unlearned = [row.task for row in task_rows(results) if row.control_learned is False]
-    if unlearned:
-        told.append(
-            f"The controls of {len(unlearned)} tasks did not learn their task (held-out loss not below the base "
-            f"model's beyond chance), so that similarity to them means nothing: {', '.join(unlearned)}."
-        )
-    unknown = [row.task for row in task_rows(results) if row.control_learned is None]
-    if results.has_controls and unknown:
-        told.append(
-            f"Whether the controls of {len(unknown)} tasks learned their task is not known, for want of held-out "
-            f"losses of the same tokens: {', '.join(unknown)}."
-        )
-    if results.has_controls and all(
-        facts.gains is None or facts.gains.noise is None for facts in results.comparisons.values()
-    ):
-        told.append(
-            "There is one seed per control, so the noise floor is not known: controls trained with "
-            "training.control_seeds: [0, 1] give it."
-        )
-    few = [name for name in results.names if results.probes[name].test_rows < 100]
-    if few:
-        told.append(f"{len(few)} tasks have fewer than 100 prompts, and wide intervals: {', '.join(few)}.")
-    cut = {name: facts.truncated for name, facts in results.probes.items() if facts.truncated}
-    if cut:
-        told.append("Prompts cut to the token budget: " + ", ".join(f"{k} {v}" for k, v in cut.items()) + ".")
-    if results.profiles[DRIFT].meta["estimator"] == "biased":
-        told.append("The biased estimator is inflated where examples are fewer than dimensions.")
-    return told

@@ -14,9 +14,11 @@ from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.stages.compare import CompareStage, ComparisonFacts
 from lightning_layerscope.study.stages.data import TRAIN, DataStage
+from lightning_layerscope.study.stages.imported import ImportedStage
 from lightning_layerscope.study.stages.measured import MeasuredFacts
 from lightning_layerscope.study.stages.probes import ProbeFacts
 from lightning_layerscope.study.stages.roles import Multitask, Role
+from lightning_layerscope.study.stages.train import ControlTraining, TrainStage
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 DRIFT = "drift"
@@ -34,7 +36,8 @@ class StudyResults:
         comparisons: Task to what its comparison found.
         probes: Task to its counts and covariates.
         train_rows: Task to the number of its rows that models of this study were trained on.
-        measured: Role to task to numbers of its states, without the losses.
+        trainings: Task to how its controls were trained, those beside the others left out.
+        measured: Role to task to numbers of its states.
         samples: Role to task to states of a few prompts, (layers, prompts, width).
     """
 
@@ -44,6 +47,7 @@ class StudyResults:
     comparisons: dict[str, ComparisonFacts]
     probes: dict[str, ProbeFacts]
     train_rows: dict[str, int]
+    trainings: dict[str, list[ControlTraining]]
     measured: dict[str, dict[str, MeasuredFacts]]
     samples: dict[str, dict[str, Array]]
 
@@ -150,9 +154,20 @@ def gather(
         comparisons={task: each.facts for task, each in found.items()},
         probes={stage.task: stage.base.probes.load(store).facts for stage in comparisons},
         train_rows={task: rows.get(task, 0) for task in found},
+        trainings={stage.task: _trainings(stage, store) for stage in comparisons},
         measured=measured,
         samples=samples,
     )
+
+
+def _trainings(comparison: CompareStage, store: Store) -> list[ControlTraining]:
+    found = []
+    for stage in comparison.controls:
+        if isinstance(stage, ImportedStage):
+            found.append(stage.control.training)
+        elif isinstance(stage.model, TrainStage):
+            found.append(ControlTraining.of(stage.model.load(store).record, stage.task))
+    return found
 
 
 def join(profiles: Sequence[LayerProfile]) -> LayerProfile:

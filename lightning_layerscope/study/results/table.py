@@ -1,4 +1,4 @@
-"""The results task by task: typed rows, and Markdown that can be pasted into a paper."""
+"""The results task by task, as typed rows."""
 
 from __future__ import annotations
 
@@ -6,14 +6,36 @@ import math
 from dataclasses import dataclass
 
 from lightning_layerscope.study.results.study_results import DRIFT, StudyResults
+from lightning_layerscope.study.stages.compare import AgainstControls
 from lightning_layerscope.study.stages.gains import Gains
-from lightning_layerscope.study.stages.similarity import Mean
 
-UNLEARNED = "†"
+UNLEARNED, UNDER_TRAINED, UNCHECKED = "control did not learn", "control under-trained", "control not checked"
+"""Instead of a verdict: there is no specialist to judge by, or nothing that says whether there is one."""
 
 
 @dataclass(frozen=True)
-class TaskRow:
+class Means:
+    """What was encoded and gained, with their intervals; None where undefined or where there is no control.
+
+    Attributes:
+        encoded: Mean over layers of CKA(base, control).
+        encoded_low: Of its interval.
+        encoded_high: Of its interval.
+        gained: Mean over layers of CKA(tuned, control) - CKA(base, control).
+        gained_low: Of its interval.
+        gained_high: Of its interval.
+    """
+
+    encoded: float | None = None
+    encoded_low: float | None = None
+    encoded_high: float | None = None
+    gained: float | None = None
+    gained_low: float | None = None
+    gained_high: float | None = None
+
+
+@dataclass(frozen=True)
+class TaskRow(Means):
     """One task; None where there is no such number. The names are the columns of ``tasks.csv``.
 
     Attributes:
@@ -23,45 +45,71 @@ class TaskRow:
         prompts: That were probed.
         prompts_available: That there are.
         train_rows: That models of the study were trained on.
-        encoded: Mean over layers of CKA(base, control).
-        encoded_low: Of its interval.
-        encoded_high: Of its interval.
-        gained: Mean over layers of CKA(tuned, control) - CKA(base, control).
-        gained_low: Of its interval.
-        gained_high: Of its interval.
         noise: Half the range of the gain over the controls' seeds.
-        verdict: What the gain's interval says.
+        verdict: What may be said of the task: what the gain's interval says, where the controls are specialists.
         drift_mean_cka: Mean over layers of CKA(tuned, base).
         loss_base: Held-out loss, nats per answer token.
         loss_tuned: Held-out loss, nats per answer token.
         loss_control: Held-out loss, mean over the controls.
         control_learned: Whether every control's loss is below the base model's beyond chance; None where unknown.
+        control_trained: Whether no control's loss is above the tuned model's beyond chance; None where unknown.
+        control_budget: How long the controls were trained.
+        control_steps: Optimiser steps that they took, mean.
+        control_at_bound: Whether a control was still improving when its bound ended it; None where there is none.
     """
 
-    task: str
-    cluster: str
-    seen: bool | None
-    prompts: int
-    prompts_available: int
-    train_rows: int
-    encoded: float | None
-    encoded_low: float | None
-    encoded_high: float | None
-    gained: float | None
-    gained_low: float | None
-    gained_high: float | None
-    noise: float | None
-    verdict: str | None
-    drift_mean_cka: float | None
-    loss_base: float | None
-    loss_tuned: float | None
-    loss_control: float | None
-    control_learned: bool | None
+    task: str = ""
+    cluster: str = ""
+    seen: bool | None = None
+    prompts: int = 0
+    prompts_available: int = 0
+    train_rows: int = 0
+    noise: float | None = None
+    verdict: str | None = None
+    drift_mean_cka: float | None = None
+    loss_base: float | None = None
+    loss_tuned: float | None = None
+    loss_control: float | None = None
+    control_learned: bool | None = None
+    control_trained: bool | None = None
+    control_budget: str | None = None
+    control_steps: float | None = None
+    control_at_bound: bool | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether there is a verdict, and no reason to withhold one."""
+        return self.verdict is not None and self.verdict not in (UNLEARNED, UNDER_TRAINED, UNCHECKED)
 
     @property
     def reading(self) -> str:
-        """What may be said of the task."""
-        return "control did not learn" if self.control_learned is False else self.verdict or ""
+        """The verdict, or why there is none, in numbers."""
+        if self.verdict == UNDER_TRAINED:
+            return f"{UNDER_TRAINED} ({self.loss_control:.2f} against {self.loss_tuned:.2f} nats)"
+        return self.verdict or ""
+
+
+@dataclass(frozen=True)
+class BesideRow(Means):
+    """One task against controls of another budget. The names are the columns of ``budgets.csv``.
+
+    Attributes:
+        task: Name of the task.
+        control_budget: Of these controls.
+        controls: How many.
+        noise: Half the range of the gain over their seeds.
+        verdict: What may be said of the task, seen from them.
+        loss_tuned: Held-out loss, nats per answer token.
+        loss_control: Held-out loss, mean over these controls.
+    """
+
+    task: str = ""
+    control_budget: str = ""
+    controls: int = 0
+    noise: float | None = None
+    verdict: str = ""
+    loss_tuned: float | None = None
+    loss_control: float | None = None
 
 
 def task_rows(results: StudyResults) -> list[TaskRow]:
@@ -69,90 +117,76 @@ def task_rows(results: StudyResults) -> list[TaskRow]:
     return [_row(results, name) for name in results.names]
 
 
+def beside_rows(results: StudyResults) -> list[BesideRow]:
+    """One row per task and further budget."""
+    return [
+        BesideRow(
+            **_means(group.gains),
+            task=name,
+            control_budget=group.budget,
+            controls=len(group.keys),
+            noise=group.gains.noise,
+            verdict=verdict_of(group),
+            loss_tuned=facts.loss_tuned,
+            loss_control=group.losses.mean,
+        )
+        for name, facts in results.comparisons.items()
+        for group in facts.beside
+    ]
+
+
+def verdict_of(group: AgainstControls) -> str:
+    """What may be said of a task, seen from controls of one budget."""
+    losses = group.losses
+    if losses.unlearned:
+        return UNLEARNED
+    if losses.under_trained:
+        return UNDER_TRAINED
+    if losses.unlearned is None or losses.under_trained is None:
+        return UNCHECKED
+    return group.gains.verdict
+
+
 def _row(results: StudyResults, name: str) -> TaskRow:
-    facts, probes, gains = results.comparisons[name], results.probes[name], results.comparisons[name].gains
-    controls = [value for key in facts.controls if (value := facts.losses[key]) is not None]
+    facts, probes, group = results.comparisons[name], results.probes[name], results.comparisons[name].controls
     drift = results.profiles[DRIFT].matrix()[results.names.index(name)]
-    unlearned = facts.not_learned if facts.controls else None
-    encoded, gained = _interval_of(gains, "encoded"), _interval_of(gains, "gained")
+    trainings = results.trainings[name]
+    ends = [each.at_bound for each in trainings if each.at_bound is not None]
     return TaskRow(
+        **_means(group.gains if group else None),
         task=name,
         cluster=probes.cluster,
         seen=name in results.trained if results.trained_here else None,
         prompts=probes.test_rows,
         prompts_available=probes.test_available,
         train_rows=results.train_rows[name],
-        encoded=_number(encoded.value),
-        encoded_low=_number(encoded.low),
-        encoded_high=_number(encoded.high),
-        gained=_number(gained.value),
-        gained_low=_number(gained.low),
-        gained_high=_number(gained.high),
-        noise=gains.noise if gains else None,
-        verdict=gains.verdict if gains else None,
+        noise=group.gains.noise if group else None,
+        verdict=verdict_of(group) if group else None,
         drift_mean_cka=_number(float(drift.mean())),
-        loss_base=facts.losses["base"],
-        loss_tuned=facts.losses[results.tuned.key],
-        loss_control=sum(controls) / len(controls) if controls else None,
-        control_learned=None if unlearned is None else not unlearned,
+        loss_base=facts.loss_base,
+        loss_tuned=facts.loss_tuned,
+        loss_control=group.losses.mean if group else None,
+        control_learned=_none_of(group.losses.unlearned) if group else None,
+        control_trained=_none_of(group.losses.under_trained) if group else None,
+        control_budget=group.budget if group else None,
+        control_steps=sum(each.steps for each in trainings) / len(trainings) if trainings else None,
+        control_at_bound=any(ends) if ends else None,
     )
 
 
-def markdown(results: StudyResults) -> str:
-    """The table in Markdown, clusters together, with notes below it."""
-    rows = sorted(task_rows(results), key=lambda row: (row.seen is False, row.cluster, row.task))
-    if not results.has_controls:
-        head = ["task", "cluster", "n", "CKA with base", "loss base", "loss tuned"]
-        body = [
-            [row.task, row.cluster, str(row.prompts), *map(_text, (row.drift_mean_cka, row.loss_base, row.loss_tuned))]
-            for row in rows
-        ]
-        return _grid(head, body)
-    percent = f"{results.confidence:.0%}"
-    head = ["task", "cluster", *(["seen"] if results.trained_here else []), "n"]
-    head += [f"encoded in base [{percent}]", f"gained by tuning [{percent}]"]
-    head += ["noise floor", "loss base / tuned / control", "reading"]
-    body = [
-        [
-            row.task + (UNLEARNED if row.control_learned is False else ""),
-            row.cluster,
-            *(["yes" if row.seen else "no"] if results.trained_here else []),
-            str(row.prompts),
-            _interval(row.encoded, row.encoded_low, row.encoded_high, ""),
-            _interval(row.gained, row.gained_low, row.gained_high, "+"),
-            _text(row.noise),
-            " / ".join(map(_text, (row.loss_base, row.loss_tuned, row.loss_control))),
-            row.reading,
-        ]
-        for row in rows
-    ]
-    notes = [
-        f"Encoded: mean over layers of CKA(base, control). Gained: mean over layers of CKA(tuned, control) - CKA(base, "
-        f"control). In brackets: {percent} jackknife intervals over the task's prompts.",
-        "Noise floor: half the range of 'gained' over controls of different seeds; empty with one seed per control.",
-        f"{UNLEARNED} The control's held-out loss is not below the base model's beyond chance: similarity to it means "
-        "nothing.",
-    ]
-    return _grid(head, body) + "\n" + "\n\n".join(notes) + "\n"
-
-
-def _grid(head: list[str], body: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
-
-
-def _interval(value: float | None, low: float | None, high: float | None, sign: str) -> str:
-    return "undefined" if value is None else f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
-
-
-def _interval_of(gains: Gains | None, name: str) -> Mean:
+def _means(gains: Gains | None) -> dict[str, float | None]:
     if gains is None:
-        return Mean(math.nan, math.nan, math.nan)
-    return gains.encoded if name == "encoded" else gains.gained
+        return {}
+    intervals = {"encoded": gains.encoded, "gained": gains.gained}
+    return {
+        f"{name}{suffix}": _number(value)
+        for name, mean in intervals.items()
+        for suffix, value in (("", mean.value), ("_low", mean.low), ("_high", mean.high))
+    }
 
 
-def _text(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _none_of(controls: list[str] | None) -> bool | None:
+    return None if controls is None else not controls
 
 
 def _number(value: float | None) -> float | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from lightning_layerscope.sinks.wandb_study import StudyLog, StudyRun, log_study
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.plan import StudyPlan
-from lightning_layerscope.study.results.stage import ResultsStage
+from lightning_layerscope.study.results.results_stage import ResultsStage
 from lightning_layerscope.study.stages.controls import CONTROLS
 
 
@@ -44,6 +44,7 @@ def study_log(stage: ResultsStage, store: Store, folder: Path) -> StudyLog:
         figures=summary.figures,
         counts={
             "not_learned": len(summary.not_learned),
+            "under_trained": len(summary.under_trained),
             **{f"transition/{name}": words for name, words in summary.transitions.items()},
             **{f"verdict/{words}": count for words, count in summary.verdicts.items()},
         },

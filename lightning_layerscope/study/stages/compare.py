@@ -7,53 +7,61 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lightning_layerscope.profiles import LayerProfile
+from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.engine.store import Store
+from lightning_layerscope.study.stages.compared_losses import ComparedLosses, compare_losses
 from lightning_layerscope.study.stages.context import StudyContext
 from lightning_layerscope.study.stages.gains import Compared, Gains, find_gains
 from lightning_layerscope.study.stages.imported import ImportedStage
-from lightning_layerscope.study.stages.improvement import Improvement, improvement
 from lightning_layerscope.study.stages.measured import MeasuredModel
 from lightning_layerscope.study.stages.records import read_record, write_record
-from lightning_layerscope.study.stages.similarity import against
+from lightning_layerscope.study.stages.roles import Control
+from lightning_layerscope.study.stages.similarity import Similarity, against
 from lightning_layerscope.study.stages.states import StatesStage
 from lightning_layerscope.study.stages.task_profile import ProfileOptions, task_profile
 
 _FACTS, _DRIFT = "compared.json", "drift"
+AnyMeasurement = StatesStage | ImportedStage
+
+
+@dataclass(frozen=True)
+class AgainstControls:
+    """A task's models against its controls of one budget, in numbers.
+
+    Attributes:
+        budget: How long these controls were trained.
+        keys: Of their roles.
+        losses: Their held-out losses, and those of both models.
+        gains: What tuning added, seen from them.
+    """
+
+    budget: str
+    keys: list[str]
+    losses: ComparedLosses
+    gains: Gains
 
 
 @dataclass(frozen=True)
 class ComparisonFacts:
-    """One task in numbers; models are named by the keys of their roles.
+    """One task in numbers.
 
     Attributes:
         task: Name of the task.
         confidence: Of intervals.
-        losses: Model to its mean held-out loss, in nats per answer token; None where it has none.
-        controls: Which of the models are controls.
-        loss_gain_over_base: Model to how much lower its loss is than the base model's, paired over rows.
-        gains: What tuning added; None without controls.
+        loss_base: Held-out loss of the base model, in nats per answer token; None where rows have no answers.
+        loss_tuned: That of the tuned model.
+        controls: Against the controls that the verdict rests on; None without controls.
+        beside: Against controls of other budgets.
     """
 
     task: str
     confidence: float
-    losses: dict[str, float | None]
-    controls: list[str]
-    loss_gain_over_base: dict[str, Improvement]
-    gains: Gains | None
-
-    @property
-    def not_learned(self) -> list[str] | None:
-        """Controls whose loss is not below the base model's beyond chance; None where that is not known of all.
-
-        A control that was taken over may have no losses of these tokens.
-        """
-        if not self.loss_gain_over_base or any(key not in self.loss_gain_over_base for key in self.controls):
-            return None
-        return [key for key in self.controls if not self.loss_gain_over_base[key].learned]
+    loss_base: float | None
+    loss_tuned: float | None
+    controls: AgainstControls | None
+    beside: list[AgainstControls]
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,8 @@ class CompareStage(Stage[StudyContext, TaskComparison]):
         task: Name of the task.
         base: States of the base model.
         tuned: States of the multi-task model, or of the tuned one that existed.
-        controls: States of the controls.
+        controls: States of the controls that the verdict rests on; of one budget.
+        beside: States of controls of other budgets.
         estimator: Of CKA.
         measures: CKA first, others beside it.
         confidence: Of intervals.
@@ -88,7 +97,8 @@ class CompareStage(Stage[StudyContext, TaskComparison]):
     task: str
     base: StatesStage
     tuned: StatesStage
-    controls: tuple[StatesStage | ImportedStage, ...]
+    controls: tuple[AnyMeasurement, ...]
+    beside: tuple[AnyMeasurement, ...]
     estimator: str
     measures: tuple[str, ...]
     confidence: float
@@ -101,7 +111,12 @@ class CompareStage(Stage[StudyContext, TaskComparison]):
 
     def settings(self) -> Mapping[str, Any]:
         """How the states are compared."""
-        return {"estimator": self.estimator, "measures": list(self.measures), "confidence": self.confidence}
+        return {
+            "estimator": self.estimator,
+            "measures": list(self.measures),
+            "confidence": self.confidence,
+            "beside": [stage.role.key for stage in self.beside],
+        }
 
     def run(self, context: StudyContext, folder: Path) -> None:
         """Write the profiles and the numbers.
@@ -109,24 +124,34 @@ class CompareStage(Stage[StudyContext, TaskComparison]):
         Raises:
             ValueError: If the states are not of the same prompts.
         """
-        stages = (self.base, self.tuned, *self.controls)
-        models = {stage.role.key: stage.load(context.store) for stage in stages}
-        base, tuned = (models[stage.role.key].bank() for stage in (self.base, self.tuned))
-        controls = [models[stage.role.key].bank() for stage in self.controls]
+        stages = (self.base, self.tuned, *self.controls, *self.beside)
+        models = {stage.name: stage.load(context.store) for stage in stages}
+        base, tuned = (models[stage.name].bank() for stage in (self.base, self.tuned))
         options = ProfileOptions(self.estimator, self.confidence, self.measures[1:])
         drift = against(self.task, tuned, [base], self.estimator)
         task_profile(drift, tuned, [base], "base", options).to_parquet(_profile(folder, _DRIFT))
-        gains = None
-        if controls:
-            compared = Compared(self.task, base, tuned, controls, self.estimator, self.confidence)
-            similarities = []
-            for stage, bank in ((self.base, base), (self.tuned, tuned)):
-                similarity = against(self.task, bank, controls, self.estimator)
-                profile = task_profile(similarity, bank, controls, "single-task control", options)
-                profile.to_parquet(_profile(folder, stage.role.key))
-                similarities.append(similarity)
-            gains = find_gains(compared, *similarities)
-        write_record(self._facts(models, gains), folder / _FACTS)
+        groups = []
+        for alike in (self.controls, *_by_budget(self.beside)):
+            if alike:
+                compared = Compared(
+                    self.task,
+                    base,
+                    tuned,
+                    [models[stage.name].bank() for stage in alike],
+                    self.estimator,
+                    self.confidence,
+                )
+                pictured = folder if alike is self.controls else None
+                groups.append(self._against(compared, alike, models, options, pictured))
+        facts = ComparisonFacts(
+            task=self.task,
+            confidence=self.confidence,
+            loss_base=models[self.base.name].facts.mean_loss,
+            loss_tuned=models[self.tuned.name].facts.mean_loss,
+            controls=groups[0] if self.controls else None,
+            beside=groups[1:] if self.controls else [],
+        )
+        write_record(facts, folder / _FACTS)
 
     def load(self, store: Store) -> TaskComparison:
         """Profiles and numbers."""
@@ -138,27 +163,44 @@ class CompareStage(Stage[StudyContext, TaskComparison]):
             {role: LayerProfile.from_parquet(_profile(folder, role)) for role in roles},
         )
 
-    def _facts(self, models: Mapping[str, MeasuredModel], gains: Gains | None) -> ComparisonFacts:
-        losses = {key: model.facts.losses for key, model in models.items()}
-        base = losses[self.base.role.key]
-        improved = {
-            key: improvement(base, values, self.confidence)
-            for key, values in losses.items()
-            if base and values and key != self.base.role.key
-        }
-        return ComparisonFacts(
-            task=self.task,
-            confidence=self.confidence,
-            losses={key: _mean(values) for key, values in losses.items()},
-            controls=[stage.role.key for stage in self.controls],
-            loss_gain_over_base=improved,
-            gains=gains,
+    def _against(
+        self,
+        compared: Compared,
+        stages: Sequence[AnyMeasurement],
+        models: Mapping[str, MeasuredModel],
+        options: ProfileOptions,
+        folder: Path | None,
+    ) -> AgainstControls:
+        """Both models against controls of one budget; their profiles go into the folder where there is one."""
+
+        def similarity(stage: StatesStage, bank: ReferenceBank) -> Similarity:
+            found = against(self.task, bank, compared.controls, self.estimator)
+            if folder is not None:
+                profile = task_profile(found, bank, compared.controls, "single-task control", options)
+                profile.to_parquet(_profile(folder, stage.role.key))
+            return found
+
+        gains = find_gains(compared, similarity(self.base, compared.base), similarity(self.tuned, compared.tuned))
+        losses = compare_losses(
+            models[self.base.name].facts,
+            models[self.tuned.name].facts,
+            {stage.role.key: models[stage.name].facts for stage in stages},
+            self.confidence,
         )
+        return AgainstControls(_budget(stages[0]), [stage.role.key for stage in stages], losses, gains)
+
+
+def _by_budget(stages: Sequence[AnyMeasurement]) -> list[list[AnyMeasurement]]:
+    groups: dict[str, list[AnyMeasurement]] = {}
+    for stage in stages:
+        groups.setdefault(_budget(stage), []).append(stage)
+    return list(groups.values())
+
+
+def _budget(stage: AnyMeasurement) -> str:
+    assert isinstance(stage.role, Control)
+    return stage.role.budget
 
 
 def _profile(folder: Path, name: str) -> Path:
     return folder / f"{name}.parquet"
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None

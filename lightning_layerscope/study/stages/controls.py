@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from lightning_layerscope.json_files import read_json
 from lightning_layerscope.references import ReferenceBank
-from lightning_layerscope.study.engine.files import digest_files, first_damage, read_json
+from lightning_layerscope.study.engine.digests import digest_files, first_damage
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.stages.measured import BANK, FACTS
 from lightning_layerscope.study.stages.roles import Control
 from lightning_layerscope.study.stages.states import StatesStage
+from lightning_layerscope.study.stages.train import ControlTraining, TrainStage
 
 CONTROLS, INDEX, FORMAT = "controls", "controls.json", 2
 
@@ -23,13 +26,19 @@ class KeptControl:
     """One control on its own task.
 
     Attributes:
+        role: Its seed and its budget.
+        beside: Whether its budget is another one than that of the controls that the verdict rests on.
         folder: Holds ``bank/`` and ``measured.json``.
         digest: Of the bank.
+        training: How it was trained.
         files: Path below the folder to digest, of every file.
     """
 
+    role: Control
+    beside: bool
     folder: Path
     digest: str
+    training: ControlTraining
     files: Mapping[str, str]
 
     def load(self) -> ReferenceBank:
@@ -68,14 +77,14 @@ class KeptControls:
         base: Digest of the base model that they were fine-tuned from.
         max_length: Tokens of prompt and answer together, where their held-out losses were measured.
         dtype: The plan's, of the weights that their states were measured with.
-        by_role: Role to task to control.
+        by_task: Task to its controls.
     """
 
     root: Path
     base: str
     max_length: int
     dtype: str
-    by_role: Mapping[Control, Mapping[str, KeptControl]]
+    by_task: Mapping[str, Sequence[KeptControl]]
 
     @classmethod
     def load(cls, folder: str | Path) -> KeptControls:
@@ -97,30 +106,39 @@ class KeptControls:
                 raise ValueError(
                     f"expected format {FORMAT}, got {index['format']}; use the version of this package that wrote it"
                 )
-            by_role: dict[Control, dict[str, KeptControl]] = {}
+            by_task: dict[str, list[KeptControl]] = {}
             for entry in index["controls"]:
-                role = Control(int(entry["seed"]), str(entry["budget"]))
-                files = {_inside(name): str(digest) for name, digest in entry["files"].items()}
-                control = KeptControl(root / _inside(entry["folder"]), entry["digest"], files)
-                by_role.setdefault(role, {})[str(entry["task"])] = control
-            return cls(root, str(index["base"]), int(index["max_length"]), str(index["dtype"]), by_role)
+                by_task.setdefault(str(entry["task"]), []).append(_entry(root, entry))
+            return cls(root, str(index["base"]), int(index["max_length"]), str(index["dtype"]), by_task)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{root / INDEX} cannot be used: {error!r}; copy it anew from its study") from error
 
 
-def write_index(stages: Sequence[StatesStage], store: Store, folder: Path) -> None:
+def _entry(root: Path, entry: Mapping[str, Any]) -> KeptControl:
+    return KeptControl(
+        role=Control(int(entry["seed"]), str(entry["budget"])),
+        beside=bool(entry["beside"]),
+        folder=root / _inside(entry["folder"]),
+        digest=str(entry["digest"]),
+        training=ControlTraining(**entry["training"]),
+        files={_inside(name): str(digest) for name, digest in entry["files"].items()},
+    )
+
+
+def write_index(stages: Sequence[tuple[StatesStage, bool]], store: Store, folder: Path) -> None:
     """Write which controls a study trained; :func:`copy_controls` puts them beside it. Nothing where there are none.
 
     Args:
-        stages: Those that measured the controls, on their own tasks.
+        stages: Those that measured the controls, on their own tasks, and whether each stands beside the others.
         store: Of the study.
         folder: Where to; made.
     """
     if not stages:
         return
     entries = []
-    for stage in stages:
+    for stage, beside in stages:
         assert isinstance(stage.role, Control)
+        assert isinstance(stage.model, TrainStage)
         measured = stage.load(store)
         files = {FACTS: digest_files(measured.folder)[FACTS]}
         files |= {f"{BANK}/{name}": digest for name, digest in digest_files(measured.folder / BANK).items()}
@@ -129,12 +147,14 @@ def write_index(stages: Sequence[StatesStage], store: Store, folder: Path) -> No
                 "task": stage.task,
                 "seed": stage.role.seed,
                 "budget": stage.role.budget,
+                "beside": beside,
+                "training": asdict(ControlTraining.of(stage.model.load(store).record, stage.task)),
                 "folder": measured.folder.name,
                 "digest": measured.bank().digest,
                 "files": files,
             }
         )
-    measuring = stages[0].measuring
+    measuring = stages[0][0].measuring
     index = {
         "format": FORMAT,
         "base": measuring.base,
@@ -148,10 +168,9 @@ def write_index(stages: Sequence[StatesStage], store: Store, folder: Path) -> No
 
 def copy_controls(folder: Path, store: Store) -> None:
     """Copy the controls that the folder's index names from the study's stages, so that the folder stands alone."""
-    for by_task in KeptControls.load(folder).by_role.values():
-        for control in by_task.values():
-            source = KeptControl(store.stages / control.folder.name, control.digest, control.files)
-            source.copy(control.folder)
+    for controls in KeptControls.load(folder).by_task.values():
+        for control in controls:
+            replace(control, folder=store.stages / control.folder.name).copy(control.folder)
 
 
 def _inside(name: str) -> str:

@@ -31,7 +31,7 @@ class Gains:
         layers: Over which layers both are means: those where both models have a value.
         noise: Half the range of the gain over seeds; None with one control.
         control_agreement: CKA of the controls with each other per layer, mean over pairs; None with one.
-        verdict: In words.
+        verdict: What the gain's interval says, in words; it holds for controls that are specialists.
     """
 
     encoded: Mean

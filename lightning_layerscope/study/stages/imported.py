@@ -16,6 +16,7 @@ from lightning_layerscope.study.stages.measured import FACTS, MeasuredModel, loa
 from lightning_layerscope.study.stages.probes import HELD_OUT, ProbesStage, prompt_template
 from lightning_layerscope.study.stages.records import write_record
 from lightning_layerscope.study.stages.roles import Control
+from lightning_layerscope.study.stages.rows import digest_rows
 from lightning_layerscope.tasks import Task
 
 
@@ -23,12 +24,11 @@ from lightning_layerscope.tasks import Task
 class ImportedStage(Stage[StudyContext, MeasuredModel]):
     """Takes over what another study measured of one control.
 
-    Held-out losses are left out where this plan's token budget cuts a row otherwise than the one they were measured
-    with: they would not be of the same tokens.
+    Held-out losses are left out where they were measured on other rows than this plan's, or where this plan's token
+    budget cuts a row otherwise: they would not be of the same tokens.
 
     Attributes:
-        role: Of the control.
-        task: Its task.
+        task: The control's task.
         probes: The task's prompts and held-out rows, which are the other study's, too.
         control: What is taken over.
         template: How a held-out row becomes a prompt.
@@ -36,7 +36,6 @@ class ImportedStage(Stage[StudyContext, MeasuredModel]):
         max_length_there: The same where the control was measured.
     """
 
-    role: Control
     task: str
     probes: ProbesStage
     control: KeptControl
@@ -44,6 +43,11 @@ class ImportedStage(Stage[StudyContext, MeasuredModel]):
     max_length: int
     max_length_there: int
     kind = "import"
+
+    @property
+    def role(self) -> Control:
+        """Of the control."""
+        return self.control.role
 
     @property
     def name(self) -> str:
@@ -61,7 +65,8 @@ class ImportedStage(Stage[StudyContext, MeasuredModel]):
         self.control.copy(folder)
         facts = load_measured(folder).facts
         rows = self.probes.load(context.store).rows
-        if facts.losses and not self._cut_alike(rows, context.tokenizer):
+        same = facts.rows == digest_rows(rows.split(HELD_OUT))
+        if facts.losses and not (same and self._cut_alike(rows, context.tokenizer)):
             write_record(replace(facts, losses=[]), folder / FACTS)
 
     def load(self, store: Store) -> MeasuredModel:

@@ -5,37 +5,46 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+
+from lightning_layerscope.functional.student import student_quantile
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
 class Improvement:
-    """How much lower the loss of a tuned model is than the base model's, mean over rows with its interval (nats)."""
+    """How much lower one model's loss is than another's, mean over rows with its interval (nats per answer token)."""
 
     value: float
     low: float
     high: float
 
     @property
-    def learned(self) -> bool:
-        """Whether the loss went down beyond the rows' chance."""
+    def certain(self) -> bool:
+        """Whether the loss is lower beyond the rows' chance."""
         return self.low > 0
 
 
-def improvement(base: Sequence[float], tuned: Sequence[float], confidence: float) -> Improvement:
-    """Paired difference of two models' losses on the same rows, with a normal interval over rows.
+def improvement(worse: Sequence[float], better: Sequence[float], confidence: float) -> Improvement:
+    """Paired difference of two models' losses on the same rows, with Student's interval over rows.
+
+    Args:
+        worse: Losses of the one model, a row each.
+        better: Losses of the other.
+        confidence: E.g. 0.9.
+
+    Returns:
+        Mean of worse - better; positive where the other model is better indeed.
 
     Raises:
         ValueError: If the rows are not the same in number.
     """
-    if len(base) != len(tuned) or len(base) < 2:
-        raise ValueError(f"expected the same rows for both models, at least 2, got {len(base)} and {len(tuned)}")
-    gain: Array = np.asarray(base) - np.asarray(tuned)
-    half = NormalDist().inv_cdf(0.5 + confidence / 2) * float(gain.std(ddof=1)) / math.sqrt(len(gain))
+    if len(worse) != len(better) or len(worse) < 2:
+        raise ValueError(f"expected the same rows for both models, at least 2, got {len(worse)} and {len(better)}")
+    gain: Array = np.asarray(worse) - np.asarray(better)
+    half = student_quantile(0.5 + confidence / 2, len(gain) - 1) * float(gain.std(ddof=1)) / math.sqrt(len(gain))
     mean = float(gain.mean())
     return Improvement(mean, mean - half, mean + half)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,13 +15,14 @@ from lightning_layerscope.probes import Probe, ProbeSet
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.stages.context import StudyContext
+from lightning_layerscope.study.stages.data import TRAIN, DataStage
 from lightning_layerscope.study.stages.probes import ProbesStage
 
 if TYPE_CHECKING:
     from lightning_layerscope.study.stages.train import TrainStage
 
 
-def fit(stage: TrainStage, module: Any, data: Any, context: StudyContext, folder: Path, *, steps: int | None) -> int:
+def fit(stage: TrainStage, module: Any, data: Any, context: StudyContext, folder: Path) -> int:
     """Train, and give the number of optimiser steps.
 
     Args:
@@ -28,8 +30,7 @@ def fit(stage: TrainStage, module: Any, data: Any, context: StudyContext, folder
         module: The model with its loss.
         data: The rows.
         context: Of the study.
-        folder: Gets ``log/`` and ``monitor/``.
-        steps: To take; the recipe's epochs where it is None.
+        folder: Gets ``log/`` and ``monitor/``, and ``convergence.json`` where the loss on rows set aside ends it.
     """
     from pytorch_lightning import Trainer
     from pytorch_lightning.loggers import CSVLogger
@@ -37,19 +38,24 @@ def fit(stage: TrainStage, module: Any, data: Any, context: StudyContext, folder
     from lightning_layerscope.training.lightning_progress import ProgressCallback
 
     recipe = stage.recipe.training
+    steps = None if stage.paced_by is None else stage.paced_by.load(context.store).record.steps
+    epochs = recipe.epochs if stage.judged_by is None else recipe.control_max_epochs
+    callbacks = [_monitor(stage, context, folder), ProgressCallback(stage.name)]
+    if stage.judged_by is not None:
+        callbacks.insert(0, _until_converged(stage.judged_by, stage, data, context, folder))
     with _environment("WANDB_MODE"):
         loggers: list[Any] = [CSVLogger(str(folder), name="log", version="")]
         if context.plan.wandb is not None:
-            loggers.append(_wandb_logger(stage, folder, context.plan))
+            loggers += _wandb_loggers(stage, folder, context.plan)
         trainer = Trainer(
             accelerator=recipe.accelerator,
             devices=recipe.devices,
             strategy=recipe.strategy,
             precision=recipe.precision,
-            max_epochs=recipe.epochs if steps is None else -1,
+            max_epochs=epochs if steps is None else -1,
             max_steps=-1 if steps is None else steps,
             accumulate_grad_batches=recipe.accumulate,
-            callbacks=[_monitor(stage, context, folder), ProgressCallback(stage.name)],
+            callbacks=callbacks,
             logger=loggers,
             log_every_n_steps=10,
             limit_val_batches=0,
@@ -66,6 +72,23 @@ def fit(stage: TrainStage, module: Any, data: Any, context: StudyContext, folder
             raise
         _finish(loggers, 0)
     return int(trainer.global_step)
+
+
+def _until_converged(judged_by: DataStage, stage: TrainStage, data: Any, context: StudyContext, folder: Path) -> Any:
+    from lightning_layerscope.study.stages.convergence import UntilConverged
+    from lightning_layerscope.training.encoding import encode_examples, padding_id
+
+    task, recipe = judged_by.load(context.store), stage.recipe.training
+    rows = encode_examples(
+        task.name, task.split(TRAIN), context.tokenizer, template=data.template, max_length=recipe.max_length
+    )
+    return UntilConverged(
+        rows,
+        padding=padding_id(context.tokenizer),
+        max_tokens_per_batch=context.plan.max_tokens_per_batch,
+        bound=recipe.control_max_epochs,
+        folder=folder,
+    )
 
 
 def _monitor(stage: TrainStage, context: StudyContext, folder: Path) -> Any:
@@ -114,11 +137,12 @@ def _first(probe: Probe, count: int) -> Probe:
     )
 
 
-def _wandb_logger(stage: TrainStage, folder: Path, plan: StudyPlan) -> Any:
+def _wandb_loggers(stage: TrainStage, folder: Path, plan: StudyPlan) -> list[Any]:
+    """The training's run; none where W&B cannot be had, which is no reason not to train."""
     from pytorch_lightning.loggers import WandbLogger
 
     assert plan.wandb is not None
-    return WandbLogger(
+    logger = WandbLogger(
         project=plan.wandb.project,
         entity=plan.wandb.entity,
         offline=plan.wandb.mode == "offline",
@@ -137,6 +161,17 @@ def _wandb_logger(stage: TrainStage, folder: Path, plan: StudyPlan) -> Any:
             **{key: value for key, value in stage.settings().items() if key != "base"},
         },
     )
+    if stage.recipe.training.strategy != "auto":
+        return [logger]  # it is handed to other processes, and opens its run there
+    try:
+        logger.experiment  # noqa: B018  # Lightning opens the run when it is first asked for
+    except Exception as error:
+        warnings.warn(
+            f"layerscope: W&B cannot be reached ({error!r}); {stage.name} is logged to {folder / 'log'} alone",
+            stacklevel=2,
+        )
+        return []
+    return [logger]
 
 
 @contextmanager
@@ -155,4 +190,9 @@ def _finish(loggers: Sequence[Any], code: int) -> None:
     """Close W&B runs: the next training of this process needs one of its own."""
     for logger in loggers:
         if is_wandb_logger(logger):
-            logger.experiment.finish(exit_code=code)
+            try:
+                logger.experiment.finish(exit_code=code)
+            except Exception as error:
+                warnings.warn(
+                    f"layerscope: W&B could not finish its run ({error!r}); the training is kept", stacklevel=2
+                )

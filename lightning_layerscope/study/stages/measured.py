@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ class MeasuredFacts:
         width: Of a state.
         examples: Prompts.
         losses: Cross-entropy per answer token of each held-out row, in nats; empty where rows have no answers.
+        rows: Digest of these rows; losses are paired where it is the same.
         components: Principal components for 99 % of the variance, per layer; None where no pictures are wanted.
         component_rows: From how many prompts.
     """
@@ -44,8 +44,27 @@ class MeasuredFacts:
     width: int
     examples: int
     losses: list[float]
+    rows: str
     components: list[float] | None = None
     component_rows: int | None = None
+
+    @property
+    def mean_loss(self) -> float | None:
+        """Mean over the held-out rows."""
+        return float(np.mean(self.losses)) if self.losses else None
+
+
+@dataclass(frozen=True)
+class RowLosses:
+    """Losses of held-out rows.
+
+    Attributes:
+        losses: One per row, in nats per answer token; empty where rows have no answers.
+        rows: Digest of the rows.
+    """
+
+    losses: list[float]
+    rows: str
 
 
 @dataclass(frozen=True)
@@ -75,7 +94,7 @@ class MeasuredModel:
         return load_file(path)["states"].float().numpy() if path.is_file() else None
 
 
-def write_measured(states: HiddenStates, task: str, losses: Sequence[float], folder: Path, *, pictured: bool) -> None:
+def write_measured(states: HiddenStates, task: str, losses: RowLosses, folder: Path, *, pictured: bool) -> None:
     """Write the numbers of one model, and where `pictured` what figures are drawn from; the bank stands beside."""
     held = states[task]
     components, count = None, None
@@ -89,7 +108,8 @@ def write_measured(states: HiddenStates, task: str, losses: Sequence[float], fol
         num_layers=states.num_layers,
         width=held.shape[-1],
         examples=len(states.example_ids[task]),
-        losses=list(losses),
+        losses=losses.losses,
+        rows=losses.rows,
         components=components,
         component_rows=count,
     )

@@ -16,7 +16,8 @@ from lightning_layerscope.study.stages.context import StudyContext
 from lightning_layerscope.study.stages.readability import flesch_reading_ease
 from lightning_layerscope.study.stages.records import read_record, write_record
 from lightning_layerscope.study.stages.rows import digest_rows, load_rows, save_rows
-from lightning_layerscope.tasks import PromptTemplate, Task, TaskCollection
+from lightning_layerscope.tasks import Example, PromptTemplate, Task, TaskCollection
+from lightning_layerscope.tasks.sampling import sampling_key
 
 _ROWS, _PROBES, _FACTS = "rows.json", "probes.json", "facts.json"
 HELD_OUT = "test"
@@ -52,7 +53,7 @@ class ProbedTask:
 
     Attributes:
         probes: The prompts.
-        rows: The held-out rows with their answers, in the order of the prompts.
+        rows: The held-out rows that losses are measured on; those of the prompts first, in their order.
         facts: Counts and covariates.
     """
 
@@ -111,22 +112,33 @@ class ProbesStage(Stage[StudyContext, ProbedTask]):
         task = context.tasks[self.task]
         probes = make_probes(TaskCollection([task]), self.probes, self.template, context.tokenizer, split=self.split)
         by_id = {example.id: example for example in task.split(self.split)}
-        rows = tuple(by_id[name] for name in probes[task.name].example_ids)
-        ease = [flesch_reading_ease(example.input or example.instruction) for example in rows]
+        probed = [by_id[name] for name in probes[task.name].example_ids]
+        ease = [flesch_reading_ease(example.input or example.instruction) for example in probed]
         ease = [value for value in ease if math.isfinite(value)]
         probe = probes[task.name]
         facts = ProbeFacts(
             cluster=task.cluster,
-            test_rows=len(rows),
+            test_rows=len(probed),
             test_available=len(by_id),
             truncated=probe.truncated,
             repeated=probe.repeated,
             prompt_tokens=probe.num_tokens / len(probe),
             readability=sum(ease) / len(ease) if ease else None,
         )
+        rows = self._scored(probed, list(by_id.values()))
         probes.save(folder / _PROBES)
         save_rows(Task(task.name, task.cluster, {HELD_OUT: rows}), folder / _ROWS)
         write_record(facts, folder / _FACTS)
+
+    def _scored(self, probed: list[Example], available: list[Example]) -> tuple[Example, ...]:
+        """The rows that losses are measured on."""
+        wanted = self.probes.scored_rows
+        if wanted is None:
+            return tuple(probed)
+        known = {example.id for example in probed}
+        others = [example for example in available if example.id not in known]
+        others.sort(key=lambda example: sampling_key(self.probes.seed, self.task, example.id))
+        return tuple((probed + others)[: None if wanted == "all" else wanted])
 
     def load(self, store: Store) -> ProbedTask:
         """Probes, rows and facts."""

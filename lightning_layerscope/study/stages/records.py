@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from lightning_layerscope.study.engine.files import read_json
+from lightning_layerscope.json_files import read_json
 
 RecordT = TypeVar("RecordT")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lightning_layerscope.study.engine.files import read_json
+from lightning_layerscope.json_files import read_json
 from lightning_layerscope.tasks import Example, Task
 
 

@@ -68,9 +68,13 @@ def mean_over_layers(values: Tensor, replicates: Tensor, confidence: float) -> M
     Returns:
         The mean and its interval, from the standard error sqrt((n-1)/n sum_i (m_i - mean m)^2) (Tukey 1958).
     """
-    estimates = replicates.to(torch.float64).mean(dim=0)
-    n = estimates.numel()
-    stderr = float(((n - 1) / n * (estimates - estimates.mean()).square().sum()).sqrt())
     value = float(values.to(torch.float64).mean())
-    half = NormalDist().inv_cdf(0.5 + confidence / 2) * stderr
+    half = float(jackknife_half(replicates.to(torch.float64).mean(dim=0), confidence))
     return Mean(value, value - half, value + half)
+
+
+def jackknife_half(replicates: Tensor, confidence: float) -> Tensor:
+    """Half the width of a delete-one jackknife's interval, over the last axis of the replicates."""
+    n = replicates.shape[-1]
+    spread = (replicates - replicates.mean(dim=-1, keepdim=True)).square().sum(dim=-1)
+    return NormalDist().inv_cdf(0.5 + confidence / 2) * (spread * (n - 1) / n).sqrt()

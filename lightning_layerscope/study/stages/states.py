@@ -15,9 +15,17 @@ from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.plan import Template
 from lightning_layerscope.study.stages.context import StudyContext
-from lightning_layerscope.study.stages.measured import BANK, MOST_IN_GRAMS, MeasuredModel, load_measured, write_measured
+from lightning_layerscope.study.stages.measured import (
+    BANK,
+    MOST_IN_GRAMS,
+    MeasuredModel,
+    RowLosses,
+    load_measured,
+    write_measured,
+)
 from lightning_layerscope.study.stages.probes import HELD_OUT, ProbesStage, prompt_template
 from lightning_layerscope.study.stages.roles import Role
+from lightning_layerscope.study.stages.rows import digest_rows
 from lightning_layerscope.study.stages.train import TrainStage
 from lightning_layerscope.tasks import Task
 from lightning_layerscope.training.progress import Progress
@@ -125,14 +133,14 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
                 progress=lambda done, _: progress.to(done),
             )
 
-    def _losses(self, model: Any, rows: Task, tokenizer: Any) -> list[float]:
+    def _losses(self, model: Any, rows: Task, tokenizer: Any) -> RowLosses:
         """Of the held-out rows; none where they have no answers, which only a study without training allows."""
         from lightning_layerscope.training.encoding import encode_examples, padding_id
         from lightning_layerscope.training.evaluation import row_losses
 
         examples = rows.split(HELD_OUT)
         if not all(example.output.strip() for example in examples):
-            return []
+            return RowLosses([], digest_rows(examples))
         encoded = encode_examples(
             rows.name,
             examples,
@@ -148,4 +156,5 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
                 max_tokens_per_batch=self.measuring.max_tokens_per_batch,
                 progress=lambda done, _: progress.to(done),
             )
-        return [float(loss) for loss in losses.total.double() / losses.tokens]
+        means = losses.total.double() / losses.tokens
+        return RowLosses([float(loss) for loss in means], digest_rows(examples))

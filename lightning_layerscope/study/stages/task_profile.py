@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ import torch
 from lightning_layerscope.comparison import compare
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.references import ReferenceBank
-from lightning_layerscope.study.stages.similarity import Similarity
+from lightning_layerscope.study.stages.similarity import Similarity, jackknife_half
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ def task_profile(
         options: How it is made.
     """
     n = similarity.replicates.shape[-1]
-    spread = similarity.replicates - similarity.replicates.mean(dim=-1, keepdim=True)
-    half = NormalDist().inv_cdf(0.5 + options.confidence / 2) * (spread.square().sum(dim=-1) * (n - 1) / n).sqrt()
+    half = jackknife_half(similarity.replicates, options.confidence)
     half = half.masked_fill(torch.isnan(similarity.values), torch.nan)
     (task,) = bank
     frames = [

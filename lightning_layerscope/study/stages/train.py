@@ -15,6 +15,7 @@ from lightning_layerscope.study.engine.stage import NOT_IN_FINGERPRINT, Stage
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.plan import Template, Training
 from lightning_layerscope.study.stages.context import StudyContext
+from lightning_layerscope.study.stages.convergence import CONVERGENCE, Convergence
 from lightning_layerscope.study.stages.data import TRAIN, DataStage
 from lightning_layerscope.study.stages.lightning_run import fit
 from lightning_layerscope.study.stages.model_cache import ModelCache
@@ -37,6 +38,7 @@ class TrainingRecord:
         seed: Of the order and of the adapter's first values.
         seconds: How long it took.
         trainable: How many parameters were trained.
+        convergence: How it ended, where it was trained until it converged; `steps` count to the end, not to the best.
     """
 
     steps: int
@@ -45,6 +47,28 @@ class TrainingRecord:
     seed: int
     seconds: float
     trainable: int
+    convergence: Convergence | None = None
+
+
+@dataclass(frozen=True)
+class ControlTraining:
+    """What a reader should know of a control's training.
+
+    Attributes:
+        rows: Rows of its task that it was trained on.
+        steps: Optimiser steps taken.
+        at_bound: Whether its bound ended it while it was still improving; None where it was not trained to converge.
+    """
+
+    rows: int
+    steps: int
+    at_bound: bool | None
+
+    @classmethod
+    def of(cls, record: TrainingRecord, task: str) -> ControlTraining:
+        """The same from a training's record."""
+        ending = record.convergence
+        return cls(record.rows[task], record.steps, None if ending is None else ending.at_bound)
 
 
 @dataclass(frozen=True)
@@ -80,7 +104,7 @@ class Recipe:
 
     def settings(self) -> dict[str, Any]:
         """Plain values; which controls there are and which rows they see stand elsewhere."""
-        elsewhere = {"control_seeds", "control_budget", "max_examples_per_cluster"}
+        elsewhere = {"control_seeds", "control_budget", "control_max_epochs", "max_examples_per_cluster"}
         return {
             **self.training.model_dump(mode="json", exclude=elsewhere),
             "template": self.template.model_dump(),
@@ -101,6 +125,7 @@ class TrainStage(Stage[StudyContext, TrainedModel]):
         data: The tasks it is trained on.
         probes: The monitor measures on some of their prompts; this touches no bit of the model.
         paced_by: As many optimiser steps are taken as this one took; by default the recipe's epochs.
+        judged_by: Rows that are not trained on; it ends when the loss on these stops improving.
     """
 
     role: Role
@@ -109,6 +134,7 @@ class TrainStage(Stage[StudyContext, TrainedModel]):
     data: tuple[DataStage, ...]
     probes: tuple[ProbesStage, ...] = field(metadata=NOT_IN_FINGERPRINT)
     paced_by: TrainStage | None = None
+    judged_by: DataStage | None = None
     trains: ClassVar[bool] = True
 
     @property
@@ -133,7 +159,8 @@ class TrainStage(Stage[StudyContext, TrainedModel]):
 
     def settings(self) -> Mapping[str, Any]:
         """The recipe, and what the role adds to it."""
-        return {**self.recipe.settings(), **self.role.settings()}
+        bound = {} if self.judged_by is None else {"max_epochs": self.recipe.training.control_max_epochs}
+        return {**self.recipe.settings(), **self.role.settings(), **bound}
 
     def run(self, context: StudyContext, folder: Path) -> None:
         """Train; write ``model/``, ``training.json``, ``log/`` and ``monitor/``."""
@@ -148,7 +175,6 @@ class TrainStage(Stage[StudyContext, TrainedModel]):
             max_length=recipe.max_length,
             seed=self.seed,
         )
-        steps = None if self.paced_by is None else self.paced_by.load(context.store).record.steps
         adapted = None
         try:
             with torch.random.fork_rng():
@@ -162,7 +188,7 @@ class TrainStage(Stage[StudyContext, TrainedModel]):
                     weight_decay=recipe.weight_decay,
                 )
                 begun = time.monotonic()
-                taken = fit(self, module, data, context, folder, steps=steps)
+                taken = fit(self, module, data, context, folder)
                 seconds = time.monotonic() - begun
             model.save_pretrained(str(folder / _MODEL))
             if recipe.method == "full":
@@ -177,6 +203,7 @@ class TrainStage(Stage[StudyContext, TrainedModel]):
             seed=self.seed,
             seconds=seconds,
             trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            convergence=None if self.judged_by is None else read_record(Convergence, folder / CONVERGENCE),
         )
         write_record(record, folder / _RECORD)
 

@@ -1,39 +1,12 @@
-"""Content digests of a folder's files, and JSON that may come from anywhere."""
+"""Content digests of a folder's files."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-_BLOCK = 1 << 22
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        FileNotFoundError: If it is not there.
-        ValueError: If it is not JSON, or is nested too deeply to be read; the message names the file.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError(f"{path} is nested too deeply to be read") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content: 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+from lightning_layerscope.sealed import file_digest
 
 
 def digest_files(folder: Path, *, without: frozenset[str] = frozenset()) -> dict[str, str]:

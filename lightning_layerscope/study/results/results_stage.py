@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.results.curves import StudySummary, summarise, transitions
 from lightning_layerscope.study.results.draw import draw
+from lightning_layerscope.study.results.markdown import markdown
 from lightning_layerscope.study.results.page import write_page
 from lightning_layerscope.study.results.statistics import correlate
 from lightning_layerscope.study.results.study_results import StudyResults, gather
-from lightning_layerscope.study.results.table import markdown, task_rows
+from lightning_layerscope.study.results.table import Means, beside_rows, task_rows
 from lightning_layerscope.study.stages.compare import CompareStage
 from lightning_layerscope.study.stages.context import StudyContext
 from lightning_layerscope.study.stages.controls import CONTROLS, write_index
@@ -68,9 +69,11 @@ class ResultsStage(Stage[StudyContext, WrittenResults]):
         return self.kind
 
     @property
-    def measured_controls(self) -> list[StatesStage]:
-        """The stages that measured controls of this study."""
-        return [each for stage in self.comparisons for each in stage.controls if isinstance(each, StatesStage)]
+    def measured_controls(self) -> list[tuple[StatesStage, bool]]:
+        """The stages that measured controls of this study, and whether these stand beside the others."""
+        groups = [(stage.controls, False) for stage in self.comparisons]
+        groups += [(stage.beside, True) for stage in self.comparisons]
+        return [(each, beside) for stages, beside in groups for each in stages if isinstance(each, StatesStage)]
 
     def settings(self) -> Mapping[str, Any]:
         """What is shown, and how."""
@@ -86,7 +89,9 @@ class ResultsStage(Stage[StudyContext, WrittenResults]):
         results = gather(self.comparisons, self.data, self.trained, context.store)
         for role, profile in results.profiles.items():
             profile.to_parquet(folder / "profiles" / f"{role}.parquet")
-        pd.DataFrame([asdict(row) for row in task_rows(results)]).to_csv(folder / "tasks.csv", index=False)
+        _write_rows(task_rows(results), folder / "tasks.csv")
+        if beside := beside_rows(results):
+            _write_rows(beside, folder / "budgets.csv")
         (folder / TABLE).write_text(markdown(results), encoding="utf-8")
         cuts = transitions(results, self.confidence)
         (folder / "transitions.json").write_text(
@@ -111,3 +116,10 @@ class ResultsStage(Stage[StudyContext, WrittenResults]):
             figure.savefig(folder / "figures" / f"{name}.png")
             captions[name] = caption
         return captions
+
+
+def _write_rows(rows: Sequence[Means], path: Path) -> None:
+    names = [field.name for field in fields(rows[0])]
+    # What a row is of comes first, then its numbers.
+    order = sorted(names, key=lambda name: name not in ("task", "cluster", "control_budget"))
+    pd.DataFrame([asdict(row) for row in rows])[order].to_csv(path, index=False)
