@@ -12,7 +12,7 @@ from lightning_layerscope.advice.evidence import Evidence, gather_evidence
 from lightning_layerscope.advice.lines import TrialLine
 from lightning_layerscope.advice.recipe import TrialRecipe
 from lightning_layerscope.advice.trial_run import base_line, train_line
-from lightning_layerscope.study.engine.files import read_json
+from lightning_layerscope.json_files import read_json
 from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.trial.context import TrialContext
