@@ -86,7 +86,7 @@ def advise(
         raise ValueError("a model in memory needs tokenizer= and runs in this process; give its folder for Ray.")
     make = MakeTrialContext(str(output_dir), name or "", trained, kept, own, device)
     context = TrialContext(make, None if name else (model, tokenizer))
-    digest = weights_digest(model) if name is None else model_digest(name, context.store.root / "digests.json")
+    digest = weights_digest(model) if name is None else model_digest(name, context.store)
     layers = context.targets.num_layers
     if not 1 <= budget <= layers:
         raise ValueError(f"expected a budget between 1 and the model's {layers} layers, got {budget}.")
