@@ -141,11 +141,13 @@ def _task_matrices(
     absent = [layer for layer in layers if layer not in measured]
     if absent:
         raise ValueError(f"expected task layers among those measured ({measured}), got {absent}")
-    from lightning_layerscope.functional.task_similarity import task_mean_cosine
+    from lightning_layerscope.functional.task_similarity import mean_noise, task_mean_cosine
 
     found = {}
     for layer in layers:
         position = current.layers.index(layer)
-        means = torch.stack([current.features(task)[position].float().mean(dim=0) for task in profile.tasks])
-        found[int(layer)] = task_mean_cosine(means).cpu().numpy()
+        states = [current.features(task)[position] for task in profile.tasks]
+        means = torch.stack([each.float().mean(dim=0) for each in states])
+        noise = torch.stack([mean_noise(each) for each in states])
+        found[int(layer)] = task_mean_cosine(means, noise).cpu().numpy()
     return found

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_layerscope.comparison import compare
 from lightning_layerscope.functional.cka import cka_layer_matrix
-from lightning_layerscope.functional.task_similarity import task_mean_cosine
+from lightning_layerscope.functional.task_similarity import mean_noise, task_mean_cosine
 from lightning_layerscope.measurements import Measurement
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.references import ReferenceBank
@@ -35,12 +35,14 @@ class Share:
         meta: Of its profile.
         layer_matrices: Per task ``(layers, layers)``.
         means: Per task ``(layers, width)`` float32, for the similarity of tasks.
+        noise: Per task ``(layers,)``, the squared standard error of its means.
     """
 
     frame: pd.DataFrame
     meta: dict[str, Any]
     layer_matrices: dict[str, NDArray[np.float64]]
     means: dict[str, Tensor]
+    noise: dict[str, Tensor]
 
 
 def share_out(probes: ProbeSet, ranks: int) -> list[list[str]]:
@@ -79,7 +81,8 @@ def compare_share(states: HiddenStates, bank: ReferenceBank, *, step: int, **opt
 
     profile = compare(states, bank, step=step, visit=visit, **options)
     means = {task: states[task].float().mean(dim=1).cpu() for task in states}
-    return Share(profile.frame, dict(profile.meta), matrices, means)
+    noise = {task: mean_noise(states[task]).cpu() for task in states}
+    return Share(profile.frame, dict(profile.meta), matrices, means, noise)
 
 
 def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_digest: str) -> Measurement:
@@ -95,6 +98,7 @@ def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_dig
     """
     matrices = {task: matrix for share in shares for task, matrix in share.layer_matrices.items()}
     means = {task: mean for share in shares for task, mean in share.means.items()}
+    noise = {task: each for share in shares for task, each in share.noise.items()}
     missing = [task for task in tasks if task not in means]
     if missing:
         raise ValueError(f"the ranks together gave no states of the tasks {missing[:5]}")
@@ -121,21 +125,26 @@ def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_dig
         profile=profile,
         transition=transition,
         layer_x_layer=torch.from_numpy(stacked).nanmean(dim=0).numpy(),
-        task_x_task=_task_matrices(means, tasks, profile.layers, transition.start),
+        task_x_task=_task_matrices(means, noise, tasks, profile.layers, transition.start),
         warnings=list(meta["warnings"]),
     )
 
 
 def _task_matrices(
-    means: Mapping[str, Tensor], tasks: Sequence[str], layers: Sequence[int], start: int | None
+    means: Mapping[str, Tensor],
+    noise: Mapping[str, Tensor],
+    tasks: Sequence[str],
+    layers: Sequence[int],
+    start: int | None,
 ) -> dict[int, NDArray[np.float64]]:
     """At the layers that :func:`~lightning_layerscope.take_measurement` chooses by default."""
     if len(tasks) < 2:
         return {}
     middle = layers[len(layers) // 2] if start is None else start
     chosen = sorted({layers[0], middle, layers[-1]})
-    stacked = torch.stack([means[task] for task in tasks])
-    return {layer: task_mean_cosine(stacked[:, list(layers).index(layer)]).cpu().numpy() for layer in chosen}
+    places = {layer: list(layers).index(layer) for layer in chosen}
+    centres, errors = (torch.stack([part[task] for task in tasks]) for part in (means, noise))
+    return {at: task_mean_cosine(centres[:, place], errors[:, place]).cpu().numpy() for at, place in places.items()}
 
 
 def _distinct(groups: Any) -> list[str]:
