@@ -238,7 +238,7 @@ def test_selected_tasks_keep_order_and_identity():
 
 def test_plain_tensors_are_numbered():
     bank = ReferenceBank.from_states({"a": torch.randn(2, 6, 3)})
-    assert (bank.layers, bank.num_layers, bank.clusters) == ((1, 2), 2, {"a": "a"})
+    assert (bank.layers, bank.num_layers, bank.clusters) == ((1, 2), 2, {"a": "unclustered"})
     assert bank.example_ids == {"a": ("0", "1", "2", "3", "4", "5")}
     assert bank.examples_digest == bank.tokens_digest == bank.model_name == ""
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_layerscope.comparison import compare
-from lightning_layerscope.functional.cka import cka_layer_matrix
-from lightning_layerscope.functional.task_similarity import mean_noise, task_mean_cosine
+from lightning_layerscope.functional.task_similarity import mean_noise
 from lightning_layerscope.measurements import Measurement
+from lightning_layerscope.measurements.assembly import assemble
+from lightning_layerscope.measurements.take import compare_with_layers
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.transitions import find_transitions
 
 if TYPE_CHECKING:
     from lightning_layerscope.extraction import HiddenStates
-    from lightning_layerscope.functional.gram_statistics import GramStatistics
     from lightning_layerscope.probes import ProbeSet
 
 
@@ -73,13 +71,7 @@ def compare_share(states: HiddenStates, bank: ReferenceBank, *, step: int, **opt
         step: Of training.
         options: Of :func:`~lightning_layerscope.compare`.
     """
-    matrices: dict[str, NDArray[np.float64]] = {}
-    estimator = options.get("estimator", "debiased")
-
-    def visit(task: str, grams: GramStatistics) -> None:
-        matrices[task] = cka_layer_matrix(grams, grams, estimator).double().cpu().numpy()
-
-    profile = compare(states, bank, step=step, visit=visit, **options)
+    profile, matrices = compare_with_layers(states, bank, step=step, **options)
     means = {task: states[task].float().mean(dim=1).cpu() for task in states}
     noise = {task: mean_noise(states[task]).cpu() for task in states}
     return Share(profile.frame, dict(profile.meta), matrices, means, noise)
@@ -118,33 +110,12 @@ def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_dig
             joined |= share.meta[key]
         meta[key] = {task: joined[task] for task in tasks}
     profile = LayerProfile(frame, meta)
-    transition = find_transitions(profile)
-    stacked = np.stack([matrices[task] for task in tasks])
-    return Measurement(
-        step=profile.steps[0],
-        profile=profile,
-        transition=transition,
-        layer_x_layer=torch.from_numpy(stacked).nanmean(dim=0).numpy(),
-        task_x_task=_task_matrices(means, noise, tasks, profile.layers, transition.start),
-        warnings=list(meta["warnings"]),
-    )
 
+    def task_mean(task: str, layer: int) -> tuple[Tensor, Tensor]:
+        place = profile.layers.index(layer)
+        return means[task][place], noise[task][place]
 
-def _task_matrices(
-    means: Mapping[str, Tensor],
-    noise: Mapping[str, Tensor],
-    tasks: Sequence[str],
-    layers: Sequence[int],
-    start: int | None,
-) -> dict[int, NDArray[np.float64]]:
-    """At the layers that :func:`~lightning_layerscope.take_measurement` chooses by default."""
-    if len(tasks) < 2:
-        return {}
-    middle = layers[len(layers) // 2] if start is None else start
-    chosen = sorted({layers[0], middle, layers[-1]})
-    places = {layer: list(layers).index(layer) for layer in chosen}
-    centres, errors = (torch.stack([part[task] for task in tasks]) for part in (means, noise))
-    return {at: task_mean_cosine(centres[:, place], errors[:, place]).cpu().numpy() for at, place in places.items()}
+    return assemble(profile, find_transitions(profile), matrices, task_mean)
 
 
 def _distinct(groups: Any) -> list[str]:
