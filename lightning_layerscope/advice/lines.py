@@ -58,7 +58,7 @@ def read_lines(path: str | Path) -> dict[tuple[str, int], TrialLine]:
             continue
         try:
             entry = json.loads(text)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             warnings.warn(f"{path}, line {number} is cut off: its training is made again.", stacklevel=2)
             continue
         try:
