@@ -101,7 +101,7 @@ def describe(measurement: Measurement) -> dict[str, Any]:
 
 def unpack(entry: Mapping[str, Any], profile: LayerProfile, matrices: Mapping[str, NDArray[Any]]) -> Measurement:
     """The inverse of :func:`describe` and :func:`pack_matrices`."""
-    prefix = "task_x_task/"
+    prefix, signals = "task_x_task/", "signals/"
     return Measurement(
         step=int(entry["step"]),
         profile=profile,
@@ -110,6 +110,7 @@ def unpack(entry: Mapping[str, Any], profile: LayerProfile, matrices: Mapping[st
         task_x_task={
             int(key.removeprefix(prefix)): matrix for key, matrix in matrices.items() if key.startswith(prefix)
         },
+        signals={key.removeprefix(signals): np.asarray(m) for key, m in matrices.items() if key.startswith(signals)},
         seconds=float(entry["seconds"]),
         overhead=math.nan if entry["overhead"] is None else float(entry["overhead"]),
         warnings=list(entry["warnings"]),
@@ -119,6 +120,7 @@ def unpack(entry: Mapping[str, Any], profile: LayerProfile, matrices: Mapping[st
 def pack_matrices(measurement: Measurement) -> dict[str, NDArray[Any]]:
     """The matrices by name."""
     packed = {f"task_x_task/{layer}": np.ascontiguousarray(matrix) for layer, matrix in measurement.task_x_task.items()}
+    packed |= {f"signals/{name}": np.ascontiguousarray(curve) for name, curve in measurement.signals.items()}
     if measurement.layer_x_layer is not None:
         packed["layer_x_layer"] = np.ascontiguousarray(measurement.layer_x_layer)
     return packed
