@@ -15,6 +15,7 @@ SLOW = (
     "callbacks/",
     "charts/",
     "extraction/test_architectures.py",
+    "monitor/",
     "sinks/",
     "study/",
     "test_cli.py",

@@ -224,6 +224,14 @@ def test_an_edited_or_damaged_manifest_is_noticed(tmp_path):
         ReferenceBank.load(tmp_path / "nowhere")
 
 
+def test_a_manifest_nested_too_deeply_is_noticed(tmp_path):
+    bank = ReferenceBank.from_states(random_states())
+    bank.save(tmp_path / "bank")
+    (tmp_path / "bank" / "manifest.json").write_text("[" * 200_000)
+    with pytest.raises(ValueError, match=r"the manifest of the bank .* is damaged .*nested too deeply"):
+        ReferenceBank.load(tmp_path / "bank")
+
+
 def test_selected_tasks_keep_order_and_identity():
     bank = ReferenceBank.from_states(random_states())
     some = bank.select(["task1"])
@@ -238,7 +246,7 @@ def test_selected_tasks_keep_order_and_identity():
 
 def test_plain_tensors_are_numbered():
     bank = ReferenceBank.from_states({"a": torch.randn(2, 6, 3)})
-    assert (bank.layers, bank.num_layers, bank.clusters) == ((1, 2), 2, {"a": "a"})
+    assert (bank.layers, bank.num_layers, bank.clusters) == ((1, 2), 2, {"a": "unclustered"})
     assert bank.example_ids == {"a": ("0", "1", "2", "3", "4", "5")}
     assert bank.examples_digest == bank.tokens_digest == bank.model_name == ""
 

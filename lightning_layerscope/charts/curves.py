@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lightning_layerscope.charts import style
-from lightning_layerscope.charts.words import Floats, axis_limits, clean, context, measure_name, spread, ticks
+from lightning_layerscope.charts.words import (
+    Floats,
+    axis_limits,
+    clean,
+    context,
+    measure_name,
+    spread,
+    step_name,
+    ticks,
+)
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles import LayerProfile
@@ -24,6 +34,7 @@ _AGES: tuple[dict[str, Any], ...] = (
 """First, previous, current: later is darker and more solid."""
 
 LEFT, WIDTH, LEGEND = 0.72, 7.6, 1.35
+SMALL, GAP = 1.75, 0.22
 
 
 @style.styled
@@ -37,6 +48,8 @@ def layer_curve(
     confidence: float = 0.9,
 ) -> Figure:
     """The mean over all tasks per layer with its band, above one small panel per measurement with a line per cluster.
+
+    Without clusters (or with one, whose mean is that of all tasks) there are no small panels.
 
     Args:
         profile: where the values are.
@@ -75,16 +88,14 @@ def layer_curve(
     seen += [np.asarray(mean[side].clip(least, most), dtype=np.float64) for mean in means for side in ("low", "high")]
     span = axis_limits(name, np.concatenate([*seen, *(curve for curves in groups for curve in curves.values())]))
 
-    clusters = list(groups[-1])
-    columns, keys = _legend_shape(clusters)
-    small = 1.75
-    bottom = 0.62 + 0.17 * keys
-    figure = style.canvas(LEFT + WIDTH + LEGEND, 0.78 + 2.9 + 0.66 + small + bottom)
-    main = style.place(figure, LEFT, bottom + small + 0.72, WIDTH, 2.84)
+    below = _plan_panels(list(groups[-1])) if len(groups[-1]) > 1 else None
+    bottom = 0.5 if below is None else below.bottom + SMALL + 0.72
+    figure = style.canvas(LEFT + WIDTH + LEGEND, bottom + 2.84 + 0.78)
+    main = style.place(figure, LEFT, bottom, WIDTH, 2.84)
     _frame(main, profile.layers, span, most=int(WIDTH / 0.24))
     for mean, step, title, age in zip(means, when, titles, ages, strict=True):
         main.fill_between(mean["layer"], mean["low"], mean["high"], color=age["color"], alpha=0.14, linewidth=0)
-        label = f"{title}\nstep {step:,}"
+        label = "\n".join(filter(None, (title, step_name(profile, step))))
         dots: dict[str, Any] = {"marker": "o", "markersize": 3} if len(profile.layers) <= 12 else {}
         main.plot(mean["layer"], mean["value"], label=label, **age, **dots)
     main.set_ylabel(_axis_name(name, span))
@@ -92,27 +103,22 @@ def layer_curve(
     if transition is not None:
         _draw_transition(main, transition)
     main.legend(loc="center left", bbox_to_anchor=(1.005, 0.5), labelspacing=1.1, handlelength=2.2)
-    gap = 0.22
-    wide = (WIDTH + LEGEND - 0.15 - gap * (len(when) - 1)) / len(when)
-    for position, (mean, curves, step, title) in enumerate(zip(means, groups, when, titles, strict=True)):
-        axes = style.place(figure, LEFT + position * (wide + gap), bottom, wide, small)
-        _frame(axes, profile.layers, span, most=int(wide / 0.3))
-        axes.set_title(f"clusters, {title} (step {step:,})", fontsize=8, loc="left", pad=3, color=style.INK)
-        axes.set_xlabel("layer", labelpad=1)
-        for line, (cluster, curve) in enumerate(curves.items()):
-            axes.plot(profile.layers, curve, linewidth=1.2, label=clean(cluster, 44), **style.line_style(line))
-        axes.plot(mean["layer"], mean["value"], color=style.INK, linewidth=1.8, alpha=0.85)
-        if position:
-            axes.tick_params(labelleft=False)
-        else:
-            axes.set_ylabel(measure_name(name))
-    handles, labels = figure.axes[-1].get_legend_handles_labels()
-    anchor = (LEFT / figure.get_size_inches()[0], 0.06 / figure.get_size_inches()[1])
-    legend = figure.legend(
-        handles, labels, loc="lower left", bbox_to_anchor=anchor, ncols=columns, handlelength=2.4, borderaxespad=0
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    if below is not None:
+        wide = (WIDTH + LEGEND - 0.15 - GAP * (len(when) - 1)) / len(when)
+        for position, (mean, curves, step, title) in enumerate(zip(means, groups, when, titles, strict=True)):
+            axes = style.place(figure, LEFT + position * (wide + GAP), below.bottom, wide, SMALL)
+            _frame(axes, profile.layers, span, most=int(wide / 0.3))
+            at_step = f" ({step_name(profile, step)})" if step_name(profile, step) else ""
+            axes.set_title(f"clusters, {title}{at_step}", fontsize=8, loc="left", pad=3, color=style.INK)
+            axes.set_xlabel("layer", labelpad=1)
+            # Below the clusters, so that none of them is hidden by the mean that it equals.
+            axes.plot(mean["layer"], mean["value"], color=style.INK, linewidth=1.8, alpha=0.85, label="all tasks")
+            _draw_clusters(axes, profile.layers, curves)
+            if position:
+                axes.tick_params(labelleft=False)
+            else:
+                axes.set_ylabel(measure_name(name))
+        _name_clusters(figure, below.columns)
     band = f"band: {confidence:.0%} interval over tasks"
     style.headline(figure, 0.14, f"{measure_name(name)} over layers", f"{context(profile, name, when[-1])} · {band}")
     return figure
@@ -149,11 +155,35 @@ def _axis_name(measure: str, span: tuple[float, float]) -> str:
     return f"{measure_name(measure)}, mean over tasks{note}"
 
 
-def _legend_shape(clusters: Sequence[str]) -> tuple[int, int]:
-    """Columns and rows of the clusters' legend."""
+@dataclass(frozen=True)
+class _Panels:
+    """Room for the clusters' panels: their lower edge in inches, and the columns of the legend below."""
+
+    bottom: float
+    columns: int
+
+
+def _plan_panels(clusters: Sequence[str]) -> _Panels:
     column = style.text_width([clean(cluster, 44) for cluster in clusters], 7.5) + 0.62
-    columns = max(1, min(len(clusters), int((WIDTH + LEGEND) / column)))
-    return columns, -(-len(clusters) // columns)
+    lines = len(clusters) + 1  # all tasks
+    columns = max(1, min(lines, int((WIDTH + LEGEND) / column)))
+    return _Panels(bottom=0.62 + 0.17 * -(-lines // columns), columns=columns)
+
+
+def _draw_clusters(axes: Axes, layers: Sequence[int], curves: Mapping[str, Floats]) -> None:
+    for line, (cluster, curve) in enumerate(curves.items()):
+        axes.plot(layers, curve, linewidth=1.2, label=clean(cluster, 44), **style.line_style(line))
+
+
+def _name_clusters(figure: Figure, columns: int) -> None:
+    """The legend of the last panel's lines, below all panels."""
+    handles, labels = figure.axes[-1].get_legend_handles_labels()
+    anchor = (LEFT / figure.get_size_inches()[0], 0.06 / figure.get_size_inches()[1])
+    legend = figure.legend(
+        handles, labels, loc="lower left", bbox_to_anchor=anchor, ncols=columns, handlelength=2.4, borderaxespad=0
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _draw_transition(axes: Axes, transition: Transition) -> None:

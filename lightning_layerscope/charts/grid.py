@@ -62,7 +62,9 @@ def separate(axes: Axes, grouping: Grouping, *, both: bool = False) -> None:
 
 
 def bracket(axes: Axes, grouping: Grouping, inches: float) -> None:
-    """A bracket and its cluster's name beside the rows; ``inches`` is the width of the axes."""
+    """A bracket and its cluster's name beside the rows, where there is more than one; ``inches``: the axes' width."""
+    if len(grouping.spans) < 2:
+        return
     across = axes.get_yaxis_transform()
     gap, arm = 0.07 / inches, 0.05 / inches
     for position, (cluster, first, rows) in enumerate(grouping.spans):
@@ -93,6 +95,8 @@ def bracket(axes: Axes, grouping: Grouping, inches: float) -> None:
 
 def bracket_room(grouping: Grouping) -> float:
     """Inches that the brackets and the clusters' names take."""
+    if len(grouping.spans) < 2:
+        return 0.14
     return 0.3 + style.text_width([cluster for cluster, _, _ in grouping.spans], SMALL)
 
 

@@ -44,7 +44,7 @@ def heatmap_layer_x_layer(
     side = float(np.clip(0.15 * len(layers), 2.4, 5.6))
     left, note = LEFT + 0.5, _note_room(values)
     bottom = BOTTOM + note
-    figure = style.canvas(max(left + side + 0.4, 4.4), TOP + side + bottom)
+    figure = style.canvas(max(left + side + 0.4, 5.0), TOP + side + bottom)
     axes = style.place(figure, left, bottom, side, side)
     image = grid.draw_cells(axes, values, low, high, colours=SIMILARITY_COLOURS, upward=True)
     grid.layer_ticks(axes, layers, side)

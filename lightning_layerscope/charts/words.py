@@ -45,12 +45,22 @@ def measure_name(measure: str) -> str:
     return _MEASURES.get(measure, clean(measure.replace("_", " ")))
 
 
+def step_name(profile: LayerProfile, step: int | None) -> str:
+    """``step 1,200``; empty without a step, and where two checkpoints are compared, which has none.
+
+    Such a profile has the single step 0, against another reference than a run's own beginning.
+    """
+    if step is None or (profile.steps == [0] and profile.meta.get("reference") != "initial"):
+        return ""
+    return f"step {step:,}"
+
+
 def context(profile: LayerProfile, measure: str, step: int | None = None) -> str:
     """The second line of a title: step, estimator, reference, number of tasks."""
     rows = profile.frame[profile.frame["measure"] == measure]
     estimator = str(rows["estimator"].iloc[0]) if len(rows) else ""
     reference = str(profile.meta.get("reference") or "")
-    parts = [f"step {step:,}" if step is not None else "", estimator]
+    parts = [step_name(profile, step), estimator]
     parts += [f"against {clean(reference, 32)}" if reference else "", count(len(profile.tasks), "task")]
     return " · ".join(part for part in parts if part)
 

@@ -72,7 +72,10 @@ def has_sharded_parameters(model: nn.Module) -> bool:
 def inner_tensors(tensor: Tensor) -> list[Tensor] | None:
     """The tensors that a wrapper (DTensor, quantised weights of torchao) is made of; None for a plain tensor."""
     flatten: Any = getattr(tensor, "__tensor_flatten__", None)
-    return None if flatten is None else [getattr(tensor, name) for name in flatten()[0]]
+    if flatten is None:
+        return None
+    parts = [getattr(tensor, name) for name in flatten()[0]]
+    return [part for part in parts if isinstance(part, Tensor)]  # a DTensor names its mesh, too
 
 
 def _is_a(thing: object, module: str, name: str) -> bool:

@@ -30,7 +30,7 @@ def no_trace(model: nn.Module, *, force_eager: bool = True) -> Iterator[None]:
 
     - ``training`` of each module (never through ``train()``, which users override);
     - the random number generators of Python, NumPy and torch (all devices in use), and those that modules own;
-    - the modules' attributes, parameters, buffers, submodules, forward hooks and class, by reference;
+    - the modules' attributes, parameters (but under FSDP), buffers, submodules, forward hooks and class, by reference;
     - lists, tuples, dicts, sets, namespaces and NumPy arrays that attributes hold, however deep, and the modules and
       tensors inside; containers of more than 10,000 entries are put back without looking into their entries, and
       objects of other classes are left alone;

@@ -26,13 +26,16 @@ class ModuleStates:
 
     Args:
         modules: The modules of a model; those that attributes hold beside them are found from there.
+        sharded: FSDP exchanges the modules' parameters for gathered ones and remembers what it did: which they are is
+            left to it.
 
     Attributes:
         modules: All modules.
         tensors: Name and tensor of every parameter, buffer and other tensor that was reached.
     """
 
-    def __init__(self, modules: Iterable[tuple[str, nn.Module]]) -> None:
+    def __init__(self, modules: Iterable[tuple[str, nn.Module]], *, sharded: bool = False) -> None:
+        self._tables = tuple(table for table in MODULE_TABLES if not (sharded and table == "_parameters"))
         self.modules: list[nn.Module] = []
         self.tensors: list[tuple[str, Tensor]] = []
         self._restores: list[tuple[str, Restore]] = []
@@ -56,7 +59,7 @@ class ModuleStates:
             if buffer is not None:
                 self.tensors.append((f"buffer {_join(name, key)!r} of {type(module).__name__}", buffer))
         attributes = {key: value for key, value in vars(module).items() if key not in MODULE_TABLES}
-        tables = {k: t.copy() for k in MODULE_TABLES if isinstance(t := vars(module).get(k), (dict, set))}
+        tables = {k: t.copy() for k in self._tables if isinstance(t := vars(module).get(k), (dict, set))}
         what = f"module {name!r}" if name else type(module).__name__
         self._restores.append((what, partial(_restore_module, module, type(module), attributes, tables)))
         if is_scripted(module):

@@ -8,6 +8,7 @@ from functools import partial
 
 from torch import nn
 
+from lightning_layerscope.compat.torch import has_sharded_parameters
 from lightning_layerscope.extraction.generators import global_generators
 from lightning_layerscope.extraction.module_states import ModuleStates
 from lightning_layerscope.extraction.tensor_states import TensorStates
@@ -20,7 +21,7 @@ class Restoration:
     """The state of a model and of the random numbers, and the way back to it."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.states = ModuleStates(model.named_modules())
+        self.states = ModuleStates(model.named_modules(), sharded=has_sharded_parameters(model))
         self.modes = [(module, module.training) for module in self.states.modules]
         parameters = [(n, t) for n, t in self.states.tensors if isinstance(t, nn.Parameter)]
         self.flags = [(name, parameter, parameter.requires_grad) for name, parameter in parameters]

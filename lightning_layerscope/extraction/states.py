@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lightning_layerscope.atomic import replace_folder
+from lightning_layerscope.json_files import read_json
 
 _FORMAT = "lightning-layerscope hidden states"
 _VERSION = 1
@@ -121,7 +122,7 @@ class HiddenStates(Mapping[str, Tensor]):
                 raise FileNotFoundError(
                     f"{folder} holds no hidden states: {name} is missing. Write them with HiddenStates.save."
                 )
-        manifest: dict[str, Any] = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = read_json(folder / _MANIFEST)
         if manifest.get("format") != _FORMAT or manifest.get("version") != _VERSION:
             raise ValueError(
                 f"{folder / _MANIFEST} describes {manifest.get('format')!r} version {manifest.get('version')}, "

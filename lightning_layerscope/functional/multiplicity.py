@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -76,24 +77,47 @@ def pooled_scatter(groups: Iterable[Sequence[float]]) -> tuple[float, int]:
     return (math.sqrt(squares / freedom), freedom) if freedom else (math.nan, 0)
 
 
-def noise_of_mean(stderr: float, scatter: float, seeds: int) -> float:
+@dataclass(frozen=True)
+class Noise:
+    """Standard error of a mean, and the degrees of freedom with which it is known."""
+
+    stderr: float
+    freedom: float
+
+
+def noise_of_mean(stderr: float, scatter: float, seeds: int, freedom: int) -> Noise:
     r"""Standard error of a mean over seeds, :math:`\sqrt{\mathrm{se}^2 + s^2 / m}`.
+
+    Source: Satterthwaite 1946, for the degrees of freedom; those of ``stderr`` are taken as many.
 
     Args:
         stderr: Over the examples.
         scatter: Between seeds, pooled over tasks; NaN where it is not known, and then left out.
         seeds: How many the mean is over.
-    """
-    return math.hypot(stderr, 0.0 if math.isnan(scatter) else scatter / math.sqrt(seeds))
-
-
-def two_sided_pvalue(value: float, stderr: float) -> float:
-    """P-value of a normal value against 0; NaN where either is undefined or the standard error is 0.
+        freedom: Of ``scatter``.
 
     Examples:
-        >>> round(two_sided_pvalue(1.96, 1.0), 3)
+        >>> noise_of_mean(3.0, 4.0, 1, 10)
+        Noise(stderr=5.0, freedom=24.4140625)
+    """
+    if math.isnan(scatter) or scatter == 0:
+        return Noise(stderr, math.inf)
+    part = scatter**2 / seeds
+    return Noise(math.sqrt(stderr**2 + part), freedom * ((stderr**2 + part) / part) ** 2)
+
+
+def two_sided_pvalue(value: float, noise: Noise) -> float:
+    """P-value of a value against 0 by Student's t; NaN where either is undefined or there is no noise.
+
+    Examples:
+        >>> round(two_sided_pvalue(1.96, Noise(1.0, math.inf)), 3)
         0.05
     """
-    if not (math.isfinite(value) and math.isfinite(stderr) and stderr > 0):
+    if not (math.isfinite(value) and math.isfinite(noise.stderr) and noise.stderr > 0):
         return math.nan
-    return 2 * NormalDist().cdf(-abs(value) / stderr)
+    ratio = -abs(value) / noise.stderr
+    if math.isinf(noise.freedom):
+        return 2 * NormalDist().cdf(ratio)
+    from scipy.special import stdtr
+
+    return 2 * float(stdtr(noise.freedom, ratio))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from lightning_layerscope.json_files import read_json
 from lightning_layerscope.measurements.measurement import Measurement
 from lightning_layerscope.measurements.parts import PROFILE, unpack
 from lightning_layerscope.profiles import LayerProfile
@@ -22,7 +22,7 @@ KEPT = "profile-format-1.parquet"
 def read_config(path: Path) -> dict[str, Any] | None:
     """The content of a ``config.json`` of this format; ``None`` where it is of another one."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         earlier = content["format"] == FORMAT and {"run_id", "measurements", "config", "rewound"} <= set(content)
     except (ValueError, KeyError, TypeError):
         return None

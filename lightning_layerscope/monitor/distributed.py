@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_layerscope.comparison import compare
-from lightning_layerscope.functional.cka import cka_layer_matrix
-from lightning_layerscope.functional.task_similarity import task_mean_cosine
+from lightning_layerscope.functional.task_similarity import mean_noise
 from lightning_layerscope.measurements import Measurement
+from lightning_layerscope.measurements.assembly import assemble
+from lightning_layerscope.measurements.take import compare_with_layers
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.transitions import find_transitions
 
 if TYPE_CHECKING:
     from lightning_layerscope.extraction import HiddenStates
-    from lightning_layerscope.functional.gram_statistics import GramStatistics
     from lightning_layerscope.probes import ProbeSet
 
 
@@ -35,12 +33,14 @@ class Share:
         meta: Of its profile.
         layer_matrices: Per task ``(layers, layers)``.
         means: Per task ``(layers, width)`` float32, for the similarity of tasks.
+        noise: Per task ``(layers,)``, the squared standard error of its means.
     """
 
     frame: pd.DataFrame
     meta: dict[str, Any]
     layer_matrices: dict[str, NDArray[np.float64]]
     means: dict[str, Tensor]
+    noise: dict[str, Tensor]
 
 
 def share_out(probes: ProbeSet, ranks: int) -> list[list[str]]:
@@ -71,15 +71,10 @@ def compare_share(states: HiddenStates, bank: ReferenceBank, *, step: int, **opt
         step: Of training.
         options: Of :func:`~lightning_layerscope.compare`.
     """
-    matrices: dict[str, NDArray[np.float64]] = {}
-    estimator = options.get("estimator", "debiased")
-
-    def visit(task: str, grams: GramStatistics) -> None:
-        matrices[task] = cka_layer_matrix(grams, grams, estimator).double().cpu().numpy()
-
-    profile = compare(states, bank, step=step, visit=visit, **options)
+    profile, matrices = compare_with_layers(states, bank, step=step, **options)
     means = {task: states[task].float().mean(dim=1).cpu() for task in states}
-    return Share(profile.frame, dict(profile.meta), matrices, means)
+    noise = {task: mean_noise(states[task]).cpu() for task in states}
+    return Share(profile.frame, dict(profile.meta), matrices, means, noise)
 
 
 def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_digest: str) -> Measurement:
@@ -95,6 +90,7 @@ def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_dig
     """
     matrices = {task: matrix for share in shares for task, matrix in share.layer_matrices.items()}
     means = {task: mean for share in shares for task, mean in share.means.items()}
+    noise = {task: each for share in shares for task, each in share.noise.items()}
     missing = [task for task in tasks if task not in means]
     if missing:
         raise ValueError(f"the ranks together gave no states of the tasks {missing[:5]}")
@@ -114,28 +110,12 @@ def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_dig
             joined |= share.meta[key]
         meta[key] = {task: joined[task] for task in tasks}
     profile = LayerProfile(frame, meta)
-    transition = find_transitions(profile)
-    stacked = np.stack([matrices[task] for task in tasks])
-    return Measurement(
-        step=profile.steps[0],
-        profile=profile,
-        transition=transition,
-        layer_x_layer=torch.from_numpy(stacked).nanmean(dim=0).numpy(),
-        task_x_task=_task_matrices(means, tasks, profile.layers, transition.start),
-        warnings=list(meta["warnings"]),
-    )
 
+    def task_mean(task: str, layer: int) -> tuple[Tensor, Tensor]:
+        place = profile.layers.index(layer)
+        return means[task][place], noise[task][place]
 
-def _task_matrices(
-    means: Mapping[str, Tensor], tasks: Sequence[str], layers: Sequence[int], start: int | None
-) -> dict[int, NDArray[np.float64]]:
-    """At the layers that :func:`~lightning_layerscope.take_measurement` chooses by default."""
-    if len(tasks) < 2:
-        return {}
-    middle = layers[len(layers) // 2] if start is None else start
-    chosen = sorted({layers[0], middle, layers[-1]})
-    stacked = torch.stack([means[task] for task in tasks])
-    return {layer: task_mean_cosine(stacked[:, list(layers).index(layer)]).cpu().numpy() for layer in chosen}
+    return assemble(profile, find_transitions(profile), matrices, task_mean)
 
 
 def _distinct(groups: Any) -> list[str]:

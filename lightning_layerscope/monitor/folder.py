@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+from lightning_layerscope.json_files import read_json
 from lightning_layerscope.measurements.storage import FOLDERS, WRITTEN, owner
 
 OWNER, REFERENCE, PROMPTS, REPORT = "run.json", "reference", "probes.json", "report.html"
@@ -75,7 +76,7 @@ def _claim(folder: Path, run_id: str) -> bool:
 def _owner(folder: Path) -> str | None:
     """The id of the run whose folder this is: None for nobody's, empty where it cannot be told."""
     try:
-        return str(json.loads((folder / OWNER).read_text(encoding="utf-8"))["run_id"])
+        return str(read_json(folder / OWNER)["run_id"])
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError):

@@ -62,7 +62,15 @@ def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
             _check_rows_claimed(path, file.metadata, meta)
             frame: pd.DataFrame = file.read().to_pandas()
             verified = not digest or digest == _digest(frame, text)
-    except (pa.ArrowException, OSError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (
+        pa.ArrowException,
+        OSError,
+        KeyError,
+        TypeError,
+        UnicodeDecodeError,
+        json.JSONDecodeError,
+        RecursionError,
+    ) as error:
         raise DamagedFileError(
             f"expected a profile (parquet) in {path}, got a damaged or other file: {error}; {advice}"
         ) from error

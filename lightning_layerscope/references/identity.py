@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from lightning_layerscope.tasks.task import UNCLUSTERED
+
 MIN_EXAMPLES = 4
 """The debiased estimator divides by n (n - 3)."""
 
@@ -63,7 +65,7 @@ def identify(states: Mapping[str, Tensor], name: str = "") -> Identity:
 
     Args:
         states: ``HiddenStates``, or a plain mapping task -> ``(layers, examples, width)``, which is numbered by
-            position.
+            position and has no clusters.
         name: what they are.
 
     Raises:
@@ -94,7 +96,7 @@ def identify(states: Mapping[str, Tensor], name: str = "") -> Identity:
         name=name,
         layers=layers,
         num_layers=int(getattr(states, "num_layers", 0) or max(layers)),
-        clusters={task: str(clusters.get(task, task)) for task in states},
+        clusters={task: str(clusters.get(task, UNCLUSTERED)) for task in states},
         example_ids={task: tuple(ids[task]) for task in states},
         examples_digest=str(getattr(states, "examples_digest", "") or ""),
         tokens_digest=str(getattr(states, "tokens_digest", "") or ""),

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lightning_layerscope.atomic import replace_folder
+from lightning_layerscope.json_files import read_json
 from lightning_layerscope.references.bank import ReferenceBank, Stored
 from lightning_layerscope.references.identity import Identity
 from lightning_layerscope.references.packing import PackedGrams
@@ -81,7 +82,7 @@ def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Reference
             raise FileNotFoundError(f"expected a reference bank in {place}, got no {name} there")
     again = "save the bank again, or measure the reference anew"
     try:
-        manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(place / MANIFEST)
         expected = manifest.pop("manifest_sha256")
     except (ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"the manifest of the bank in {place} is damaged ({error!r}); {again}") from error

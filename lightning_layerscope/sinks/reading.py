@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightning_layerscope.charts.words import Floats, measure_name
+from lightning_layerscope.charts.words import Floats, measure_name, step_name
 from lightning_layerscope.functional.cluster_intervals import MIN_CLUSTERS, narrow_note
 from lightning_layerscope.profiles.curves import mean_curve
 from lightning_layerscope.wording import count
@@ -60,9 +60,11 @@ def number(value: float) -> str:
 def _level(profile: LayerProfile, step: int) -> str:
     value, low, high = overall(profile)
     name, estimator = measure_name(profile.measure), profile.meta["estimator"]
-    clusters = count(len(set(profile.clusters.values())), "cluster")
+    clusters = len(set(profile.clusters.values()))
+    grouped = f" in {count(clusters, 'cluster')}" if clusters > 1 else ""
+    at_step = f"At {step_name(profile, step)} t" if step_name(profile, step) else "T"
     return (
-        f"At step {step:,} the hidden states of {count(len(profile.tasks), 'task')} in {clusters} were compared with "
+        f"{at_step}he hidden states of {count(len(profile.tasks), 'task')}{grouped} were compared with "
         f"{against(profile)}. {name} ({estimator}) averages {number(value)} over tasks and "
         f"{count(len(profile.layers), 'layer')}{_interval(low, high)}.{_caution(profile)}"
     )

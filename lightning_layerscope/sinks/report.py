@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from lightning_layerscope.atomic import replace_file
-from lightning_layerscope.charts.words import measure_name
+from lightning_layerscope.charts.words import measure_name, step_name
 from lightning_layerscope.sinks import report_pictures
 from lightning_layerscope.wording import count
 
@@ -87,7 +87,7 @@ def render(record: RunRecord, *, title: str = "") -> str:
         explain=_EXPLAIN,
         tasks=report_tables.task_table(record),
         values=report_tables.value_table(record),
-        step=last.step,
+        when=step_name(profile, last.step),
         settings=settings,
         whole=whole,
         version=__version__,
@@ -110,7 +110,8 @@ def _subtitle(record: RunRecord) -> str:
     from lightning_layerscope.sinks.reading import against
 
     profile = record.measurements[-1].profile
-    parts = [count(len(profile.tasks), "task"), count(len(set(profile.clusters.values())), "cluster")]
+    clusters = len(set(profile.clusters.values()))
+    parts = [count(len(profile.tasks), "task"), *([count(clusters, "cluster")] if clusters > 1 else [])]
     parts += [count(profile.num_layers, "layer"), f"compared with {against(profile)}"]
     return " · ".join(parts)
 
@@ -147,13 +148,22 @@ def _cards(record: RunRecord) -> list[tuple[str, str, str]]:
         )
     else:
         cards.append((cut.kind, "none found", cut.reason))
-    spent = sum(each.seconds for each in record.measurements)
-    steps = record.steps
-    span = f"step {steps[0]:,}" if len(steps) == 1 else f"steps {steps[0]:,} to {steps[-1]:,}"
-    share = "" if math.isnan(last.overhead) else f"; {last.overhead:.1%} of the run's time with drawing and logging"
-    small = f"{span}; {spent:.1f} s of measuring{share}"
-    cards.append(("measurements", f"{len(steps):,}", small))
+    if small := _cost(record):
+        cards.append(("measurements", f"{len(record):,}", small))
     return cards
+
+
+def _cost(record: RunRecord) -> str:
+    """Steps and time of a run's measurements; empty where two checkpoints were compared, which is no run."""
+    last, steps = record.measurements[-1], record.steps
+    spent = sum(each.seconds for each in record.measurements)
+    span = f"steps {steps[0]:,} to {steps[-1]:,}" if len(steps) > 1 else step_name(last.profile, last.step)
+    parts = [span]
+    if spent > 0:
+        parts.append(f"{spent:.1f} s of measuring")
+        if not math.isnan(last.overhead):
+            parts.append(f"{last.overhead:.1%} of the run's time with drawing and logging")
+    return "; ".join(part for part in parts if part)
 
 
 def _span(layers: tuple[int, int]) -> str:

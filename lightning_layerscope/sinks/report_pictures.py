@@ -12,7 +12,7 @@ from matplotlib import colormaps
 
 from lightning_layerscope import charts
 from lightning_layerscope.charts.heatmaps import SIMILARITY_COLOURS
-from lightning_layerscope.charts.words import Floats, group, limits, measure_name
+from lightning_layerscope.charts.words import Floats, group, limits, measure_name, step_name
 from lightning_layerscope.profiles import LayerProfile
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def curves(record: RunRecord) -> list[Picture]:
         names=[name for name, _ in shown],
         transition=last.transition,
     )
-    label = f"Mean over tasks per layer at step {last.step}. {last.transition.describe()}"
+    label = f"Mean over tasks per layer{_at(last)}. {last.transition.describe()}"
     return [Picture("", charts.to_svg(figure, name="curve", label=label))]
 
 
@@ -80,7 +80,7 @@ def layer_x_task(record: RunRecord, drawn: Drawn) -> list[Picture]:
         if picture is None or known is not each:  # also where training went back and measured this step anew
             picture = _layer_x_task(each, name=f"layer-task-{each.step}")
             drawn[each.step] = (each, picture)
-        found.append(replace(picture, name=f"{name}, step {each.step:,}"))
+        found.append(replace(picture, name=", ".join(filter(None, (name, step_name(each.profile, each.step))))))
     # The middle moves on: of what was the last once, the later half will be the middle.
     later = {each.step for each in record.measurements[len(record) // 2 :]} | {record.measurements[0].step}
     for step in drawn.keys() - later:
@@ -96,7 +96,7 @@ def layer_x_task(record: RunRecord, drawn: Drawn) -> list[Picture]:
 def _layer_x_task(measurement: Measurement, *, name: str, scale: tuple[float, float] | None = None) -> Picture:
     profile = measurement.profile
     figure = charts.heatmap_layer_x_task(profile, transition=measurement.transition, scale=scale)
-    label = f"{measure_name(profile.measure)} per task and layer at step {measurement.step}; the table holds the values"
+    label = f"{measure_name(profile.measure)} per task and layer{_at(measurement)}; the table holds the values"
     order = list(group(profile.tasks, profile.clusters).order)
     values = {column: profile.matrix(column=column)[order] for column in ("value", "low", "high")}
     cells = _cells(figure, [profile.tasks[place] for place in order], _numbered(profile.layers), **values)
@@ -120,9 +120,9 @@ def layer_x_layer(record: RunRecord) -> list[Picture]:
         if each.layer_x_layer is not None:
             layers = each.profile.layers
             figure = charts.heatmap_layer_x_layer(
-                each.layer_x_layer, layers, step=each.step, tasks=len(each.profile.tasks)
+                each.layer_x_layer, layers, step=_shown(each), tasks=len(each.profile.tasks)
             )
-            label = f"Similarity between all layers of the model at step {each.step}"
+            label = f"Similarity between all layers of the model{_at(each)}"
             names = _numbered(layers)
             cells = _cells(figure, names[::-1], names, value=np.asarray(each.layer_x_layer)[::-1])
             return [Picture("", charts.to_svg(figure, name="layer-layer", label=label), cells)]
@@ -137,8 +137,8 @@ def task_x_task(record: RunRecord) -> list[Picture]:
     tasks = [profile.tasks[place] for place in order]
     found = []
     for layer, matrix in sorted(last.task_x_task.items()):
-        figure = charts.heatmap_task_x_task(matrix, profile.tasks, profile.clusters, layer, step=last.step)
-        label = f"Cosine between the tasks' mean states at layer {layer}, step {last.step}"
+        figure = charts.heatmap_task_x_task(matrix, profile.tasks, profile.clusters, layer, step=_shown(last))
+        label = f"Cosine between the tasks' mean states at layer {layer}{_at(last)}"
         cells = _cells(figure, tasks, tasks, value=np.asarray(matrix)[np.ix_(order, order)])
         found.append(Picture(f"layer {layer}", charts.to_svg(figure, name=f"task-task-{layer}", label=label), cells))
     return found
@@ -168,6 +168,16 @@ def _cells(figure: Figure, rows: Sequence[str], columns: Sequence[str], **values
     box = [round(number, 5) for number in (place.x0, 1 - place.y1, place.width, place.height)]
     plain = {name: [[_short(value) for value in row] for row in matrix.tolist()] for name, matrix in values.items()}
     return {"box": box, "rows": list(rows), "columns": list(columns), **plain}
+
+
+def _at(measurement: Measurement) -> str:
+    when = step_name(measurement.profile, measurement.step)
+    return f" at {when}" if when else ""
+
+
+def _shown(measurement: Measurement) -> int | None:
+    """The step, where it is one of a run."""
+    return measurement.step if step_name(measurement.profile, measurement.step) else None
 
 
 def _short(value: float) -> float | None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_layerscope.atomic import replace_file
-from lightning_layerscope.json_files import read_json
 from lightning_layerscope.study.engine.local import Report, run_locally
 from lightning_layerscope.study.engine.ray import RayOptions, run_on_ray
 from lightning_layerscope.study.engine.store import AnyStage, Store
@@ -55,10 +52,9 @@ class Study:
         self.plan = plan
         tasks = load_plan_tasks(plan)
         self.context = StudyContext(plan, tasks)
-        cache = self.store.root / "digests.json"
-        models = {"base": model_digest(plan.model, cache)}
+        models = {"base": model_digest(plan.model, self.store)}
         if plan.tuned is not None:
-            models["tuned"] = model_digest(plan.tuned, cache)
+            models["tuned"] = model_digest(plan.tuned, self.store)
         controls = KeptControls.load(plan.controls) if plan.controls is not None else None
         self.graph: StudyGraph = build_graph(plan, tasks, models, controls)
 
@@ -111,7 +107,7 @@ class Study:
         if not self.store.done(self.graph.results):
             return None
         folder = self.publish()
-        if self._logged.get("fingerprint") != self.graph.results.fingerprint:
+        if self.store.remembered(_LOGGED).get("fingerprint") != self.graph.results.fingerprint:
             self.log()
         return folder
 
@@ -157,15 +153,7 @@ class Study:
                 stacklevel=2,
             )
             return
-        with replace_file(self.store.root / _LOGGED) as path:
-            path.write_text(json.dumps({"fingerprint": self.graph.results.fingerprint}), encoding="utf-8")
-
-    @property
-    def _logged(self) -> dict[str, str]:
-        try:
-            return dict(read_json(self.store.root / _LOGGED))
-        except (OSError, ValueError, TypeError):
-            return {}
+        self.store.remember(_LOGGED, {"fingerprint": self.graph.results.fingerprint})
 
     def publish(self) -> Path:
         """Copy the stage's results, and the controls that were trained, to ``results/``, in place of older ones.

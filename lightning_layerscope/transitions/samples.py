@@ -9,6 +9,7 @@ import numpy as np
 
 from lightning_layerscope.functional.student import cluster_widening
 from lightning_layerscope.transitions.shapes import Floats, Indices
+from lightning_layerscope.wording import count
 
 MIN_CLUSTERS = 6
 """With fewer clusters their halves and resamples say little; tasks are halved and resampled instead."""
@@ -51,7 +52,9 @@ def group_tasks(labels: Sequence[Hashable] | None, tasks: int) -> tuple[Indices,
     if len(number) == tasks:
         return alone, 0, ()
     if len(number) < MIN_CLUSTERS:
-        note = f"only {len(number)} clusters, so that tasks were halved and resampled: the intervals are narrow"
+        note = (
+            f"only {count(len(number), 'cluster')}, so that tasks were halved and resampled: the intervals are narrow"
+        )
         return alone, 0, (note,)
     return groups, len(number), ()
 

@@ -162,10 +162,33 @@ def test_curve_shows_mean_band_and_every_cluster_of_three_measurements(make_prof
     for axes, step in zip(panels, (0, 20, 30), strict=True):
         assert f"step {step}" in axes.get_title(loc="left")
         curves = profile.cluster_curves(step=step)
-        for line, curve in zip(axes.get_lines(), curves.values(), strict=False):
+        every, *lines = axes.get_lines()
+        np.testing.assert_allclose(every.get_ydata(), profile.matrix(step=step).mean(axis=0))
+        for line, curve in zip(lines, curves.values(), strict=True):
             np.testing.assert_allclose(line.get_ydata(), curve)
-        assert len(axes.get_lines()) == len(curves) + 1
-    assert set(profile.clusters.values()) <= {text.get_text() for text in figure.legends[0].get_texts()}
+    named = {
+        text.get_text(): line
+        for text, line in zip(figure.legends[0].get_texts(), figure.legends[0].get_lines(), strict=True)
+    }
+    assert set(named) == {"all tasks", *profile.clusters.values()}
+    for line in panels[-1].get_lines():
+        assert named[line.get_label()].get_color() == line.get_color()
+
+
+def test_without_clusters_there_is_nothing_to_show_of_them(make_profile):
+    profile = make_profile(clusters=1)
+    figure = charts.layer_curve(profile)
+    assert len(figure.axes) == 1
+    assert figure.legends == []
+    assert "cluster" not in " ".join(words(charts.heatmap_layer_x_task(profile)))
+
+
+def test_two_checkpoints_have_no_step(make_profile):
+    compared = make_profile(steps=(0,), reference="base")
+    for figure in (charts.layer_curve(compared), charts.heatmap_layer_x_task(compared)):
+        assert not any("step" in text for text in words(figure))
+    for profile in (make_profile(steps=(0,), reference="initial"), make_profile(steps=(0, 10), reference="base")):
+        assert any("step" in text for text in words(charts.layer_curve(profile)))
 
 
 def test_curve_names_the_parts_or_says_that_there_are_none(make_profile):

@@ -153,6 +153,18 @@ def test_one_measurement_is_enough(kit, tmp_path):
     assert "no interval" in Page(write_report(one, tmp_path / "one.html").read_text(encoding="utf-8")).text
 
 
+def test_the_comparison_of_two_checkpoints_speaks_of_no_run(kit, tmp_path):
+    record = kit.make_record((0,), tasks=6, clusters=1, layers=6, reference="base")
+    record.measurements[0].seconds = record.measurements[0].overhead = 0.0
+    page = Page(write_report(record, tmp_path / "report.html").read_text(encoding="utf-8"))
+    for word in ("step", "in 1 cluster", "· 1 cluster", "0.0 s", "0.0%", "measurements"):
+        assert word not in page.text.split("Configuration")[0], word
+    assert "The hidden states of 6 tasks were compared with the base model" in page.text
+    run = Page(write_report(kit.make_record((0,), tasks=6, clusters=1, layers=6), tmp_path / "run.html").read_text())
+    assert "At step 0 the hidden states of 6 tasks were" in run.text
+    assert "step 0; 0.2 s of measuring" in run.text
+
+
 def test_all_undefined_is_said_and_drawn(kit, tmp_path):
     record = kit.make_record((0, 20), tasks=4, clusters=2, layers=4)
     for measurement in record.measurements:

@@ -172,6 +172,14 @@ study.publish()
 """
 
 
+def test_remains_of_a_killed_writer_go_with_the_next_one(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (tmp_path / ".digests.json.left").write_text("half")
+    store.remember("digests.json", {"a": "b"})
+    assert store.remembered("digests.json") == {"a": "b"}
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
 def test_a_kill_while_results_are_published_leaves_nothing_for_good(finished: Study, tmp_path: Path) -> None:
     study = copy_of(finished, tmp_path / "study")
     text = (finished.store.root.parent / "plan.yaml").read_text()

@@ -55,6 +55,7 @@ SETTINGS: dict[str, tuple[Any, set[str]]] = {
     "training.accumulate": (2, TRAININGS),
     "training.max_length": (64, TRAININGS_AND_STATES),
     "training.max_examples_per_cluster": (8, ROWS),
+    "training.max_examples_per_task": (4, ROWS),
     "training.precision": ("bf16-mixed", TRAININGS),
     "training.seed": (1, ROWS),
     "training.control_seeds": ([0, 1], CONTROLS),

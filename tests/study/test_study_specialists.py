@@ -138,6 +138,7 @@ def test_rows_to_judge_by_are_those_that_nobody_trains_on(finished: Study, make_
         (100, {"control_budget": "converged"}, (80, 20, "converged")),
         (1000, {"control_budget": "converged"}, (968, 32, "converged")),
         (1000, {"control_budget": "converged", "max_examples_per_cluster": 500}, (500, 32, "converged")),
+        (1000, {"control_budget": "converged", "max_examples_per_task": 100}, (100, 32, "converged")),
         # 3 epochs of 4 x 4 rows: 1,000 steps are 5,334 rows.
         (5000, {}, (4968, 32, "converged")),
         (5400, {}, (5400, 0, "same_examples")),

@@ -96,9 +96,9 @@ class Stage(ABC, Generic[ContextT, ResultT]):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def _inputs(self) -> list[tuple[bool, Stage[Any, Any]]]:
-        found = []
+        inputs = []
         for field in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
             value = getattr(self, field.name)
             counts = bool(field.metadata.get("in_fingerprint", True))
-            found += [(counts, each) for each in (value if isinstance(value, tuple) else (value,))]
-        return [(counts, stage) for counts, stage in found if isinstance(stage, Stage)]
+            inputs += [(counts, each) for each in (value if isinstance(value, tuple) else (value,))]
+        return [(counts, stage) for counts, stage in inputs if isinstance(stage, Stage)]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lightning_layerscope._extras import require
-from lightning_layerscope.atomic import replace_folder
+from lightning_layerscope.atomic import replace_file, replace_folder
 from lightning_layerscope.json_files import read_json
 from lightning_layerscope.sealed import DamagedFileError
 from lightning_layerscope.study.engine.digests import digest_files, first_damage
@@ -143,6 +143,19 @@ class Store:
         ):
             yield work
 
+    def remember(self, name: str, content: Mapping[str, str]) -> None:
+        """Keep a few words in a file beside the stages, whole or not at all."""
+        with self._alone(name, self.root, name, wait=True), replace_file(self.root / name) as path:
+            path.write_text(json.dumps(dict(content)), encoding="utf-8")
+
+    def remembered(self, name: str) -> dict[str, str]:
+        """What :meth:`remember` kept; nothing where the file is damaged, since it can be made anew."""
+        try:
+            content = read_json(self.root / name)
+        except (OSError, ValueError):
+            return {}
+        return {str(key): str(value) for key, value in content.items()} if isinstance(content, dict) else {}
+
     @contextmanager
     def _alone(self, name: str, parent: Path, what: str, *, wait: bool) -> Iterator[None]:
         """Hold the lock of a folder that is about to be written, and remove what a killed writer of it left."""
@@ -153,7 +166,10 @@ class Store:
             raise StageBusyError(f"another runner is at {what!r}") from None
         try:
             for left in parent.glob(f".{name}.*"):
-                shutil.rmtree(left, ignore_errors=True)
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink(missing_ok=True)
             yield
         finally:
             lock.release()

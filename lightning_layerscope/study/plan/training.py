@@ -29,6 +29,8 @@ class Training(Settings):
     max_length: Positive = 1024
     """Tokens of prompt and answer together."""
     max_examples_per_cluster: Positive = 50_000
+    max_examples_per_task: Positive | None = None
+    """Empty: the cluster's bound alone."""
     precision: str = "32-true"
     """As in Lightning's ``Trainer(precision=...)``; the paper used ``16-mixed``."""
     seed: int = 0

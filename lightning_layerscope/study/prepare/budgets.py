@@ -88,8 +88,11 @@ def _resolve(recipe: Training, cap: int, spare: int) -> Budget:
 def _caps(plan: StudyPlan, tasks: TaskCollection) -> Mapping[str, int]:
     """How many rows a task may give: clusters are filled evenly, small tasks leave room to others."""
     caps: dict[str, int] = {}
+    most = plan.training.max_examples_per_task or math.inf
     for cluster in dict.fromkeys(tasks.clusters.values()):
-        sizes = {name: _available(plan, tasks, name) for name in tasks if tasks[name].cluster == cluster}
+        sizes = {
+            name: int(min(_available(plan, tasks, name), most)) for name in tasks if tasks[name].cluster == cluster
+        }
         left = plan.training.max_examples_per_cluster
         for position, name in enumerate(sorted(sizes, key=lambda n: (sizes[n], n))):
             caps[name] = min(sizes[name], left // (len(sizes) - position))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightning_layerscope._extras import require
-from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.prepare.model_digest import model_digest
 from lightning_layerscope.study.stages.context import StudyContext
 from lightning_layerscope.study.stages.model_cache import is_adapter
@@ -15,7 +14,7 @@ def model_problems(context: StudyContext) -> list[str]:
     """What keeps a plan's models from being used: other shapes, another base, modules that are not there."""
     plan = context.plan
     if plan.tuned is not None:
-        if foreign := _foreign_base(plan):
+        if foreign := _foreign_base(context):
             return [foreign]
         try:
             base, layers = _depth(plan.model), _tuned_depth(context, plan.tuned)
@@ -46,8 +45,9 @@ def _depth(name: str) -> int:
     return int(AutoConfig.from_pretrained(name).get_text_config().num_hidden_layers)
 
 
-def _foreign_base(plan: StudyPlan) -> str:
+def _foreign_base(context: StudyContext) -> str:
     """An adapter fits any model of its base's shape: does it name this one? Moved folders are told by content."""
+    plan = context.plan
     assert plan.tuned is not None
     if not is_adapter(plan.tuned):
         return ""
@@ -58,9 +58,8 @@ def _foreign_base(plan: StudyPlan) -> str:
     places = [Path(name).is_dir() for name in (named, plan.model)]
     if places == [False, True]:
         return ""  # the base may have been moved or downloaded here; loading shows whether its shapes fit
-    cache = Path(plan.output_dir or plan.name) / "digests.json"
     try:
-        same = model_digest(named, cache) == model_digest(plan.model, cache)
+        same = model_digest(named, context.store) == model_digest(plan.model, context.store)
     except FileNotFoundError:
         same = False
     if same:

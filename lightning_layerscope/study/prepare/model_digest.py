@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
-from lightning_layerscope.atomic import replace_file
 from lightning_layerscope.compat.huggingface_hub import model_revision
-from lightning_layerscope.json_files import read_json
 from lightning_layerscope.sealed import file_digest
+from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.stages.model_cache import ADAPTER_CONFIG
 
+_REMEMBERED = "digests.json"
 _CONTENT = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".py")
 
 
-def model_digest(name: str, cache: Path) -> str:
+def model_digest(name: str, store: Store) -> str:
     """Digest of a model: of the files' contents for a folder, of name and commit for one on the hub.
 
     Args:
         name: Folder or hub name.
-        cache: A file that remembers the digests of files that have not changed since.
+        store: Remembers the digests of files that have not changed since.
 
     Raises:
         FileNotFoundError: If there is no such model.
@@ -31,7 +30,7 @@ def model_digest(name: str, cache: Path) -> str:
     files = sorted(path for path in folder.iterdir() if path.suffix in _CONTENT and path.is_file())
     if not any(path.name in ("config.json", ADAPTER_CONFIG) for path in files):
         raise FileNotFoundError(f"{name} holds no model: neither config.json nor {ADAPTER_CONFIG} is there")
-    known = _remembered(cache)
+    known = store.remembered(_REMEMBERED)
     before, whole = dict(known), hashlib.sha256()
     for path in files:
         stat = path.stat()
@@ -40,15 +39,5 @@ def model_digest(name: str, cache: Path) -> str:
             known[key] = file_digest(path)
         whole.update(f"{path.name}\0{known[key]}\0".encode())
     if known != before:
-        with replace_file(cache) as passing:
-            passing.write_text(json.dumps(known), encoding="utf-8")
+        store.remember(_REMEMBERED, known)
     return whole.hexdigest()
-
-
-def _remembered(cache: Path) -> dict[str, str]:
-    """What the cache holds; nothing where it is damaged, since it can be made anew."""
-    try:
-        known = read_json(cache)
-    except (OSError, ValueError):
-        return {}
-    return {str(key): str(value) for key, value in known.items()} if isinstance(known, dict) else {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lightning_layerscope.study.results.study_results import DRIFT, Array, StudyResults
 from lightning_layerscope.study.results.table import UNDER_TRAINED, UNLEARNED, task_rows
-from lightning_layerscope.transitions import Transition, find_transitions
+from lightning_layerscope.transitions import SignalTable, Transition, find_signals, find_transitions
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class StudySummary:
         not_learned: Tasks whose control did not learn.
         under_trained: Tasks whose control learned, but less than the tuned model.
         at_bound: Tasks whose control was still improving when its bound ended it.
-        transitions: Name of a curve to how it is cut, in words.
+        transitions: Name of a curve to how it is cut, in words, and under "signals" where the signals agree.
         figures: Name of a figure to its caption.
     """
 
@@ -63,17 +64,37 @@ def transitions(results: StudyResults, confidence: float) -> dict[str, Transitio
         for role, values in results.values(names).items():
             signal = f"{role} against {against} (cka){', unseen tasks' if group else ''}"
             key = f"{role} {group}".strip()
-            cuts[key] = find_transitions(values, signal=signal, confidence=confidence, layers=results.layers)
+            cuts[key] = find_transitions(
+                values, signal=signal, confidence=confidence, layers=results.layers, clusters=_clusters(results, names)
+            )
     if results.has_controls:
         drift = results.profiles[DRIFT].matrix()
         cuts[DRIFT] = find_transitions(
-            drift, signal=f"drift of {results.tuned.key} from base (cka)", confidence=confidence, layers=results.layers
+            drift,
+            signal=f"drift of {results.tuned.key} from base (cka)",
+            confidence=confidence,
+            layers=results.layers,
+            clusters=results.clusters,
         )
     return cuts
 
 
+def signals(results: StudyResults, confidence: float) -> SignalTable:
+    """Where the signals of the tuned model change, on the tasks that it was trained on."""
+    curves = results.values(results.seen)
+    base = curves.pop("base") if results.has_controls else None
+    (tuned,) = curves.values()
+    clusters = _clusters(results, results.seen)
+    return find_signals(tuned, base, clusters=clusters, layers=results.layers, confidence=confidence)
+
+
+def _clusters(results: StudyResults, names: Sequence[str]) -> list[str]:
+    cluster = dict(zip(results.names, results.clusters, strict=True))
+    return [cluster[name] for name in names]
+
+
 def summarise(
-    results: StudyResults, cuts: dict[str, Transition], *, name: str, figures: dict[str, str]
+    results: StudyResults, cuts: dict[str, Transition], table: SignalTable, *, name: str, figures: dict[str, str]
 ) -> StudySummary:
     """The study in numbers."""
     rows = task_rows(results)
@@ -99,7 +120,7 @@ def summarise(
         not_learned=[row.task for row in rows if row.verdict == UNLEARNED],
         under_trained=[row.task for row in rows if row.verdict == UNDER_TRAINED],
         at_bound=[row.task for row in rows if row.control_at_bound],
-        transitions={name: cut.describe() for name, cut in cuts.items()},
+        transitions={name: cut.describe() for name, cut in cuts.items()} | {"signals": table.describe()},
         figures=figures,
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lightning_layerscope.functional.multiplicity import expected_by_chance
 from lightning_layerscope.study.results import figures, projection
 from lightning_layerscope.study.results.statistics import Correlations
 from lightning_layerscope.study.results.study_results import StudyResults
@@ -43,7 +44,11 @@ def draw(
         figure = figures.components_per_layer(counts, layers, limit=float(np.mean(limits)))
         yield "figure5_components", figure, "Principal components that hold 99 % of the variance, mean over tasks."
     if any(np.isfinite(values).any() for by_role in correlations.values.values() for values in by_role.values()):
-        figure = figures.correlations_per_layer(correlations.values, correlations.pvalues, layers)
-        tests = sum(values.size for by_role in correlations.pvalues.values() for values in by_role.values())
-        caption = f"Pearson correlation over tasks of {what}; points: p < .05, uncorrected for {tests} tests."
+        figure = figures.correlations_per_layer(correlations.values, correlations.adjusted, layers)
+        pvalues = [values for by_role in correlations.pvalues.values() for values in by_role.values()]
+        plain = np.concatenate(pvalues)
+        caption = (
+            f"Pearson correlation over tasks of {what}; points: p < .05, adjusted for {plain.size} tests. Without "
+            f"that {int((plain < 0.05).sum())} are below .05; chance alone gives {expected_by_chance(plain, 0.05):.1f}."
+        )
         yield "figure6_correlations", figure, caption

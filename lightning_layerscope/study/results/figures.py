@@ -156,7 +156,7 @@ def correlations_per_layer(
 
     Args:
         correlations: Covariate to role to values of shape (layers,).
-        pvalues: The same with p-values.
+        pvalues: The same with p-values, adjusted for their number.
         layers: Layer numbers.
     """
     figure, grid = _figure(width=4.2 * len(correlations), height=3.6, columns=len(correlations))
@@ -176,7 +176,7 @@ def correlations_per_layer(
         loc="outside lower center",
         ncols=len(labels),
         frameon=False,
-        title="points: p < .05, uncorrected",
+        title="points: p < .05, adjusted for the number of tests",
         title_fontsize=7,
     )
     return figure

@@ -21,12 +21,14 @@ def markdown(results: StudyResults) -> str:
     percent = f"{results.confidence:.0%}"
     head = ["task", "cluster", *(["seen"] if results.trained_here else []), "n"]
     head += [f"encoded in base [{percent}]", f"gained by tuning [{percent}]"]
-    head += ["noise floor", "loss base / tuned / control", "reading"]
+    head += ["noise floor", "loss base / tuned / control", "adjusted p", "reading"]
     body = [_cells(row, trained_here=results.trained_here) for row in rows]
     notes = [
         f"Encoded: mean over layers of CKA(base, control). Gained: mean over layers of CKA(tuned, control) - CKA(base, "
         f"control). In brackets: {percent} jackknife intervals over the task's prompts.",
         "Noise floor: half the range of 'gained' over controls of different seeds; empty with one seed per control.",
+        "Adjusted p: of 'gained' against none, with the prompts' noise and that of the controls' seeds, pooled over "
+        "tasks; adjusted for the number of tasks judged (Benjamini and Hochberg).",
         f"{_MARK} The control's held-out loss is not below the base model's beyond chance: similarity to it means "
         "nothing.",
         f"Under-trained: the control's held-out loss is above the tuned model's beyond the rows' chance ({percent}, "
@@ -45,6 +47,7 @@ def _cells(row: TaskRow, *, trained_here: bool) -> list[str]:
         _interval(row.gained, row.gained_low, row.gained_high, "+"),
         _text(row.noise),
         " / ".join(map(_text, (row.loss_base, row.loss_tuned, row.loss_control))),
+        _text(row.adjusted_pvalue),
         row.reading,
     ]
 

@@ -48,7 +48,7 @@ def write_page(
         title=f"Study {plan.name}",
         subtitle=_subtitle(results),
         cards=_cards(results, cuts),
-        reading=read_study(results, cuts),
+        reading=[*read_study(results, cuts), summary.transitions["signals"]],
         notices=notices(results),
         sections=_sections(folder, summary.figures),
         table=page_table(task_rows(results)),
@@ -101,17 +101,17 @@ def _sections(folder: Path, captions: Mapping[str, str]) -> list[dict[str, Any]]
 
 
 def _settings(plan: StudyPlan) -> list[tuple[str, str]]:
-    found = [("base model", plan.model), ("tuned model", plan.tuned or "trained here"), ("tasks", plan.tasks.source)]
+    settings = [("base model", plan.model), ("tuned model", plan.tuned or "trained here"), ("tasks", plan.tasks.source)]
     if plan.trains:
         t = plan.training
         batches = f"{t.epochs} epochs of batches of {t.batch_size} x {t.accumulate}"
         recipe = f"{t.method}, learning rate {t.learning_rate:g}, {batches}"
-        found += [("recipe", recipe), ("held out", ", ".join(plan.held_out) or "none")]
-        found.append(("seed", str(t.seed)))
+        settings += [("recipe", recipe), ("held out", ", ".join(plan.held_out) or "none")]
+        settings.append(("seed", str(t.seed)))
         if plan.controls is None:
-            found.append(("control seeds", ", ".join(map(str, t.control_seeds))))
-            found.append(("control budget", t.control_budget.replace("_", " ")))
+            settings.append(("control seeds", ", ".join(map(str, t.control_seeds))))
+            settings.append(("control budget", t.control_budget.replace("_", " ")))
     if plan.controls is not None:
-        found.append(("controls", plan.controls))
-    found.append(("estimator", plan.estimator))
-    return [*found, ("probes", f"{plan.probes.examples_per_task} per task, {plan.probes.token_choice}")]
+        settings.append(("controls", plan.controls))
+    settings.append(("estimator", plan.estimator))
+    return [*settings, ("probes", f"{plan.probes.examples_per_task} per task, {plan.probes.token_choice}")]

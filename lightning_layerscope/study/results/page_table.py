@@ -14,6 +14,7 @@ _COLUMNS = {
     "gained": "gained by tuning",
     "noise": "noise floor",
     "verdict": "reading",
+    "adjusted_pvalue": "adjusted p",
     "loss_base": "loss base",
     "loss_tuned": "loss tuned",
     "loss_control": "loss control",

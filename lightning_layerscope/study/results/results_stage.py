@@ -12,7 +12,7 @@ import pandas as pd
 
 from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.engine.store import Store
-from lightning_layerscope.study.results.curves import StudySummary, summarise, transitions
+from lightning_layerscope.study.results.curves import StudySummary, signals, summarise, transitions
 from lightning_layerscope.study.results.draw import draw
 from lightning_layerscope.study.results.markdown import markdown
 from lightning_layerscope.study.results.page import write_page
@@ -97,7 +97,9 @@ class ResultsStage(Stage[StudyContext, WrittenResults]):
         (folder / "transitions.json").write_text(
             json.dumps({name: cut.to_dict() for name, cut in cuts.items()}, indent=1), encoding="utf-8"
         )
-        summary = summarise(results, cuts, name=self.study, figures=self._draw(results, folder))
+        table = signals(results, self.confidence)
+        (folder / "signals.json").write_text(json.dumps(table.to_dict(), indent=1), encoding="utf-8")
+        summary = summarise(results, cuts, table, name=self.study, figures=self._draw(results, folder))
         write_record(summary, folder / SUMMARY)
         write_page(results, cuts, summary, context.plan, folder)
         write_index(self.measured_controls, context.store, folder / CONTROLS)

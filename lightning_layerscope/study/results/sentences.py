@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lightning_layerscope.functional.multiplicity import expected_by_chance
 from lightning_layerscope.study.results.study_results import DRIFT, StudyResults
 from lightning_layerscope.study.results.table import (
     UNCHECKED,
@@ -21,43 +23,43 @@ from lightning_layerscope.transitions import Transition
 
 def read_study(results: StudyResults, cuts: Mapping[str, Transition]) -> list[str]:
     """What the numbers say; only what has an interval is called a finding."""
-    told = _specialists(results) if results.has_controls else [_drift(results)]
-    return told + [cut.describe() for cut in cuts.values()]
+    sentences = _specialists(results) if results.has_controls else [_drift(results)]
+    return sentences + [cut.describe() for cut in cuts.values()]
 
 
 def notices(results: StudyResults) -> list[str]:
     """What a reader should know before relying on the numbers."""
     rows = task_rows(results)
-    told = [
+    sentences = [
         *_of(rows, UNLEARNED, "did not learn their task (held-out loss not below the base model's beyond chance)"),
         *_of(rows, UNCHECKED, "cannot be checked, for want of held-out losses of the same tokens"),
     ]
     if at_bound := [row.task for row in rows if row.control_at_bound]:
-        told.append(
+        sentences.append(
             f"The controls of {len(at_bound)} tasks were still improving when the bound of their training ended it "
             f"(training.control_max_epochs): {', '.join(at_bound)}."
         )
     if results.has_controls and all(row.noise is None for row in rows):
-        told.append(
+        sentences.append(
             "There is one seed per control, so the noise floor is not known: controls trained with "
             "training.control_seeds: [0, 1] give it."
         )
     if few := [name for name in results.names if results.probes[name].test_rows < 100]:
-        told.append(f"{len(few)} tasks have fewer than 100 prompts, and wide intervals: {', '.join(few)}.")
+        sentences.append(f"{len(few)} tasks have fewer than 100 prompts, and wide intervals: {', '.join(few)}.")
     if cut := {name: facts.truncated for name, facts in results.probes.items() if facts.truncated}:
-        told.append("Prompts cut to the token budget: " + ", ".join(f"{k} {v}" for k, v in cut.items()) + ".")
+        sentences.append("Prompts cut to the token budget: " + ", ".join(f"{k} {v}" for k, v in cut.items()) + ".")
     if results.profiles[DRIFT].meta["estimator"] == "biased":
-        told.append("The biased estimator is inflated where examples are fewer than dimensions.")
-    return told
+        sentences.append("The biased estimator is inflated where examples are fewer than dimensions.")
+    return sentences
 
 
 def _specialists(results: StudyResults) -> list[str]:
     """First the tasks of which nothing can be said, then the verdicts."""
     rows = task_rows(results)
     tuned = "multi-task model" if results.trained_here else "tuned model"
-    told = []
+    sentences = []
     if behind := [row for row in rows if row.verdict == UNDER_TRAINED]:
-        told.append(
+        sentences.append(
             f"The controls of {len(behind)} of {len(rows)} tasks are under-trained: their held-out loss is above the "
             f"{tuned}'s beyond the rows' chance, so that they are no specialists and give no verdict: "
             + ", ".join(f"{row.task} ({row.loss_control:.2f} against {row.loss_tuned:.2f} nats)" for row in behind)
@@ -66,28 +68,42 @@ def _specialists(results: StudyResults) -> list[str]:
     judged = [row for row in rows if row.judged and row.gained is not None]
     if judged:
         counts = Counter(row.verdict or "" for row in judged)
-        told.append(
+        sentences.append(
             f"Of {len(judged)} tasks whose control is as good as the {tuned} by held-out loss (not worse beyond the "
             "rows' chance), by the interval of each: "
             + ", ".join(f"{words}: {count}" for words, count in sorted(counts.items()))
-            + ". The intervals are not corrected for the number of tasks."
+            + f". {_multiplicity(judged, results.confidence)}"
         )
         encoded, gained = _means(judged)
-        told.append(
+        sentences.append(
             f"Mean over these tasks: the base model holds {encoded:.3f} of what the controls hold "
             f"(CKA, mean over layers); tuning adds {gained:+.3f}."
         )
         for seen, words in ((True, "seen"), (False, "not seen")):
             part = [row for row in judged if row.seen is seen]
             if part and results.trained and len(part) < len(judged):
-                told.append(f"Tasks {words} in training gain {_means(part)[1]:+.3f} ({len(part)} tasks).")
+                sentences.append(f"Tasks {words} in training gain {_means(part)[1]:+.3f} ({len(part)} tasks).")
     elif not behind:
-        told.append("No task has a control that is known to be as good as the model it judges: there is no verdict.")
-    return told + _beside(results)
+        sentences.append(
+            "No task has a control that is known to be as good as the model it judges: there is no verdict."
+        )
+    return sentences + _beside(results)
+
+
+def _multiplicity(judged: Sequence[TaskRow], confidence: float) -> str:
+    """How many of these verdicts chance alone would give, and how many hold for all tasks together."""
+    level = 1 - confidence
+    pvalues = [math.nan if row.pvalue is None else row.pvalue for row in judged]
+    stay = sum(row.adjusted_pvalue is not None and row.adjusted_pvalue <= level for row in judged)
+    return (
+        f"If tuning changed nothing, {expected_by_chance(pvalues, level):.1f} tasks would be said to change by chance; "
+        f"{sum(value <= level for value in pvalues)} are, and {stay} stay at a false discovery rate of "
+        f"{level:.0%}."
+    )
 
 
 def _beside(results: StudyResults) -> list[str]:
-    told = []
+    sentences = []
     rows = beside_rows(results)
     main = {row.task: row for row in task_rows(results)}
     for budget in dict.fromkeys(row.control_budget for row in rows):
@@ -98,11 +114,11 @@ def _beside(results: StudyResults) -> list[str]:
         ]
         if both:
             there, here = np.asarray(both, dtype=float).mean(axis=0)
-            told.append(
+            sentences.append(
                 f"Controls of the budget {budget.replace('_', ' ')} stand beside the others on {len(both)} tasks: seen "
                 f"from them tuning adds {there:+.3f}, seen from the others {here:+.3f} on the same tasks."
             )
-    return told
+    return sentences
 
 
 def _drift(results: StudyResults) -> str:

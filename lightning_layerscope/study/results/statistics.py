@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lightning_layerscope._extras import require
+from lightning_layerscope.functional.multiplicity import adjusted_pvalues
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -21,15 +22,33 @@ class Correlations:
     values: dict[str, dict[str, Array]]
     pvalues: dict[str, dict[str, Array]]
 
+    @property
+    def adjusted(self) -> dict[str, dict[str, Array]]:
+        """The p-values adjusted together for their number (Benjamini and Hochberg)."""
+        sides = [(name, role) for name, by_role in self.pvalues.items() for role in by_role]
+        if not sides:
+            return {}
+        together = adjusted_pvalues(np.concatenate([self.pvalues[name][role] for name, role in sides]))
+        parts = np.split(together, np.cumsum([len(self.pvalues[name][role]) for name, role in sides])[:-1])
+        adjusted: dict[str, dict[str, Array]] = {}
+        for (name, role), part in zip(sides, parts, strict=True):
+            adjusted.setdefault(name, {})[role] = part
+        return adjusted
+
     def rows(self, layers: Sequence[int]) -> pd.DataFrame:
         """One row per covariate, role and layer."""
+        adjusted = self.adjusted
         rows = [
-            (covariate, role, layer, value, pvalue)
+            (covariate, role, layer, value, pvalue, together)
             for covariate, by_role in self.values.items()
             for role, values in by_role.items()
-            for layer, value, pvalue in zip(layers, values, self.pvalues[covariate][role], strict=True)
+            for layer, value, pvalue, together in zip(
+                layers, values, self.pvalues[covariate][role], adjusted[covariate][role], strict=True
+            )
         ]
-        frame: pd.DataFrame = pd.DataFrame(rows, columns=["covariate", "role", "layer", "correlation", "pvalue"])
+        frame: pd.DataFrame = pd.DataFrame(
+            rows, columns=["covariate", "role", "layer", "correlation", "pvalue", "adjusted_pvalue"]
+        )
         return frame
 
 

@@ -134,7 +134,7 @@ def gather(
         trained: Tasks that the multi-task model was trained on.
         store: Of the study.
     """
-    found = {stage.task: stage.load(store) for stage in comparisons}
+    compared = {stage.task: stage.load(store) for stage in comparisons}
     measured, samples = dict[str, dict[str, MeasuredFacts]](), dict[str, dict[str, Array]]()
     for comparison in comparisons:
         for stage in (comparison.base, comparison.tuned):
@@ -144,16 +144,16 @@ def gather(
                 samples.setdefault(stage.role.key, {})[stage.task] = sample
     rows = {stage.task: len(stage.load(store).split(TRAIN)) for stage in data}
     profiles = {
-        role: join([each.against_controls[role] for each in found.values()])
-        for role in next(iter(found.values())).against_controls
+        role: join([each.against_controls[role] for each in compared.values()])
+        for role in next(iter(compared.values())).against_controls
     }
     return StudyResults(
         tuned=comparisons[0].tuned.role,
         trained=tuple(trained),
-        profiles=profiles | {DRIFT: join([each.drift for each in found.values()])},
-        comparisons={task: each.facts for task, each in found.items()},
+        profiles=profiles | {DRIFT: join([each.drift for each in compared.values()])},
+        comparisons={task: each.facts for task, each in compared.items()},
         probes={stage.task: stage.base.probes.load(store).facts for stage in comparisons},
-        train_rows={task: rows.get(task, 0) for task in found},
+        train_rows={task: rows.get(task, 0) for task in compared},
         trainings={stage.task: _trainings(stage, store) for stage in comparisons},
         measured=measured,
         samples=samples,
@@ -161,13 +161,13 @@ def gather(
 
 
 def _trainings(comparison: CompareStage, store: Store) -> list[ControlTraining]:
-    found = []
+    trainings = []
     for stage in comparison.controls:
         if isinstance(stage, ImportedStage):
-            found.append(stage.control.training)
+            trainings.append(stage.control.training)
         elif isinstance(stage.model, TrainStage):
-            found.append(ControlTraining.of(stage.model.load(store).record, stage.task))
-    return found
+            trainings.append(ControlTraining.of(stage.model.load(store).record, stage.task))
+    return trainings
 
 
 def join(profiles: Sequence[LayerProfile]) -> LayerProfile:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lightning_layerscope.study.results.study_results import DRIFT, StudyResults
+from lightning_layerscope.study.results.verdicts import Verdict, give_verdicts
 from lightning_layerscope.study.stages.compare import AgainstControls
 from lightning_layerscope.study.stages.gains import Gains
 
@@ -46,7 +47,9 @@ class TaskRow(Means):
         prompts_available: That there are.
         train_rows: That models of the study were trained on.
         noise: Half the range of the gain over the controls' seeds.
-        verdict: What may be said of the task: what the gain's interval says, where the controls are specialists.
+        verdict: What may be said of the task: what the gain says beside its noise, where the controls are specialists.
+        pvalue: Of the gain against none, the noise of the controls' seeds pooled over tasks; None without a verdict.
+        adjusted_pvalue: The same adjusted for the number of tasks judged (Benjamini and Hochberg).
         drift_mean_cka: Mean over layers of CKA(tuned, base).
         loss_base: Held-out loss, nats per answer token.
         loss_tuned: Held-out loss, nats per answer token.
@@ -66,6 +69,8 @@ class TaskRow(Means):
     train_rows: int = 0
     noise: float | None = None
     verdict: str | None = None
+    pvalue: float | None = None
+    adjusted_pvalue: float | None = None
     drift_mean_cka: float | None = None
     loss_base: float | None = None
     loss_tuned: float | None = None
@@ -114,7 +119,16 @@ class BesideRow(Means):
 
 def task_rows(results: StudyResults) -> list[TaskRow]:
     """One row per task."""
-    return [_row(results, name) for name in results.names]
+    rows = [_row(results, name) for name in results.names]
+    groups = {row.task: results.comparisons[row.task].controls for row in rows if row.judged}
+    verdicts = give_verdicts({task: group.gains for task, group in groups.items() if group}, results.confidence)
+    return [_with_verdict(row, verdicts[row.task]) if row.task in verdicts else row for row in rows]
+
+
+def _with_verdict(row: TaskRow, verdict: Verdict) -> TaskRow:
+    return replace(
+        row, verdict=verdict.words, pvalue=_number(verdict.pvalue), adjusted_pvalue=_number(verdict.adjusted)
+    )
 
 
 def beside_rows(results: StudyResults) -> list[BesideRow]:

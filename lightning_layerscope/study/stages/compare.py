@@ -174,11 +174,11 @@ class CompareStage(Stage[StudyContext, TaskComparison]):
         """Both models against controls of one budget; their profiles go into the folder where there is one."""
 
         def similarity(stage: StatesStage, bank: ReferenceBank) -> Similarity:
-            found = against(self.task, bank, compared.controls, self.estimator)
+            against_controls = against(self.task, bank, compared.controls, self.estimator)
             if folder is not None:
-                profile = task_profile(found, bank, compared.controls, "single-task control", options)
+                profile = task_profile(against_controls, bank, compared.controls, "single-task control", options)
                 profile.to_parquet(_profile(folder, stage.role.key))
-            return found
+            return against_controls
 
         gains = find_gains(compared, similarity(self.base, compared.base), similarity(self.tuned, compared.tuned))
         losses = compare_losses(

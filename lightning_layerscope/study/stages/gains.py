@@ -32,6 +32,7 @@ class Gains:
         noise: Half the range of the gain over seeds; None with one control.
         control_agreement: CKA of the controls with each other per layer, mean over pairs; None with one.
         verdict: What the gain's interval says, in words; it holds for controls that are specialists.
+        seed_gains: The gain with each seed's control alone; None with one.
     """
 
     encoded: Mean
@@ -40,6 +41,7 @@ class Gains:
     noise: float | None
     control_agreement: list[float] | None
     verdict: str
+    seed_gains: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def find_gains(compared: Compared, base: Similarity, tuned: Similarity) -> Gains
     gained = mean_over_layers(
         tuned.values[keep] - base.values[keep], tuned.replicates[keep] - base.replicates[keep], confidence
     )
-    noise, agreement = None, None
+    noise, agreement, each = None, None, None
     if len(compared.controls) > 1:
         # What the gain would have been with each seed's control alone: half of its range is luck of the seed.
         each = [_gain_with(compared, control, keep) for control in compared.controls]
@@ -91,7 +93,7 @@ def find_gains(compared: Compared, base: Similarity, tuned: Similarity) -> Gains
             against(compared.task, a, [b], compared.estimator).values for a, b in combinations(compared.controls, 2)
         ]
         agreement = torch.stack(pairs).mean(dim=0).tolist()
-    return Gains(encoded, gained, layers, noise, agreement, verdict(gained, noise))
+    return Gains(encoded, gained, layers, noise, agreement, verdict(gained, noise), each)
 
 
 def _gain_with(compared: Compared, control: ReferenceBank, keep: torch.Tensor) -> float:

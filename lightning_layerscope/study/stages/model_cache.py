@@ -44,7 +44,7 @@ class ModelCache:
     """Holds one model, which stays in memory from one stage to the next.
 
     The base model with its adapters off, and every adapter on it, share one copy of the weights. Whole checkpoints take
-    each other's place.
+    each other's path.
 
     Args:
         base: Folder or hub name of the base model.
@@ -66,16 +66,16 @@ class ModelCache:
         self._key = self._model = None
 
     @contextmanager
-    def tuned(self, place: str | Path) -> Iterator[Any]:
+    def tuned(self, path: str | Path) -> Iterator[Any]:
         """A tuned model: an adapter on the base model for the length of the block, or a checkpoint.
 
         Raises:
             ValueError: If an adapter does not fit the base model.
         """
-        if not is_adapter(str(place)):
-            yield self._get(str(place))
+        if not is_adapter(str(path)):
+            yield self._get(str(path))
             return
-        model = put_adapter_on(self.base(), place, self.base_name)
+        model = put_adapter_on(self.base(), path, self.base_name)
         try:
             yield model
         finally:
@@ -90,7 +90,7 @@ class ModelCache:
         return self._model.to(self.device)
 
 
-def put_adapter_on(model: Any, place: str | Path, base_name: str) -> Any:
+def put_adapter_on(model: Any, path: str | Path, base_name: str) -> Any:
     """Load a peft adapter onto a model, switched on and frozen.
 
     Raises:
@@ -98,12 +98,12 @@ def put_adapter_on(model: Any, place: str | Path, base_name: str) -> Any:
     """
     peft = require("peft", extra="study")
     try:
-        return peft.PeftModel.from_pretrained(model, str(place), is_trainable=False)
+        return peft.PeftModel.from_pretrained(model, str(path), is_trainable=False)
     except (RuntimeError, ValueError, KeyError) as error:
-        meant = getattr(peft.PeftConfig.from_pretrained(str(place)), "base_model_name_or_path", None)
+        meant = getattr(peft.PeftConfig.from_pretrained(str(path)), "base_model_name_or_path", None)
         first = str(error).strip().splitlines()
         raise ValueError(
-            f"the adapter {place} does not fit the base model {base_name}; it names {meant!r} as its base. "
+            f"the adapter {path} does not fit the base model {base_name}; it names {meant!r} as its base. "
             f"Give that one as 'model', or another adapter ({' '.join(first[:2]).strip()})"
         ) from error
 

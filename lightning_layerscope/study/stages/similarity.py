@@ -51,8 +51,8 @@ def against(task: str, bank: ReferenceBank, references: Sequence[ReferenceBank],
         align(bank, reference)
         other = reference.gram(task)
         similarities.append(cka_replicates(k, other, estimator=estimator))
-        for place, reason in enumerate(undefined_reasons(k, other, estimator)):
-            reasons[place] = reasons[place] or reason
+        for position, reason in enumerate(undefined_reasons(k, other, estimator)):
+            reasons[position] = reasons[position] or reason
     values, replicates = (torch.stack(part).mean(dim=0) for part in zip(*similarities, strict=True))
     return Similarity(values, replicates, reasons)
 

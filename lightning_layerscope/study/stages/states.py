@@ -59,11 +59,11 @@ class Checkpoint:
     """A model that existed before the study.
 
     Attributes:
-        place: Folder or hub name.
+        path: Folder or hub name.
         digest: Of its content.
     """
 
-    place: str
+    path: str
     digest: str
 
 
@@ -121,7 +121,7 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
         if self.model is None:
             return nullcontext(context.models.base())
         if isinstance(self.model, Checkpoint):
-            return context.models.tuned(self.model.place)
+            return context.models.tuned(self.model.path)
         return context.models.tuned(self.model.load(context.store).folder)
 
     def _states(self, model: Any, probes: ProbeSet) -> HiddenStates:

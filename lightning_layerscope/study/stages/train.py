@@ -104,7 +104,8 @@ class Recipe:
 
     def settings(self) -> dict[str, Any]:
         """Plain values; which controls there are and which rows they see stand elsewhere."""
-        elsewhere = {"control_seeds", "control_budget", "control_max_epochs", "max_examples_per_cluster"}
+        elsewhere = {"control_seeds", "control_budget", "control_max_epochs"}
+        elsewhere |= {"max_examples_per_cluster", "max_examples_per_task"}
         return {
             **self.training.model_dump(mode="json", exclude=elsewhere),
             "template": self.template.model_dump(),
