@@ -26,7 +26,12 @@ from lightning_layerscope.functional.rsa import rsa
 from lightning_layerscope.functional.separability import knn_purity, scatter_ratio, silhouette
 from lightning_layerscope.functional.streaming import StreamingSums, reshift, streaming_cka
 from lightning_layerscope.functional.svcca import svcca
-from lightning_layerscope.functional.task_similarity import covariance_overlap, specialist_cka, task_mean_cosine
+from lightning_layerscope.functional.task_similarity import (
+    covariance_overlap,
+    mean_noise,
+    specialist_cka,
+    task_mean_cosine,
+)
 from lightning_layerscope.functional.uncertainty import jackknife_estimate, permutation_pvalue
 from lightning_layerscope.functional.update import (
     LowRank,
@@ -58,6 +63,7 @@ __all__ = [
     "knn_purity",
     "linear_cka",
     "linear_predictivity",
+    "mean_noise",
     "minibatch_cka",
     "minibatch_terms",
     "mutual_knn",

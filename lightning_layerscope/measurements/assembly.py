@@ -14,8 +14,9 @@ from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.transitions import Transition
 
 Floats = NDArray[np.float64]
-TaskMean = Callable[[str, int], Tensor]
-"""Gives the mean state ``(width,)`` float32 over one task's examples at one layer, by the layer's number."""
+TaskMean = Callable[[str, int], tuple[Tensor, Tensor]]
+"""Gives the mean state ``(width,)`` float32 over one task's examples at one layer, by the layer's number, and the
+squared standard error ``()`` of that mean."""
 
 
 def assemble(
@@ -72,7 +73,8 @@ def _task_matrices(
         raise ValueError(f"expected task layers among those measured ({measured}), got {absent}")
     from lightning_layerscope.functional.task_similarity import task_mean_cosine
 
-    return {
-        int(layer): task_mean_cosine(torch.stack([task_mean(task, layer) for task in profile.tasks])).cpu().numpy()
-        for layer in layers
-    }
+    found = {}
+    for layer in layers:
+        means, noise = zip(*(task_mean(task, layer) for task in profile.tasks), strict=True)
+        found[int(layer)] = task_mean_cosine(torch.stack(means), torch.stack(noise)).cpu().numpy()
+    return found

@@ -65,8 +65,11 @@ def take_measurement(
     )
     transition = find_transitions(profile, signal=signal, resamples=resamples, confidence=confidence, seed=seed)
 
-    def task_mean(task: str, layer: int) -> Tensor:
-        return current.features(task)[current.layers.index(layer)].float().mean(dim=0)
+    def task_mean(task: str, layer: int) -> tuple[Tensor, Tensor]:
+        from lightning_layerscope.functional.task_similarity import mean_noise
+
+        each = current.features(task)[current.layers.index(layer)]
+        return each.float().mean(dim=0), mean_noise(each)
 
     known = None if current.kind == "gram" else task_mean
     return assemble(profile, transition, matrices, known, task_layers=task_layers)

@@ -7,7 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_layerscope.functional.task_similarity import covariance_overlap, specialist_cka, task_mean_cosine
+from lightning_layerscope.functional.task_similarity import (
+    covariance_overlap,
+    mean_noise,
+    specialist_cka,
+    task_mean_cosine,
+)
 from lightning_layerscope.metrics._pairs import SingleMetric, TaskMatrixMetric
 
 
@@ -15,12 +20,13 @@ class TaskMeanCosine(TaskMatrixMetric):
     """Cosine of the task means about the grand mean; see :func:`~lightning_layerscope.functional.task_mean_cosine`.
 
     Args:
-        num_tasks: Number of tasks; labels are 0..num_tasks-1, and every task needs an example.
+        num_tasks: Number of tasks; labels are 0..num_tasks-1.
+        estimator: ``"debiased"`` (needs 2 examples of every task) or ``"biased"`` (1).
         kwargs: Options of :class:`torchmetrics.Metric`.
 
     Example:
         >>> import torch
-        >>> metric = TaskMeanCosine(num_tasks=4)
+        >>> metric = TaskMeanCosine(num_tasks=4, estimator="biased")
         >>> metric.update(torch.tensor([[5.0, 1.0], [5.0, -1.0], [6.0, 0.0], [4.0, 0.0]]), torch.arange(4))
         >>> metric.compute()[0].round(decimals=3) + 0.0
         tensor([ 1., -1.,  0.,  0.], dtype=torch.float64)
@@ -29,11 +35,21 @@ class TaskMeanCosine(TaskMatrixMetric):
     higher_is_better = None
     plot_lower_bound = -1.0
     plot_upper_bound = 1.0
-    _minimum_per_task = 1
+
+    def __init__(self, num_tasks: int, estimator: str = "debiased", **kwargs: Any) -> None:
+        super().__init__(num_tasks, **kwargs)
+        if estimator not in ("debiased", "biased"):
+            raise ValueError(f'TaskMeanCosine: expected `estimator` "debiased" or "biased", got {estimator!r}.')
+        self.estimator: str = estimator
+        self._minimum_per_task = 2 if estimator == "debiased" else 1
 
     def _measure(self, x: Tensor, labels: Tensor) -> Tensor:
-        means = [x[..., labels == task, :].double().mean(dim=-2) for task in range(self.num_tasks)]
-        return task_mean_cosine(torch.stack(means, dim=-2))
+        states = [x[..., labels == task, :] for task in range(self.num_tasks)]
+        means = torch.stack([each.double().mean(dim=-2) for each in states], dim=-2)
+        noise = None
+        if self.estimator == "debiased":
+            noise = torch.stack([mean_noise(each) for each in states], dim=-1)
+        return task_mean_cosine(means, noise, self.estimator)
 
 
 class CovarianceOverlap(TaskMatrixMetric):

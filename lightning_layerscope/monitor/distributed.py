@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_layerscope.functional.task_similarity import mean_noise
 from lightning_layerscope.measurements import Measurement
 from lightning_layerscope.measurements.assembly import assemble
 from lightning_layerscope.measurements.take import compare_with_layers
@@ -32,12 +33,14 @@ class Share:
         meta: Of its profile.
         layer_matrices: Per task ``(layers, layers)``.
         means: Per task ``(layers, width)`` float32, for the similarity of tasks.
+        noise: Per task ``(layers,)``, the squared standard error of its means.
     """
 
     frame: pd.DataFrame
     meta: dict[str, Any]
     layer_matrices: dict[str, NDArray[np.float64]]
     means: dict[str, Tensor]
+    noise: dict[str, Tensor]
 
 
 def share_out(probes: ProbeSet, ranks: int) -> list[list[str]]:
@@ -70,7 +73,8 @@ def compare_share(states: HiddenStates, bank: ReferenceBank, *, step: int, **opt
     """
     profile, matrices = compare_with_layers(states, bank, step=step, **options)
     means = {task: states[task].float().mean(dim=1).cpu() for task in states}
-    return Share(profile.frame, dict(profile.meta), matrices, means)
+    noise = {task: mean_noise(states[task]).cpu() for task in states}
+    return Share(profile.frame, dict(profile.meta), matrices, means, noise)
 
 
 def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_digest: str) -> Measurement:
@@ -86,6 +90,7 @@ def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_dig
     """
     matrices = {task: matrix for share in shares for task, matrix in share.layer_matrices.items()}
     means = {task: mean for share in shares for task, mean in share.means.items()}
+    noise = {task: each for share in shares for task, each in share.noise.items()}
     missing = [task for task in tasks if task not in means]
     if missing:
         raise ValueError(f"the ranks together gave no states of the tasks {missing[:5]}")
@@ -106,8 +111,9 @@ def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_dig
         meta[key] = {task: joined[task] for task in tasks}
     profile = LayerProfile(frame, meta)
 
-    def task_mean(task: str, layer: int) -> Tensor:
-        return means[task][profile.layers.index(layer)]
+    def task_mean(task: str, layer: int) -> tuple[Tensor, Tensor]:
+        place = profile.layers.index(layer)
+        return means[task][place], noise[task][place]
 
     return assemble(profile, find_transitions(profile), matrices, task_mean)
 

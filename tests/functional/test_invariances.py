@@ -15,6 +15,7 @@ from lightning_layerscope.functional import (
     knn_purity,
     linear_cka,
     linear_predictivity,
+    mean_noise,
     mutual_knn,
     participation_ratio,
     procrustes_distance,
@@ -59,7 +60,10 @@ LABELLED = {
     "knn_purity": (partial(knn_purity, k=5), USUAL),
     "silhouette": (silhouette, USUAL),
     "task_mean_cosine": (
-        lambda x, t: task_mean_cosine(torch.stack([x[:, t == i].mean(1) for i in range(3)], 1)),
+        lambda x, t: task_mean_cosine(
+            torch.stack([x[:, t == i].mean(1) for i in range(3)], 1),
+            torch.stack([mean_noise(x[:, t == i]) for i in range(3)], 1),
+        ),
         USUAL,
     ),
     "covariance_overlap": (lambda x, t: covariance_overlap([x[:, t == i] for i in range(3)]), USUAL),

@@ -4,12 +4,17 @@ import torch
 from sklearn.metrics.pairwise import cosine_similarity
 
 from lightning_layerscope.functional import linear_cka
-from lightning_layerscope.functional.task_similarity import covariance_overlap, specialist_cka, task_mean_cosine
+from lightning_layerscope.functional.task_similarity import (
+    covariance_overlap,
+    mean_noise,
+    specialist_cka,
+    task_mean_cosine,
+)
 
 
 def test_mean_cosine_equals_scikit_learn(tolerances):
     means = torch.randn(2, 7, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 30
-    for layer, found in zip(means.numpy(), task_mean_cosine(means), strict=True):
+    for layer, found in zip(means.numpy(), task_mean_cosine(means, estimator="biased"), strict=True):
         np.testing.assert_allclose(found, cosine_similarity(layer - layer.mean(0)), rtol=0, atol=tolerances.EXACT)
 
 
@@ -17,21 +22,62 @@ def test_opposite_shifts_are_opposite():
     shift = torch.randn(5, generator=torch.Generator().manual_seed(0))
     means = 1000 + torch.stack([shift, -shift, 2 * shift, -2 * shift])
     expected = torch.tensor([[1, -1, 1, -1], [-1, 1, -1, 1], [1, -1, 1, -1], [-1, 1, -1, 1]], dtype=torch.float64)
-    torch.testing.assert_close(task_mean_cosine(means), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(task_mean_cosine(means, estimator="biased"), expected, rtol=0, atol=1e-6)
 
 
 def test_without_centring_the_planted_shifts_would_drown():
     means = 1000 + torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
     assert cosine_similarity(means.numpy()).min() > 0.999
-    assert float(task_mean_cosine(means).min()) < 0
+    assert float(task_mean_cosine(means, estimator="biased").min()) < 0
 
 
 def test_a_task_on_the_grand_mean_is_undefined():
     means = torch.tensor([[1.0, 0.1], [-1.0, 0.1], [0.0, 0.1]])
-    found = task_mean_cosine(means)
+    found = task_mean_cosine(means, estimator="biased")
     assert torch.isnan(found[2]).all()
     assert torch.isnan(found[:, 2]).all()
     assert found[0, 1] == pytest.approx(-1)
+
+
+def drawn(prompts, seed):
+    """States of six tasks, of which 0 and 1 have a true cosine of .75; 5 % of the variance lies between tasks."""
+    generator = torch.Generator().manual_seed(seed)
+    width, tasks = 200, 6
+    directions = torch.linalg.qr(torch.randn(width, tasks, generator=generator, dtype=torch.float64))[0].T
+    centres = directions - directions.mean(dim=0)
+    second = centres[1] - centres[1] @ centres[0] / centres[0].square().sum() * centres[0]
+    centres[1] = 0.75 * centres[0] + (1 - 0.75**2) ** 0.5 * second / second.norm() * centres[0].norm()
+    between = (centres - centres.mean(dim=0)).square().sum(dim=1).mean()
+    scale = (0.95 / 0.05 * between / width).sqrt()
+    noise = scale * torch.randn(tasks, prompts, width, generator=generator, dtype=torch.float64)
+    return centres, centres.unsqueeze(1) + noise
+
+
+@pytest.mark.parametrize("prompts", [64, 256])
+def test_the_debiased_cosine_does_not_depend_on_the_number_of_prompts(prompts):
+    plain, debiased = [], []
+    for seed in range(60):
+        centres, states = drawn(prompts, seed)
+        means = states.mean(dim=1)
+        truth = float(task_mean_cosine(centres, estimator="biased")[0, 1])
+        plain.append(float(task_mean_cosine(means, estimator="biased")[0, 1]) - truth)
+        debiased.append(float(task_mean_cosine(means, mean_noise(states))[0, 1]) - truth)
+    assert abs(np.nanmean(debiased)) <= 0.04
+    assert np.mean(plain) <= -0.04
+
+
+def test_means_no_farther_apart_than_their_noise_have_no_direction():
+    states = torch.randn(3, 8, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = task_mean_cosine(states.mean(dim=1), 100 * mean_noise(states))
+    assert torch.isnan(found).all()
+    expected = states.var(dim=1).sum(dim=-1) / 8
+    torch.testing.assert_close(mean_noise(states), expected)
+
+
+@pytest.mark.parametrize("noise", [None, torch.zeros(2), -torch.ones(3)])
+def test_the_debiased_cosine_needs_the_noise_of_every_mean(noise):
+    with pytest.raises(ValueError, match=r"Expected `noise` of shape \(3,\), 0 or more"):
+        task_mean_cosine(torch.eye(3), noise)
 
 
 def test_mean_cosine_refuses_malformed_input():

@@ -7,7 +7,7 @@ import torch
 
 from lightning_layerscope import LayerProfile, ReferenceBank, RunRecord, compare, take_measurement
 from lightning_layerscope.functional import linear_cka
-from lightning_layerscope.functional.task_similarity import task_mean_cosine
+from lightning_layerscope.functional.task_similarity import mean_noise, task_mean_cosine
 
 
 def test_a_measurement_holds_everything_one_step_logs(measure, random_states, initial_bank):
@@ -19,7 +19,8 @@ def test_a_measurement_holds_everything_one_step_logs(measure, random_states, in
     pairs = [[[float(linear_cka(x, y)) for y in states[task]] for x in states[task]] for task in states]
     np.testing.assert_allclose(found.layer_x_layer, np.mean(pairs, axis=0), atol=1e-6)
     assert list(found.task_x_task) == [1, 4, 8]
-    expected = task_mean_cosine(torch.stack([states[task][3].mean(dim=0) for task in states]))
+    middle = torch.stack([states[task][3] for task in states])
+    expected = task_mean_cosine(middle.mean(dim=1), mean_noise(middle))
     np.testing.assert_allclose(found.task_x_task[4], expected, atol=1e-6)
 
 
@@ -63,7 +64,8 @@ def test_a_task_that_is_undefined_somewhere_does_not_hide_the_others(random_stat
     states.tensors["task0"][2] = 1.0
     found = take_measurement(states, initial_bank, step=0)
     assert np.isfinite(found.layer_x_layer).all()
-    assert found.transition.notes == ("1 of 10 tasks left out: undefined at some layer",)
+    assert found.transition.notes[0] == "1 of 80 cells filled in from their neighbouring layers"
+    assert found.transition.tasks == 10
 
 
 def test_a_record_survives_the_disk(tmp_path, record_of, same):

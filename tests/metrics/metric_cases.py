@@ -103,7 +103,11 @@ CASES = {
     "KNNPurity": Case(lambda: metrics.KNNPurity(3), TASKS, lambda x, t: functional.knn_purity(x, t, 3)),
     "Silhouette": Case(metrics.Silhouette, TASKS, functional.silhouette, layered=False),
     "TaskMeanCosine": Case(
-        lambda: metrics.TaskMeanCosine(3), TASKS, lambda x, t: functional.task_mean_cosine(task_means(x, t))
+        lambda: metrics.TaskMeanCosine(3),
+        TASKS,
+        lambda x, t: functional.task_mean_cosine(
+            task_means(x, t), torch.stack([functional.mean_noise(each) for each in by_task(x, t)], dim=-1)
+        ),
     ),
     "CovarianceOverlap": Case(
         lambda: metrics.CovarianceOverlap(3),

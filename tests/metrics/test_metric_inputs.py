@@ -137,7 +137,7 @@ def test_malformed_batches(sides):
 def test_a_missing_task_is_named(sides):
     metric = metrics.TaskMeanCosine(3)
     metric.update(sides[0], torch.arange(20) % 2)
-    with pytest.raises(ValueError, match="needs at least 1 examples of task 2, got 0"):
+    with pytest.raises(ValueError, match="needs at least 2 examples of task 2, got 0"):
         metric.compute()
 
 
