@@ -106,8 +106,7 @@ def prepare(options: argparse.Namespace, say: Any) -> TrialSetting:
     while not first and not path.is_file():
         time.sleep(1)
     if path.is_file():
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        evidence = Evidence(**{key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()})
+        evidence = Evidence.from_json(json.loads(path.read_text(encoding="utf-8")))
     else:
         say("gathering the evidence of the selectors")
         evidence = gather_evidence(model, tokenizer, tasks, targets, recipe)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lightning_layerscope.probes import Probe, ProbeSet
     from lightning_layerscope.profiles import LayerProfile
     from lightning_layerscope.references import ReferenceBank
+    from lightning_layerscope.study.trial.advise import advise
     from lightning_layerscope.transitions import Transition, find_transitions
 
 _SUBPACKAGES = ("callbacks", "charts", "functional", "metrics", "sinks", "tasks")
@@ -31,6 +32,7 @@ _HOMES = {
     "ReferenceBank": "references",
     "RunRecord": "measurements",
     "Transition": "transitions",
+    "advise": "study.trial.advise",
     "check_layers": "advice.check_models",
     "compare": "comparison",
     "extract_hidden_states": "extraction",
@@ -48,6 +50,7 @@ __all__ = [
     "ReferenceBank",
     "RunRecord",
     "Transition",
+    "advise",
     "callbacks",
     "charts",
     "check_layers",

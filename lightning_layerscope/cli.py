@@ -1,4 +1,4 @@
-"""The command line: ``layerscope demo | extract | compare | diff | transitions | check | report | recipe | study``."""
+"""The command line, ``layerscope``: one module per command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from lightning_layerscope import __version__
 from lightning_layerscope.commands.terms import in_flags
 
-_COMMANDS = ("demo", "extract", "compare", "diff", "transitions", "check", "report", "recipe")
+_COMMANDS = ("demo", "extract", "compare", "diff", "transitions", "advise", "check", "report", "recipe")
 _DEBUG = "LAYERSCOPE_DEBUG"
 
 _EPILOG = """\

@@ -55,6 +55,15 @@ class Extraction:
     max_tokens_per_batch: int | None = None
     ranks: Literal["share", "zero"] = "share"
 
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """For :func:`~lightning_layerscope.extract_hidden_states`."""
+        return {
+            "layer_modules": self.layer_modules,
+            "embeddings": self.embeddings,
+            "max_tokens_per_batch": self.max_tokens_per_batch,
+        }
+
     def __post_init__(self) -> None:
         check_choice("ranks", self.ranks, ("share", "zero"))
         if self.max_tokens_per_batch is not None and self.max_tokens_per_batch < 1:

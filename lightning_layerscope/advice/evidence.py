@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -51,9 +51,23 @@ class Evidence:
     drift_per_update: tuple[float, ...] = ()
     causal: tuple[float, ...] = ()
 
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Evidence:
+        """Read what ``dataclasses.asdict`` gave to JSON."""
+        kinds = {kind: tuple(values) for kind, values in stored["signal_to_noise"].items()}
+        curves = {key: tuple(value) for key, value in stored.items() if key != "signal_to_noise"}
+        return cls(signal_to_noise=kinds, **curves)
+
 
 def gather_evidence(
-    model: Any, tokenizer: Any, tasks: TaskCollection, targets: Targets, recipe: TrialRecipe, prompts: int = 32
+    model: Any,
+    tokenizer: Any,
+    tasks: TaskCollection,
+    targets: Targets,
+    recipe: TrialRecipe,
+    *,
+    prompts: int = 32,
+    pilot: bool = True,
 ) -> Evidence:
     """Look at a base model and at one pilot run, on training rows alone.
 
@@ -66,6 +80,7 @@ def gather_evidence(
         targets: The matrices that may get adapters.
         recipe: Of the trial.
         prompts: Per task, for similarity and drift; half of them are scored for the causal curve.
+        pilot: Whether to make the pilot run; without it its curves are empty.
     """
     probes = ProbeSet.from_tasks(
         tasks,
@@ -81,20 +96,25 @@ def gather_evidence(
     base = extract_hidden_states(model, probes, embeddings=True)
     similarity = neighbour_similarity(base)
     norms = gradient_norms(model, targets, rows, batch_size=recipe.batch_size, padding=padding)
-    pilot = TrialRecipe(**{**vars(recipe), "train_rows": max(4, recipe.train_rows // 4)})
-    ranks = equal_ranks(targets, all_layers(targets.num_layers), targets.budget(recipe.budget_layers, recipe.rank))
-    with trained_adapter(model, tokenizer, tasks, targets, ranks, pilot, PILOT_SEED) as tuned:
-        moved = drift(base, extract_hidden_states(tuned, probes, embeddings=True))
-        updates = adapter_updates(tuned)
-        check = check_rows(tuned, _some(rows, prompts // 2), ways=["alone"], padding=padding)
-    return Evidence(
+    found = Evidence(
         tuple(similarity.tolist()),
         tuple(norms.tolist()),
         signal_curves(model, targets),
         _condition_ranking(model, targets),
-        tuple(moved.tolist()),
-        tuple(drift_per_update(moved, updates).tolist()),
-        tuple(change.value for change in check.change("alone")),
+    )
+    if not pilot:
+        return found
+    short = replace(recipe, train_rows=max(4, recipe.train_rows // 4))
+    ranks = equal_ranks(targets, all_layers(targets.num_layers), targets.budget(recipe.budget_layers, recipe.rank))
+    with trained_adapter(model, tokenizer, tasks, targets, ranks, short, PILOT_SEED) as tuned:
+        moved = drift(base, extract_hidden_states(tuned, probes, embeddings=True))
+        updates = adapter_updates(tuned)
+        check = check_rows(tuned, _some(rows, prompts // 2), ways=["alone"], padding=padding)
+    return replace(
+        found,
+        drift=tuple(moved.tolist()),
+        drift_per_update=tuple(drift_per_update(moved, updates).tolist()),
+        causal=tuple(change.value for change in check.change("alone")),
     )
 
 

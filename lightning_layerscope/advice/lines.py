@@ -36,6 +36,16 @@ class TrialLine:
     loss: Mapping[str, float]
     retention: Mapping[str, float]
 
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> TrialLine:
+        """Read what ``dataclasses.asdict`` gave to JSON.
+
+        Raises:
+            TypeError: For other fields than these.
+            KeyError: Without layers.
+        """
+        return cls(**{**stored, "layers": tuple(stored["layers"])})
+
     @property
     def key(self) -> tuple[str, int]:
         """What makes a training one of a kind within its file."""
@@ -62,7 +72,7 @@ def read_lines(path: str | Path) -> dict[tuple[str, int], TrialLine]:
             warnings.warn(f"{path}, line {number} is cut off: its training is made again.", stacklevel=2)
             continue
         try:
-            line = TrialLine(**{**entry, "layers": tuple(entry["layers"])})
+            line = TrialLine.from_json(entry)
         except (TypeError, KeyError) as error:
             raise ValueError(f"{path}, line {number} is no finished training ({error}); delete it.") from error
         found.setdefault(line.key, line)

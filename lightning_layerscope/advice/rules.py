@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from lightning_layerscope.advice import selectors
@@ -27,6 +27,15 @@ NAMES = (
     "condition-number",
     "pilot-drift-per-update",
 )
+
+DEFAULT = "all"
+"""What is advised without a trial."""
+_PILOT = {"causal", "pilot-drift", "pilot-drift-per-update"}
+
+
+def needs_pilot(names: Iterable[str]) -> bool:
+    """Whether any of these rules looks at a pilot run."""
+    return bool(_PILOT & set(names))
 
 
 def select(name: str, evidence: Evidence, targets: Targets, recipe: TrialRecipe, *, seed: int) -> Selection:

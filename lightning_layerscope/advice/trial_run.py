@@ -88,31 +88,43 @@ def run_trial(
         The new lines as they are finished; the base model's own losses are written first, by the first process.
     """
     if shard[0] == 0 and (BASE, 0) not in read_lines(path):
-        loss, retention = _scores(setting, setting.model)
-        append_line(path, TrialLine(BASE, 0, (), {}, 0, loss, retention))
+        append_line(path, base_line(setting))
     planned = [(name, seed) for seed in seeds for name in names][shard[0] :: shard[1]]
     for name, seed in planned:
-        if (name, seed) in read_lines(path):
-            continue
-        selection = setting.selection(name, seed)
-        ranks = equal_ranks(setting.targets, selection, setting.budget)
-        with trained_adapter(
-            setting.model, setting.tokenizer, setting.tasks, setting.targets, ranks, setting.recipe, seed
-        ) as tuned:
-            loss, retention = _scores(setting, tuned)
-            line = TrialLine(
-                selector=name,
-                seed=seed,
-                layers=selection.layers,
-                ranks={str(rank): count for rank, count in sorted(Counter(ranks.values()).items())},
-                parameters=parameters(setting.targets, ranks),
-                loss=loss,
-                retention=retention,
-            )
-            if inspect is not None:
-                inspect(line, tuned)
-        append_line(path, line)
-        yield line
+        if (name, seed) not in read_lines(path):
+            line = train_line(setting, name, seed, inspect)
+            append_line(path, line)
+            yield line
+
+
+def train_line(
+    setting: TrialSetting, name: str, seed: int, inspect: Callable[[TrialLine, Any], None] | None = None
+) -> TrialLine:
+    """Make one training and score it; see `run_trial`."""
+    selection = setting.selection(name, seed)
+    ranks = equal_ranks(setting.targets, selection, setting.budget)
+    with trained_adapter(
+        setting.model, setting.tokenizer, setting.tasks, setting.targets, ranks, setting.recipe, seed
+    ) as tuned:
+        loss, retention = _scores(setting, tuned)
+        line = TrialLine(
+            selector=name,
+            seed=seed,
+            layers=selection.layers,
+            ranks={str(rank): count for rank, count in sorted(Counter(ranks.values()).items())},
+            parameters=parameters(setting.targets, ranks),
+            loss=loss,
+            retention=retention,
+        )
+        if inspect is not None:
+            inspect(line, tuned)
+    return line
+
+
+def base_line(setting: TrialSetting) -> TrialLine:
+    """The base model's own losses."""
+    loss, retention = _scores(setting, setting.model)
+    return TrialLine(BASE, 0, (), {}, 0, loss, retention)
 
 
 def _scores(setting: TrialSetting, model: Any) -> tuple[dict[str, float], dict[str, float]]:

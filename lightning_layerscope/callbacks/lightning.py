@@ -13,8 +13,8 @@ from lightning_layerscope.monitor.attempts import attempt, refusing
 from lightning_layerscope.monitor.callback import MonitorCallback, contained
 from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.loader_names import loader_names
+from lightning_layerscope.monitor.location import Location, location_in
 from lightning_layerscope.monitor.messages import sentence
-from lightning_layerscope.monitor.place import Place, place_in
 from lightning_layerscope.monitor.probe_source import resolve_probes
 from lightning_layerscope.monitor.settings import is_remote
 from lightning_layerscope.probes import ProbeSet
@@ -105,7 +105,7 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
         self.monitor.start(
             self._host_state(trainer, pl_module),
             probes=self._probes,
-            place=partial(self._place, trainer),
+            location=partial(self._location, trainer),
             sinks=partial(self._make_sinks, trainer),
             source=None if self._passive is None else self._passive.attach,
         )
@@ -189,12 +189,12 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
             total_steps=host.planned_steps(trainer),
         )
 
-    def _place(self, trainer: Any) -> Place:
+    def _location(self, trainer: Any) -> Location:
         if trainer.fast_dev_run:
-            return Place(None)
+            return Location(None)
         name, given = self.settings.output.name, self.settings.output_dir
         if given is not None:
-            return Place(Path(given))
+            return Location(Path(given))
         notes = []
         for logger in trainer.loggers:
             asked = attempt(partial(host.logger_folder, logger))
@@ -204,7 +204,11 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
                 )
             elif isinstance(asked.value, Path):
                 folder = asked.value.absolute()
-                return Place(folder / name) if host.keeps_its_folder(logger) else place_in(folder / name, folder, name)
+                return (
+                    Location(folder / name)
+                    if host.keeps_its_folder(logger)
+                    else location_in(folder / name, folder, name)
+                )
             elif asked.value:
                 notes.append(asked.value)
         root = str(trainer.default_root_dir)
@@ -214,7 +218,7 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
         note = (
             f"{' and '.join(notes)} is no folder of this machine: results go to {folder}. Name another with output_dir="
         )
-        return Place(folder, note=f"{note}." if notes else "")
+        return Location(folder, note=f"{note}." if notes else "")
 
     def _make_sinks(self, trainer: Any, prompts: Path | Literal[False]) -> list[Any]:
         if trainer.fast_dev_run:

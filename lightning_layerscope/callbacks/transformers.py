@@ -17,8 +17,8 @@ from lightning_layerscope.compat.transformers_trainer import EvaluationSteps, ca
 from lightning_layerscope.monitor.attempts import refusing
 from lightning_layerscope.monitor.callback import MonitorCallback, contained
 from lightning_layerscope.monitor.host_state import HostState
+from lightning_layerscope.monitor.location import Location, location_in
 from lightning_layerscope.monitor.monitor import Monitor
-from lightning_layerscope.monitor.place import Place, place_in
 from lightning_layerscope.monitor.probe_source import resolve_probes
 from lightning_layerscope.monitor.reporting import Reporting, reporting_of
 
@@ -72,7 +72,7 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
         self.monitor.start(
             self._host_state(args, state),
             probes=probes,
-            place=partial(self._place, args),
+            location=partial(self._location, args),
             sinks=partial(self._make_sinks, reporting),
             source=None if self._passive is None else self._passive.attach,
         )
@@ -171,10 +171,10 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
             total_steps=state.max_steps if state.max_steps > 0 else None,
         )
 
-    def _place(self, args: Any) -> Place:
+    def _location(self, args: Any) -> Location:
         published = Path(args.output_dir).absolute()
         name, given = self.settings.output.name, self.settings.output_dir
-        return place_in(published / name if given is None else Path(given), published, name)
+        return location_in(published / name if given is None else Path(given), published, name)
 
     def _make_sinks(self, reporting: Reporting, prompts: Path | Literal[False]) -> list[Any]:
         self.monitor.failures.say(reporting.message(self.settings.loggers))
@@ -196,15 +196,15 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
 
 def _crash_later(monitor: weakref.ref[Monitor]) -> None:
     """The process exits: whoever still runs was ended by an exception or an interruption."""
-    found = monitor()
-    if found is not None:
-        found.crash()
+    running = monitor()
+    if running is not None:
+        running.crash()
 
 
 def _dataset_name(metrics: dict[str, Any]) -> str:
     """Of several evaluation datasets each is known by the prefix of its metrics: ``eval_<name>_runtime``."""
-    found = next((key for key in metrics if key.endswith("_runtime")), "eval_runtime")
-    return found.removesuffix("_runtime").removeprefix("eval").removeprefix("_") or "eval"
+    key = next((key for key in metrics if key.endswith("_runtime")), "eval_runtime")
+    return key.removesuffix("_runtime").removeprefix("eval").removeprefix("_") or "eval"
 
 
 def _autocast(args: Any) -> AbstractContextManager[Any]:

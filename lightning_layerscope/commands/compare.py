@@ -33,15 +33,17 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Compare, print, store."""
     from lightning_layerscope.comparison import compare
+    from lightning_layerscope.options import Comparison
     from lightning_layerscope.transitions import find_transitions
 
+    comparison = Comparison(estimator=options.estimator)
     if options.out is not None:
         check_new_file(options.out, options.overwrite)
     profile = compare(
         load_states(options.states),
         load_states(options.reference),
         measure=options.measure,
-        estimator=options.estimator,
+        estimator=comparison.estimator,
         confidence=options.confidence,
         step=options.step or 0,
     )

@@ -59,12 +59,18 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Load, extract, store."""
     from lightning_layerscope.extraction import extract_hidden_states
+    from lightning_layerscope.options import Extraction
     from lightning_layerscope.probes import ProbeSet
     from lightning_layerscope.references import ReferenceBank
     from lightning_layerscope.training import load_model
     from lightning_layerscope.training.progress import Progress, showing
     from lightning_layerscope.training.quiet import quiet
 
+    extraction = Extraction(
+        layer_modules=options.layer_modules,
+        embeddings=options.embeddings,
+        max_tokens_per_batch=options.max_tokens_per_batch,
+    )
     check_new_folder(options.out, options.overwrite, BANK if options.reference else STATES)
     check_device(options.device)
     begin = time.perf_counter()
@@ -85,10 +91,8 @@ def run(options: argparse.Namespace) -> None:
                 model,
                 probes,
                 layers=options.layers,
-                layer_modules=options.layer_modules,
-                embeddings=options.embeddings,
-                max_tokens_per_batch=options.max_tokens_per_batch,
                 progress=lambda done, _: progress.to(done),
+                **extraction.keywords,
             )
         if options.reference:
             ReferenceBank.from_states(states, name=Path(options.model).name).save(

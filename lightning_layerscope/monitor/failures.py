@@ -43,15 +43,15 @@ class Failures:
     def warn(self, message: str) -> None:
         """Warn at the user's own line, and never raise: not even where warnings were turned into errors."""
         frame = _users_frame(sys._getframe(1))
-        place = frame.f_globals
+        module = frame.f_globals
         try:
             warnings.warn_explicit(
                 f"{self.name}: {message}",
                 RuntimeWarning,
                 frame.f_code.co_filename,
                 frame.f_lineno,
-                module=str(place.get("__name__", "")),
-                registry=place.setdefault("__warningregistry__", {}),
+                module=str(module.get("__name__", "")),
+                registry=module.setdefault("__warningregistry__", {}),
             )
         except Warning:
             _LOG.warning("%s: %s", self.name, message)

@@ -11,8 +11,8 @@ from typing import Any
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.monitor.attempts import attempt
 from lightning_layerscope.monitor.folder import OWNER, PROMPTS, REFERENCE, REPORT, is_own, reserve
+from lightning_layerscope.monitor.location import Location
 from lightning_layerscope.monitor.parts import KeptPart
-from lightning_layerscope.monitor.place import Place
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 
@@ -26,13 +26,13 @@ class RunFiles:
     Args:
         run_id: Of the run.
         folder: Where its files go.
-        place: Where its prompts go, where that is another folder.
+        location: Where its prompts go, where that is another folder.
     """
 
-    def __init__(self, run_id: str, folder: Path, place: Place) -> None:
+    def __init__(self, run_id: str, folder: Path, location: Location) -> None:
         self.run_id, self.folder = run_id, folder
         self.probes: ProbeSet | None = None
-        self._elsewhere = place.prompts
+        self._prompts_folder = location.prompts
         self._bank: ReferenceBank | None = None
         self._reference = KeptPart(self._save_bank, self._is_bank)
         self._prompts = KeptPart(self._save_prompts, self._are_prompts)
@@ -43,9 +43,9 @@ class RunFiles:
         """Where the prompts lie. Outside of the folder they go by their digest: several runs may share them."""
         if self.probes is None:
             return None
-        if self._elsewhere is None:
+        if self._prompts_folder is None:
             return self.folder / PROMPTS
-        return self._elsewhere / f"probes-{self.probes.tokens_digest[:16]}.json"
+        return self._prompts_folder / f"probes-{self.probes.tokens_digest[:16]}.json"
 
     def reserve(self) -> list[str]:
         """Make the folder this run's, or take a free one beside it. Returns what went wrong, in words."""

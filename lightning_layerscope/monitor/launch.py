@@ -10,8 +10,8 @@ from lightning_layerscope.monitor.attempts import Refused, attempt
 from lightning_layerscope.monitor.checks import check_start
 from lightning_layerscope.monitor.failures import Failures
 from lightning_layerscope.monitor.host_state import HostState
+from lightning_layerscope.monitor.location import Location
 from lightning_layerscope.monitor.messages import sentence
-from lightning_layerscope.monitor.place import Place
 from lightning_layerscope.monitor.results import Results
 from lightning_layerscope.monitor.settings import Settings
 from lightning_layerscope.monitor.start import Earlier, Plan, begin
@@ -40,15 +40,15 @@ class Launch:
     earlier: Earlier | None
     refusal: Refused | None = None
 
-    def plan(self, host: HostState, place: Callable[[], Place]) -> Plan:
+    def plan(self, host: HostState, location: Callable[[], Location]) -> Plan:
         """How to begin, also where that cannot be found out; never raises."""
-        where = attempt(place)
+        where = attempt(location)
         if where.error:
             self.failures.add("start", f"{sentence(where.error)} Results stay in memory.")
         elif where.value is not None and where.value.note:
             self.failures.warn(where.value.note)
         try:
-            outcome = attempt(lambda: self._decide(host, where.value or Place(None)))
+            outcome = attempt(lambda: self._decide(host, where.value or Location(None)))
         except Refused as refused:
             self.refusal = refused
             return Plan("off", mistake=str(refused))
@@ -63,16 +63,16 @@ class Launch:
             self.failures.warn(plan.reason)
         return plan
 
-    def _decide(self, host: HostState, place: Place) -> Plan:
+    def _decide(self, host: HostState, location: Location) -> Plan:
         beginning = begin(
             self.settings,
             step=host.step,
-            wanted=place.folder,
+            wanted=location.folder,
             state=self.state,
             probes=self.probes,
             earlier=self.earlier,
         )
         plan = beginning.plan
         check_start(self.settings, host.model, plan.probes or self.probes, plan.bank)
-        self.results.begin(beginning.record, place)
+        self.results.begin(beginning.record, location)
         return plan

@@ -34,15 +34,15 @@ def loader_names(loaders: Any, flattened: Sequence[Any], names: Sequence[str] | 
     for path, loader in _leaves(loaders, (), {id(loader) for loader in flattened}):
         paths.setdefault(id(loader), []).append("/".join(path))
     try:
-        found = [paths[id(loader)].pop(0) for loader in flattened]
+        ordered = [paths[id(loader)].pop(0) for loader in flattened]
     except (KeyError, IndexError):
-        found = []
-    if len(found) != len(flattened) or len(set(found)) != len(found):
+        ordered = []
+    if len(ordered) != len(flattened) or len(set(ordered)) != len(ordered):
         raise ValueError(
             f"the names of {len(flattened)} validation dataloaders cannot be told from how they are nested; pass "
             "passive=Passive(tasks=[...]) in their order."
         )
-    return found
+    return ordered
 
 
 def _leaves(node: Any, path: tuple[str, ...], known: set[int]) -> Iterator[tuple[tuple[str, ...], Any]]:

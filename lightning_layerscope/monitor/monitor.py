@@ -20,8 +20,8 @@ from lightning_layerscope.monitor.failures import Failures
 from lightning_layerscope.monitor.forecast import Forecast
 from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.launch import Launch
+from lightning_layerscope.monitor.location import Location
 from lightning_layerscope.monitor.messages import sentence
-from lightning_layerscope.monitor.place import Place
 from lightning_layerscope.monitor.ranks import Ranks
 from lightning_layerscope.monitor.results import MakeSinks, Results
 from lightning_layerscope.monitor.settings import Settings
@@ -57,7 +57,7 @@ class Monitor:
         self.bank: ReferenceBank | None = None
         self.skipped = 0
         self._probes: ProbeSet | None = None
-        self._model: Callable[[], nn.Module | None] = lambda: None
+        self._model: Callable[[], nn.Module | None] = type(None)  # gives None, and can be pickled
         self._ranks: Ranks | None = None
         self._source: Source | None = None
         self._state: dict[str, Any] = {}
@@ -77,7 +77,7 @@ class Monitor:
         host: HostState,
         *,
         probes: ProbeSet | None,
-        place: Callable[[], Place],
+        location: Callable[[], Location],
         sinks: MakeSinks,
         source: Callable[[Ranks], Source] | None = None,
     ) -> None:
@@ -86,7 +86,7 @@ class Monitor:
         Args:
             host: Before the first step of this process.
             probes: What to measure on; None in passive mode.
-            place: Says where results go; another run's folder is left alone. Called on rank 0.
+            location: Says where results go; another run's folder is left alone. Called on rank 0.
             sinks: Gives the sinks. Called on rank 0.
             source: Makes the source of hidden states; default active.
 
@@ -105,7 +105,7 @@ class Monitor:
             return
         with self._contained():
             launch = Launch(self.settings, self.results, self.failures, self._state, probes, earlier)
-            plan = ranks.agree(lambda: self._plan(launch, host, place))
+            plan = ranks.agree(lambda: self._plan(launch, host, location))
             if plan.mistake:
                 self._running = False
                 raise launch.refusal or Refused(ValueError(plan.mistake))
@@ -211,9 +211,9 @@ class Monitor:
         again = self._broken_off and self._model() is model
         return Earlier(self.record, self.bank, self._probes, broken_off=again)
 
-    def _plan(self, launch: Launch, host: HostState, place: Callable[[], Place]) -> Plan:
+    def _plan(self, launch: Launch, host: HostState, location: Callable[[], Location]) -> Plan:
         """On rank 0: how to begin, and the budget of the run that goes on."""
-        plan = launch.plan(host, place)
+        plan = launch.plan(host, location)
         before = self._state if self._state.get("run_id") == self.record.run_id else {}
         self.skipped = int(before.get("skipped", 0))
         self.budget.resume(before)
@@ -271,9 +271,9 @@ class Monitor:
             outcomes = self._ranks.gather(attempt(lambda: source.measure_local(host)))
             if not self._ranks.leads:
                 return
-            errors = [f"rank {rank}: {found.error}" for rank, found in enumerate(outcomes) if found.error]
+            errors = [f"rank {rank}: {outcome.error}" for rank, outcome in enumerate(outcomes) if outcome.error]
             if not errors:
-                merged = attempt(lambda: source.merge([found.value for found in outcomes], host))
+                merged = attempt(lambda: source.merge([outcome.value for outcome in outcomes], host))
                 if merged.value is not None:
                     self.bank, measurement = merged.value
                     measurement.seconds, measurement.overhead = self.budget.running, self.budget.overhead

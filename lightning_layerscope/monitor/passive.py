@@ -33,7 +33,7 @@ class PassiveSource:
         self.reference_name: str | None = None
         self.ranks: Ranks | None = None
         self._recorder: ValidationRecorder | None = None
-        self._found: dict[str, Rows] = {}
+        self._rows_of: dict[str, Rows] = {}
         self._bank: ReferenceBank | None = None
 
     def attach(self, ranks: Ranks) -> PassiveSource:
@@ -48,7 +48,7 @@ class PassiveSource:
         """Validation begins: hooks in place."""
         self.close()
         most = self.options.examples_per_task
-        self._found = {}
+        self._rows_of = {}
         self._recorder = ValidationRecorder(
             model,
             layers=self.settings.layers,
@@ -63,7 +63,7 @@ class PassiveSource:
         """A batch begins; of which task may be said now, or by :meth:`finish_task` later."""
         if self._recorder is not None:
             if task is not None:
-                self._recorder.rows = self._found.setdefault(task, {})
+                self._recorder.rows = self._rows_of.setdefault(task, {})
             self._recorder.begin_batch(batch)
 
     def end_batch(self) -> None:
@@ -74,7 +74,7 @@ class PassiveSource:
     def finish_task(self, task: str) -> None:
         """What was read since the last task belongs to this one."""
         if self._recorder is not None:
-            self._found[task] = self._recorder.take()
+            self._rows_of[task] = self._recorder.take()
 
     def close(self) -> None:
         """Validation is over: hooks away."""
@@ -84,7 +84,7 @@ class PassiveSource:
     @property
     def ready(self) -> bool:
         """Whether something was read that was not measured yet, or could not be read, which is then told."""
-        return any(self._found.values()) or bool(self._recorder and self._recorder.error)
+        return any(self._rows_of.values()) or bool(self._recorder and self._recorder.error)
 
     # What the monitor calls.
 
@@ -94,14 +94,14 @@ class PassiveSource:
 
     def measure_local(self, host: HostState) -> dict[str, Any]:
         """What this rank read."""
-        found, self._found = self._found, {}
+        rows_of, self._rows_of = self._rows_of, {}
         recorder = self._recorder
         if recorder is None:
             raise RuntimeError("no validation ran yet")
         if recorder.error:
             error, recorder.error = recorder.error, ""
             raise RuntimeError(f"the states of the validation batches could not be read: {error}")
-        tasks = {task: (list(rows), torch.stack(list(rows.values()), dim=1)) for task, rows in found.items() if rows}
+        tasks = {task: (list(rows), torch.stack(list(rows.values()), dim=1)) for task, rows in rows_of.items() if rows}
         return {
             "tasks": tasks,
             "layers": recorder.layers,
@@ -138,7 +138,7 @@ class PassiveSource:
                     known.setdefault(name, tensor[:, position])
         if not rows:
             raise RuntimeError("validation left no hidden states behind: no forward pass of the model was seen")
-        ids = {task: tuple(sorted(found)) for task, found in sorted(rows.items())}
+        ids = {task: tuple(sorted(known)) for task, known in sorted(rows.items())}
         digest = hashlib.sha256(json.dumps(ids).encode()).hexdigest()
         choice = self.options.token_choice
         clusters = self.options.clusters

@@ -68,9 +68,9 @@ class Ranks:
         """
         if self.world == 1:
             return [outcome]
-        found: list[Any] | None = [None] * self.world if self.leads else None
-        self._collective(lambda: dist.gather_object(outcome, found, dst=0, group=self._group))
-        return found or []
+        gathered: list[Any] | None = [None] * self.world if self.leads else None
+        self._collective(lambda: dist.gather_object(outcome, gathered, dst=0, group=self._group))
+        return gathered or []
 
     def close(self) -> None:
         """Give the process group back; the trainer may have torn its own down already."""

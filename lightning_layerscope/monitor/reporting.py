@@ -25,17 +25,17 @@ class Reporting:
 
     def loggers(self, given: Sequence[Any], *, per_task_keys: bool = False) -> list[Any]:
         """The trainer's own loggers that results go to, beside those that the user has given."""
-        found: list[Any] = []
+        loggers: list[Any] = []
         if "wandb" in self.names:
             # The trainer's own callback comes first and has opened the run; else wandb may not even be loaded.
             run = getattr(sys.modules.get("wandb"), "run", None)
             if run is not None and not any(one is run for one in given):
-                found.append(run)
+                loggers.append(run)
         if "tensorboard" in self.names:
             from lightning_layerscope.sinks import TensorBoardSink
 
-            found.append(TensorBoardSink(partial(tensorboard_writer, self.trainer), per_task_keys=per_task_keys))
-        return found
+            loggers.append(TensorBoardSink(partial(tensorboard_writer, self.trainer), per_task_keys=per_task_keys))
+        return loggers
 
     def message(self, given: Sequence[Any]) -> str:
         """What is logged where, for the start of a run."""

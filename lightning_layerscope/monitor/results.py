@@ -11,8 +11,8 @@ from lightning_layerscope.measurements import Measurement, RunRecord
 from lightning_layerscope.monitor.attempts import attempt
 from lightning_layerscope.monitor.failures import Failures
 from lightning_layerscope.monitor.files import RunFiles
+from lightning_layerscope.monitor.location import Location
 from lightning_layerscope.monitor.messages import sentence
-from lightning_layerscope.monitor.place import Place
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 
@@ -46,10 +46,10 @@ class Results:
         """Where the prompts' texts lie; None where they are not kept."""
         return None if self._files is None else self._files.prompts_file
 
-    def begin(self, record: RunRecord, place: Place) -> None:
-        """Go on with this record in this place."""
+    def begin(self, record: RunRecord, location: Location) -> None:
+        """Go on with this record in this location."""
         self.record, self._sinks, self._missing = record, [], []
-        self._files = None if place.folder is None else RunFiles(record.run_id, place.folder, place)
+        self._files = None if location.folder is None else RunFiles(record.run_id, location.folder, location)
         if self._files is not None:
             self._report_missing(self._files.reserve())
 
@@ -105,9 +105,9 @@ class Results:
         self._missing = missing
 
     def _tell(self, sink: Any, call: Callable[[], Any]) -> bool:
-        told = attempt(call)
-        if told.error:
+        outcome = attempt(call)
+        if outcome.error:
             self.failures.add(
-                type(sink).__name__, f"{sentence(told.error)} The results are in {self.folder or 'memory'}."
+                type(sink).__name__, f"{sentence(outcome.error)} The results are in {self.folder or 'memory'}."
             )
-        return not told.error
+        return not outcome.error

@@ -103,13 +103,7 @@ class Settings:
     @property
     def extract_options(self) -> dict[str, Any]:
         """Keywords of :func:`~lightning_layerscope.extract_hidden_states`."""
-        return {
-            "layers": self.layers,
-            "layer_modules": self.extraction.layer_modules,
-            "forward": self.forward,
-            "embeddings": self.extraction.embeddings,
-            "max_tokens_per_batch": self.extraction.max_tokens_per_batch,
-        }
+        return {"layers": self.layers, "forward": self.forward, **self.extraction.keywords}
 
     @property
     def compare_options(self) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _resume(
     if not state.get("reference_digest"):
         return "the checkpoint was written without a baseline"
     folders = [Path(folder) for folder in (wanted, state.get("folder")) if folder]
-    found: Resumed | str
+    resumed: Resumed | str
     in_memory = earlier is not None and earlier.record.run_id == state["run_id"] and earlier.bank is not None
     if (
         in_memory
@@ -132,11 +132,11 @@ def _resume(
         earlier.record.rewind(step)
         record, bank = earlier.record, earlier.bank
     else:
-        found = find_resumed(state, folders, step)
-        if isinstance(found, str):
-            return found or "results were kept in no folder"
-        clear_passing(found.folder)
-        record, bank, folders = found.record, found.bank, [found.folder, *folders]
+        resumed = find_resumed(state, folders, step)
+        if isinstance(resumed, str):
+            return resumed or "results were kept in no folder"
+        clear_passing(resumed.folder)
+        record, bank, folders = resumed.record, resumed.bank, [resumed.folder, *folders]
     plan = Plan("go on" if record.measurements else "measure", bank)
     if probes is None or state.get("tokens_digest") in ("", None, probes.tokens_digest):
         return Beginning(plan, record)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from lightning_layerscope import ProbeSet, ReferenceBank, RunRecord
 from lightning_layerscope.callbacks import LayerSimilarityMonitor, TransformersLayerSimilarityMonitor
 from lightning_layerscope.monitor import folder as folders
-from lightning_layerscope.monitor.place import place_in
+from lightning_layerscope.monitor.location import location_in
 
 transformers = pytest.importorskip("transformers")
 
@@ -237,9 +237,9 @@ def test_what_the_hub_gets_holds_no_prompt(tiny, tmp_path):
 def test_results_that_the_user_puts_inside_are_kept_apart_from_their_prompts_too(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "model")
     (tmp_path / "model").mkdir()
-    inside = place_in(tmp_path / "link" / "mine", tmp_path / "model", "layerscope")
+    inside = location_in(tmp_path / "link" / "mine", tmp_path / "model", "layerscope")
     assert inside.prompts == tmp_path / "model-layerscope-prompts"
-    assert place_in(tmp_path / "elsewhere", tmp_path / "model", "layerscope").prompts is None
+    assert location_in(tmp_path / "elsewhere", tmp_path / "model", "layerscope").prompts is None
 
 
 def test_a_trackers_run_folder_holds_no_prompt(tiny, tmp_path):

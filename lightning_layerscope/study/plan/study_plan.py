@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from lightning_layerscope.options import Comparison, Extraction
 from lightning_layerscope.study.plan.groups import (
     ExtraControls,
     Positive,
@@ -119,6 +120,16 @@ class StudyPlan(Settings):
                 f"'controls' names controls that exist already, so {chosen[0]} has no meaning; remove one of them"
             )
         return self
+
+    @property
+    def comparison(self) -> Comparison:
+        """How the monitors of the trainings compare: as the study does."""
+        return Comparison(estimator=self.estimator)
+
+    @property
+    def extraction(self) -> Extraction:
+        """How the monitors of the trainings take states: as the study does."""
+        return Extraction(max_tokens_per_batch=self.max_tokens_per_batch)
 
     @property
     def trains(self) -> bool:

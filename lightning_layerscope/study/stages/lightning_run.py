@@ -92,7 +92,7 @@ def _until_converged(judged_by: DataStage, stage: TrainStage, data: Any, context
 
 
 def _monitor(stage: TrainStage, context: StudyContext, folder: Path) -> Any:
-    from lightning_layerscope.callbacks import Comparison, Extraction, LayerSimilarityMonitor
+    from lightning_layerscope.callbacks import LayerSimilarityMonitor
 
     recipe, plan = stage.recipe.training, context.plan
     return LayerSimilarityMonitor(
@@ -104,8 +104,8 @@ def _monitor(stage: TrainStage, context: StudyContext, folder: Path) -> Any:
         output_dir=str(folder / "monitor"),
         report=stage.task is None,
         verbose=False,
-        comparison=Comparison(estimator=plan.estimator),
-        extraction=Extraction(max_tokens_per_batch=plan.max_tokens_per_batch),
+        comparison=plan.comparison,
+        extraction=plan.extraction,
     )
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the results of a run go.
+class Location:
+    """Where the results of a run go, and its prompts.
 
     Attributes:
         folder: Of the results; None keeps them in memory. Another run may have it already: see ``folder.reserve``.
@@ -21,7 +21,7 @@ class Place:
     note: str = ""
 
 
-def place_in(folder: Path, published: Path, name: str) -> Place:
+def location_in(folder: Path, published: Path, name: str) -> Location:
     """Results in a folder, and the prompts outside of the folder around it that may be published as a whole.
 
     A trainer's hub upload or a tracker takes all that lies in its folder; it has no say over what lies beside it.
@@ -33,7 +33,7 @@ def place_in(folder: Path, published: Path, name: str) -> Place:
     """
     folder, published = folder.absolute(), published.absolute()
     if not folder.resolve().is_relative_to(published.resolve()):
-        return Place(folder)
+        return Location(folder)
     # Of the resolved path: beside a link would not be outside of what the link leads to.
     outside = published.resolve()
-    return Place(folder, prompts=outside.with_name(f"{outside.name}-{name}-prompts"))
+    return Location(folder, prompts=outside.with_name(f"{outside.name}-{name}-prompts"))

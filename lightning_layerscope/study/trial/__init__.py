@@ -1,0 +1,1 @@
+"""The trial behind ``layerscope advise``: its evidence and its trainings as stages, run here or on Ray."""
