@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_layerscope.profiles import LayerProfile
-from lightning_layerscope.transitions import Transition
+from lightning_layerscope.transitions import SignalTable, Transition
 
 Floats = NDArray[np.float64]
 
@@ -22,10 +22,11 @@ class Measurement:
         step: of training.
         profile: the rows of this step.
         transition: where its curve changes, or none.
+        signals: where each signal that a run has changes, and where they agree; ``None`` in runs of older versions.
         layer_x_layer: ``(layers, layers)``, mean over tasks of the CKA between all layers of the current model;
             ``None`` where not asked for.
         task_x_task: per chosen layer ``(tasks, tasks)``: cosine of the task means after removing the grand mean.
-        signals: what was measured beside the similarity, by name: ``(3, layers)``, value and interval.
+        curves: what the monitor's options ask for beside the similarity, by name: ``(3, layers)``, value and interval.
         seconds: wall time the measurement took; filled by who measures.
         overhead: share of the run's wall time that all measurements took so far, NaN before the first step; filled by
             who measures.
@@ -37,10 +38,11 @@ class Measurement:
     transition: Transition
     layer_x_layer: Floats | None = None
     task_x_task: dict[int, Floats] = field(default_factory=dict)
-    signals: dict[str, Floats] = field(default_factory=dict)
+    curves: dict[str, Floats] = field(default_factory=dict)
     seconds: float = 0.0
     overhead: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    signals: SignalTable | None = None
 
     @cached_property
     def task_mean(self) -> Floats:

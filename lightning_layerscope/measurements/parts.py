@@ -17,7 +17,7 @@ from lightning_layerscope.atomic import replace_file
 from lightning_layerscope.measurements.measurement import Measurement
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.sealed import DamagedFileError, file_digest, read_sealed, write_sealed
-from lightning_layerscope.transitions import Transition
+from lightning_layerscope.transitions import SignalTable, Transition
 
 ENTRIES, PROFILE, MATRICES = "measurements", "profile.parquet", "matrices"
 """Folders with one file per measurement. A reader of parquet takes ``profile.parquet`` for one table."""
@@ -96,12 +96,13 @@ def describe(measurement: Measurement) -> dict[str, Any]:
         "overhead": None if math.isnan(measurement.overhead) else measurement.overhead,
         "warnings": measurement.warnings,
         "transition": measurement.transition.to_dict(),
+        "signals": None if measurement.signals is None else measurement.signals.to_dict(),
     }
 
 
 def unpack(entry: Mapping[str, Any], profile: LayerProfile, matrices: Mapping[str, NDArray[Any]]) -> Measurement:
     """The inverse of :func:`describe` and :func:`pack_matrices`."""
-    prefix, signals = "task_x_task/", "signals/"
+    prefix, curves = "task_x_task/", "curves/"
     return Measurement(
         step=int(entry["step"]),
         profile=profile,
@@ -110,17 +111,18 @@ def unpack(entry: Mapping[str, Any], profile: LayerProfile, matrices: Mapping[st
         task_x_task={
             int(key.removeprefix(prefix)): matrix for key, matrix in matrices.items() if key.startswith(prefix)
         },
-        signals={key.removeprefix(signals): np.asarray(m) for key, m in matrices.items() if key.startswith(signals)},
+        curves={key.removeprefix(curves): np.asarray(m) for key, m in matrices.items() if key.startswith(curves)},
         seconds=float(entry["seconds"]),
         overhead=math.nan if entry["overhead"] is None else float(entry["overhead"]),
         warnings=list(entry["warnings"]),
+        signals=SignalTable.from_dict(entry["signals"]) if entry.get("signals") else None,
     )
 
 
 def pack_matrices(measurement: Measurement) -> dict[str, NDArray[Any]]:
     """The matrices by name."""
     packed = {f"task_x_task/{layer}": np.ascontiguousarray(matrix) for layer, matrix in measurement.task_x_task.items()}
-    packed |= {f"signals/{name}": np.ascontiguousarray(curve) for name, curve in measurement.signals.items()}
+    packed |= {f"curves/{name}": np.ascontiguousarray(curve) for name, curve in measurement.curves.items()}
     if measurement.layer_x_layer is not None:
         packed["layer_x_layer"] = np.ascontiguousarray(measurement.layer_x_layer)
     return packed

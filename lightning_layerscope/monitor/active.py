@@ -82,7 +82,7 @@ class ActiveSource:
         """Put the parts together; a new reference is kept."""
         bank, measurement = self._merge(parts, host)
         values = join_signals([part.signals for part in parts])
-        measurement.signals = signal_curves(self.settings.signals, values, measurement.profile)
+        measurement.curves = signal_curves(self.settings.signals, values, measurement.profile)
         measurement.warnings += values.warnings
         return bank, measurement
 

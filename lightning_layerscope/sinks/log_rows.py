@@ -38,7 +38,7 @@ def measurement_row(measurement: Measurement, plan: KeyPlan) -> dict[str, float]
             for layer, value in zip(profile.layers, values, strict=True):
                 row[f"{name}/task/{plan.tasks[task]}/layer_{layer:02d}"] = float(value)
     for signal in plan.signals:
-        values = measurement.signals.get(signal, np.full((3, len(profile.layers)), np.nan))[0]
+        values = measurement.curves.get(signal, np.full((3, len(profile.layers)), np.nan))[0]
         row |= {layer_key(signal, layer): float(value) for layer, value in zip(profile.layers, values, strict=True)}
     return {key: value for key, value in row.items() if math.isfinite(value)}
 
@@ -83,6 +83,7 @@ def summary(measurement: Measurement, measurements: int, plan: KeyPlan) -> dict[
     return {
         f"{ROOT}/transition/start": measurement.transition.start if found else None,
         f"{ROOT}/transition/end": measurement.transition.end if found else None,
+        f"{ROOT}/transition/signals": measurement.signals.describe() if measurement.signals else None,
         f"{ROOT}/final/mean": float(defined.mean()) if defined.size else None,
         f"{ROOT}/final/min": float(defined.min()) if defined.size else None,
         f"{ROOT}/measurements": measurements,

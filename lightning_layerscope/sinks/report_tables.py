@@ -73,7 +73,7 @@ def signal_table(record: RunRecord) -> dict[str, Any]:
     """The signals of the last measurement: one line per signal, one column per layer, the interval as small print."""
     last = record.measurements[-1]
     rows = []
-    for name, (values, low, high) in last.signals.items():
+    for name, (values, low, high) in last.curves.items():
         cells = [
             {"text": f"{value:.3g}" if np.isfinite(value) else "", "why": _bounds(a, b) if np.isfinite(value) else ""}
             for value, a, b in zip(values, low, high, strict=True)

@@ -196,7 +196,7 @@ class WandbSink:
         self._run.config.update({"layerscope": values}, allow_val_change=True)
 
     def _define(self, measurement: Measurement) -> KeyPlan:
-        plan = plan_keys(measurement.profile, per_task=self._per_task_keys, signals=measurement.signals)
+        plan = plan_keys(measurement.profile, per_task=self._per_task_keys, signals=measurement.curves)
         if plan.left_out:
             _log.warning("to keep to W&B's advice on the number of keys, %s have none", "; ".join(plan.left_out))
         if plan.count() > 500:

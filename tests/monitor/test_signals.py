@@ -52,35 +52,35 @@ def test_a_run_with_every_signal_is_bitwise_the_run_without(tiny, finished, tmp_
 def test_values_are_those_of_the_model(tiny, finished):
     module, monitor, _ = finished
     last = monitor.monitor.record.measurements[-1]
-    assert set(last.signals) == set(ALL.names)
+    assert set(last.curves) == set(ALL.names)
     states = extract_hidden_states(module, tiny.probes())
     neighbours = np.mean([linear_cka(x[:-1].float(), x[1:].float()).numpy() for x in states.values()], axis=0)
-    np.testing.assert_allclose(last.signals["neighbour_similarity"][0][1:], neighbours, atol=1e-6)
-    assert np.isnan(last.signals["neighbour_similarity"][0][0])
+    np.testing.assert_allclose(last.curves["neighbour_similarity"][0][1:], neighbours, atol=1e-6)
+    assert np.isnan(last.curves["neighbour_similarity"][0][0])
     ranks = np.array([effective_rank(x.float()).numpy() for x in states.values()])
-    np.testing.assert_allclose(last.signals["effective_rank"][0], ranks.mean(axis=0), rtol=1e-6)
-    low, high = last.signals["effective_rank"][1:]
+    np.testing.assert_allclose(last.curves["effective_rank"][0], ranks.mean(axis=0), rtol=1e-6)
+    low, high = last.curves["effective_rank"][1:]
     assert bool(((low < ranks.mean(axis=0)) & (ranks.mean(axis=0) < high)).all())
     updates = adapter_updates(module).numpy()
-    np.testing.assert_allclose(last.signals["update"], np.tile(updates, (3, 1)))
+    np.testing.assert_allclose(last.curves["update"], np.tile(updates, (3, 1)))
     drift = (1 - last.profile.matrix()).mean(axis=0) / updates
-    np.testing.assert_allclose(last.signals["drift_per_update"][0], drift, rtol=1e-6)
+    np.testing.assert_allclose(last.curves["drift_per_update"][0], drift, rtol=1e-6)
 
 
 def test_an_update_grows_from_nothing(finished):
-    curves = [each.signals["update"][0] for each in finished[1].monitor.record.measurements]
+    curves = [each.curves["update"][0] for each in finished[1].monitor.record.measurements]
     assert curves[0].max() == 0
     assert curves[-1].min() > 0
-    assert np.isnan(finished[1].monitor.record.measurements[0].signals["drift_per_update"]).all()
+    assert np.isnan(finished[1].monitor.record.measurements[0].curves["drift_per_update"]).all()
 
 
 def test_they_reach_files_loggers_and_report(finished):
     _, monitor, folder = finished
     record = RunRecord.load(monitor.monitor.results.folder)
     for kept, measured in zip(record.measurements, monitor.monitor.record.measurements, strict=True):
-        assert set(kept.signals) == set(measured.signals)
-        for name, curve in measured.signals.items():
-            np.testing.assert_array_equal(kept.signals[name], curve)
+        assert set(kept.curves) == set(measured.curves)
+        for name, curve in measured.curves.items():
+            np.testing.assert_array_equal(kept.curves[name], curve)
     logged = pd.read_csv(next(folder.rglob("metrics.csv")))
     assert logged["layerscope/update/layer_01"].dropna().iloc[-1] > 0
     assert {"layerscope/effective_rank/layer_04", "layerscope/neighbour_similarity/layer_02"} <= set(logged)
@@ -92,7 +92,7 @@ def test_they_reach_files_loggers_and_report(finished):
 def test_full_tuning_says_that_it_has_no_update(tiny, tmp_path):
     _, monitor = run(tiny, tmp_path, monitored=True, adapters=False)
     last = monitor.monitor.record.measurements[-1]
-    assert set(last.signals) == {"neighbour_similarity", "effective_rank"}
+    assert set(last.curves) == {"neighbour_similarity", "effective_rank"}
     assert any("no LoRA adapters" in line for line in last.warnings)
 
 
