@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_layerscope.measurements.measurement import Measurement
 from lightning_layerscope.profiles import LayerProfile
-from lightning_layerscope.transitions import Transition
+from lightning_layerscope.transitions import Transition, find_signals
 
 Floats = NDArray[np.float64]
 TaskMean = Callable[[str, int], tuple[Tensor, Tensor]]
@@ -49,7 +49,18 @@ def assemble(
         layer_x_layer=torch.from_numpy(np.stack(stacked)).nanmean(dim=0).numpy() if stacked else None,
         task_x_task=_task_matrices(profile, transition, task_mean, task_layers),
         warnings=list(profile.meta["warnings"]),
+        signals=find_signals(
+            profile, neighbours=_neighbours(profile, layer_matrices), confidence=transition.confidence
+        ),
     )
+
+
+def _neighbours(profile: LayerProfile, layer_matrices: Mapping[str, Floats]) -> Floats | None:
+    """Similarity of each layer with the measured one before, ``(tasks, layers)``; None where not every task has it."""
+    if any(task not in layer_matrices for task in profile.tasks):
+        return None
+    beside = np.stack([np.diagonal(layer_matrices[task], offset=1) for task in profile.tasks])
+    return np.concatenate([np.full((len(beside), 1), np.nan), beside], axis=1)
 
 
 def _task_matrices(

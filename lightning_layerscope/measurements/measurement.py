@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_layerscope.profiles import LayerProfile
-from lightning_layerscope.transitions import Transition
+from lightning_layerscope.transitions import SignalTable, Transition
 
 Floats = NDArray[np.float64]
 
@@ -22,6 +22,7 @@ class Measurement:
         step: of training.
         profile: the rows of this step.
         transition: where its curve changes, or none.
+        signals: where each signal that a run has changes, and where they agree; ``None`` in runs of older versions.
         layer_x_layer: ``(layers, layers)``, mean over tasks of the CKA between all layers of the current model;
             ``None`` where not asked for.
         task_x_task: per chosen layer ``(tasks, tasks)``: cosine of the task means after removing the grand mean.
@@ -39,6 +40,7 @@ class Measurement:
     seconds: float = 0.0
     overhead: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    signals: SignalTable | None = None
 
     @cached_property
     def task_mean(self) -> Floats:

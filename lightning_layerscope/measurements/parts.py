@@ -17,7 +17,7 @@ from lightning_layerscope.atomic import replace_file
 from lightning_layerscope.measurements.measurement import Measurement
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.sealed import DamagedFileError, file_digest, read_sealed, write_sealed
-from lightning_layerscope.transitions import Transition
+from lightning_layerscope.transitions import SignalTable, Transition
 
 ENTRIES, PROFILE, MATRICES = "measurements", "profile.parquet", "matrices"
 """Folders with one file per measurement. A reader of parquet takes ``profile.parquet`` for one table."""
@@ -96,6 +96,7 @@ def describe(measurement: Measurement) -> dict[str, Any]:
         "overhead": None if math.isnan(measurement.overhead) else measurement.overhead,
         "warnings": measurement.warnings,
         "transition": measurement.transition.to_dict(),
+        "signals": None if measurement.signals is None else measurement.signals.to_dict(),
     }
 
 
@@ -113,6 +114,7 @@ def unpack(entry: Mapping[str, Any], profile: LayerProfile, matrices: Mapping[st
         seconds=float(entry["seconds"]),
         overhead=math.nan if entry["overhead"] is None else float(entry["overhead"]),
         warnings=list(entry["warnings"]),
+        signals=SignalTable.from_dict(entry["signals"]) if entry.get("signals") else None,
     )
 
 

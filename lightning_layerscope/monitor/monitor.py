@@ -57,7 +57,7 @@ class Monitor:
         self.bank: ReferenceBank | None = None
         self.skipped = 0
         self._probes: ProbeSet | None = None
-        self._model: Callable[[], nn.Module | None] = lambda: None
+        self._model: Callable[[], nn.Module | None] = type(None)  # gives None, and can be pickled
         self._ranks: Ranks | None = None
         self._source: Source | None = None
         self._state: dict[str, Any] = {}

@@ -80,6 +80,7 @@ def summary(measurement: Measurement, measurements: int, plan: KeyPlan) -> dict[
     return {
         f"{ROOT}/transition/start": measurement.transition.start if found else None,
         f"{ROOT}/transition/end": measurement.transition.end if found else None,
+        f"{ROOT}/transition/signals": measurement.signals.describe() if measurement.signals else None,
         f"{ROOT}/final/mean": float(defined.mean()) if defined.size else None,
         f"{ROOT}/final/min": float(defined.min()) if defined.size else None,
         f"{ROOT}/measurements": measurements,

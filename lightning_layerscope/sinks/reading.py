@@ -29,7 +29,7 @@ def read_results(record: RunRecord) -> list[str]:
     last = record.measurements[-1]
     profile = last.profile
     parts = [_level(profile, last.step), _layers(profile), _clusters(profile), _change(record)]
-    parts += [last.transition.describe(), _undefined(profile)]
+    parts += [last.transition.describe(), last.signals.describe() if last.signals else "", _undefined(profile)]
     return [part for part in parts if part]
 
 

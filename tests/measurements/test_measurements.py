@@ -209,3 +209,11 @@ def test_foreign_and_damaged_folders_are_refused(tmp_path, record_of):
     with pytest.raises(FileExistsError, match="is not written to"):
         record_of(0).save(tmp_path)
     assert (tmp_path / "config.json").read_text() == '{"model": "tiny"}'
+
+
+def test_a_measurement_says_where_its_signals_change(measure):
+    found = measure(5)
+    cuts = {cut.name: cut for cut in found.signals.cuts}
+    assert list(cuts) == ["median", "spread", "neighbours"]
+    assert (cuts["median"].start, cuts["median"].end) == (4, 6)
+    assert [cut.name for cut in measure(5, layer_matrix=False).signals.cuts] == ["median", "spread"]
