@@ -121,9 +121,9 @@ def transition_of(
     tasks = len(curves.values)
     groups, count, notes = group_tasks(kept, tasks)
     if len(curves.layers) < MIN_LAYERS:
-        found = Detection(f"only {count(len(curves.layers), 'layer')}, at least {MIN_LAYERS} needed")
+        found = Detection(f"only {counted(len(curves.layers), 'layer')}, at least {MIN_LAYERS} needed")
     elif tasks < MIN_TASKS:
-        found = Detection(f"only {count(tasks, 'task')}, at least {MIN_TASKS} needed")
+        found = Detection(f"only {counted(tasks, 'task')}, at least {MIN_TASKS} needed")
     else:
         samples = (
             mean_samples(curves.values, groups, resamples=resamples, confidence=confidence, seed=seed)
