@@ -11,6 +11,7 @@ from lightning_layerscope.transitions.curves import CompleteCurves, complete_cur
 from lightning_layerscope.transitions.detection import MIN_LAYERS, MOST_REPEATED_LEFT, Detection, detect
 from lightning_layerscope.transitions.samples import Statistic, group_tasks, mean_samples, statistic_samples
 from lightning_layerscope.transitions.transition import Transition
+from lightning_layerscope.wording import count as counted
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles import LayerProfile
