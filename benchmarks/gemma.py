@@ -39,7 +39,8 @@ probes: {{examples_per_task: 64, max_length: 256}}
 threads: 1
 """
 RECIPE = (
-    "training: {learning_rate: 1.0e-3, epochs: 1, batch_size: 8, accumulate: 1, max_length: 256, monitor_examples: 16}"
+    "training: {learning_rate: 1.0e-3, epochs: 1, batch_size: 8, accumulate: 1, max_length: 256, "
+    "monitor_examples: 16, control_budget: same_examples}"
 )
 
 
@@ -153,7 +154,7 @@ def run_training(folder: Path, options: argparse.Namespace) -> None:
     study = Study.from_yaml(plan(folder, options))
     with study.context.threads():
         for task in options.select:
-            stage = study.graph.stages[f"control:{task}@0"]
+            stage = next(each for each in study.graph.stages.values() if each.trains and each.task == task)
             study.run([need.name for need in (*stage.data, *stage.probes)])
             loading = seconds(lambda: (study.context.models.drop(), study.context.models.base()))
             ratios, spent = [], []

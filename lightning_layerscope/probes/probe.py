@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from lightning_layerscope.probes.digests import digest
 
@@ -63,6 +64,12 @@ class Probe:
     def __len__(self) -> int:
         """Number of prompts."""
         return len(self.texts)
+
+    def first(self, count: int) -> Probe:
+        """The first prompts alone, at most ``count``; of those that were cut, at most as many as are left."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        rows: dict[str, Any] = {name: value[:count] for name, value in values.items() if isinstance(value, tuple)}
+        return replace(self, **rows, truncated=min(self.truncated, count))
 
     @property
     def num_tokens(self) -> int:

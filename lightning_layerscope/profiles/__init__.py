@@ -2,6 +2,6 @@
 
 from lightning_layerscope.profiles.diff import ProfileDiff
 from lightning_layerscope.profiles.profile import LayerProfile
-from lightning_layerscope.profiles.rows import COLUMNS
+from lightning_layerscope.profiles.schema import COLUMNS
 
 __all__ = ["COLUMNS", "LayerProfile", "ProfileDiff"]

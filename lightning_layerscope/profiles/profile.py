@@ -11,7 +11,7 @@ import pandas as pd
 
 from lightning_layerscope.profiles import curves, storage
 from lightning_layerscope.profiles.curves import Floats
-from lightning_layerscope.profiles.rows import check_rows, complete_meta, merge_meta
+from lightning_layerscope.profiles.schema import check_rows, complete_meta, merge_meta
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles.diff import ProfileDiff

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lightning_layerscope.atomic import replace_file
-from lightning_layerscope.profiles.rows import COLUMNS
+from lightning_layerscope.profiles.schema import COLUMNS
 from lightning_layerscope.sealed import DamagedFileError
 
 KEY = b"lightning_layerscope.profile.2"

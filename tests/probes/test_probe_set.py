@@ -257,3 +257,21 @@ def test_toy_and_real_tasks(make_bpe, shared_data):
     assert 0 < cut == sum(len(ids) > 128 for probe in full.values() for ids in probe.input_ids)
     assert full.examples_digest == probes.examples_digest
     assert ProbeSet.from_tasks(toy_tasks(test=32, train=0), tokenizer).num_examples == 24 * 32
+
+
+def test_the_first_prompts_keep_every_field_in_step():
+    from dataclasses import fields
+
+    from lightning_layerscope.probes import Probe
+
+    names = tuple("abcd")
+    ids = ((1,), (2, 3), (4,), (5,))
+    whole = Probe("t", "c", names, names, ids, truncated=3, available=9, last_tokens=("w", "x", "y", "z"))
+    two = whole.first(2)
+    assert len(two) == 2
+    for each in fields(Probe):
+        value = getattr(whole, each.name)
+        assert getattr(two, each.name) == (
+            value[:2] if isinstance(value, tuple) else 2 if each.name == "truncated" else value
+        )
+    assert whole.first(10) == whole

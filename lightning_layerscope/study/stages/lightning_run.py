@@ -6,12 +6,11 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_layerscope.compat.lightning import is_wandb_logger
-from lightning_layerscope.probes import Probe, ProbeSet
+from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.stages.context import StudyContext
@@ -112,7 +111,7 @@ def _monitor(stage: TrainStage, context: StudyContext, folder: Path) -> Any:
 def _monitor_probes(stages: Sequence[ProbesStage], store: Store, count: int) -> ProbeSet:
     """The first prompts of each task's probes; they are in random order."""
     sets = [stage.load(store).probes for stage in stages]
-    probes = [_first(probe, count) for each in sets for probe in each.values()]
+    probes = [probe.first(count) for each in sets for probe in each.values()]
     like = sets[0]
     return ProbeSet(
         probes,
@@ -123,17 +122,6 @@ def _monitor_probes(stages: Sequence[ProbesStage], store: Store, count: int) -> 
         max_length=like.max_length,
         split=like.split,
         seed=like.seed,
-    )
-
-
-def _first(probe: Probe, count: int) -> Probe:
-    return replace(
-        probe,
-        example_ids=probe.example_ids[:count],
-        texts=probe.texts[:count],
-        input_ids=probe.input_ids[:count],
-        sources=probe.sources[:count],
-        truncated=min(probe.truncated, len(probe.texts[:count])),
     )
 
 

@@ -16,20 +16,15 @@ from lightning_layerscope.compat.transformers import is_hub_adapter
 ADAPTER_CONFIG = "adapter_config.json"
 
 
-def load_tokenizer(name: str, fallback: str | None = None) -> Any:
-    """The tokenizer of a model, or of its base where an adapter has none.
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a model.
 
     Raises:
         OSError: If there is none.
     """
     from transformers import AutoTokenizer
 
-    try:
-        return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError):
-        if fallback is None:
-            raise
-        return AutoTokenizer.from_pretrained(fallback)
+    return AutoTokenizer.from_pretrained(name)
 
 
 def is_adapter(name: str) -> bool:
