@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from lightning_layerscope.compat.transformers_trainer import EvaluationSteps, calling_trainer
-from lightning_layerscope.monitor.attempts import refusing
+from lightning_layerscope.monitor.attempts import attempt, refusing
 from lightning_layerscope.monitor.callback import MonitorCallback, contained
 from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.location import Location, location_in
@@ -67,8 +67,9 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
                 probes = resolve_probes(self.settings, tokenizer=kwargs.get("processing_class"))
         if state.global_step > 0 and (kept := (state.stateful_callbacks or {}).get(self._key)):
             self.monitor.load_state_dict(kept)
-        trainer = calling_trainer(self)
-        reporting = reporting_of(trainer, args.report_to)
+        # Only passive mode cannot do without the trainer itself; without it the scalars miss TensorBoard.
+        trainer = attempt(partial(calling_trainer, self))
+        reporting = reporting_of(trainer.value, args.report_to)
         self.monitor.start(
             self._host_state(args, state),
             probes=probes,
@@ -77,8 +78,10 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
             source=None if self._passive is None else self._passive.attach,
         )
         if self._passive is not None:
+            if trainer.value is None:
+                raise LookupError(trainer.error)
             self._passive.open(self._model, world=int(args.world_size))
-            self._steps = EvaluationSteps(trainer, self._passive.begin_batch, self._passive.end_batch)
+            self._steps = EvaluationSteps(trainer.value, self._passive.begin_batch, self._passive.end_batch)
         atexit.register(_crash_later, weakref.ref(self.monitor))
         self._remember(state)
 

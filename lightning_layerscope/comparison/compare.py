@@ -49,9 +49,9 @@ def compare(
 
     The profile holds the headline measure with its interval over examples, beside linear CKA its value on robustly
     transformed states (``cka_robust``), and diagnostics of the states (``participation_ratio``,
-    ``top_dimension_share``, ``top_component_share``, ``rounding_share``), with warnings in words in
-    ``profile.meta["warnings"]`` and what could not be checked or given in ``profile.meta["notes"]``. What is undefined
-    is NaN with its reason.
+    ``effective_directions``, ``top_dimension_share``, ``top_component_share``, ``rounding_share``), with warnings in
+    words in ``profile.meta["warnings"]`` and what could not be checked or given in ``profile.meta["notes"]``. What is
+    undefined is NaN with its reason.
 
     Args:
         states: the model measured: hidden states per task ``(layers, examples, width)``, or a bank.
@@ -103,14 +103,18 @@ def compare(
         )
     rows = _Rows(step, plan, current.clusters)
     found: dict[str, Spectra] = {}
+    beside: dict[str, tuple[Tensor, Tensor]] = {}
     for task in plan.tasks:
         needs_gram = visit is not None or measure == "cka" or current.kind == "gram"
         k = prepare_gram(_pick(current.gram(task), plan.current)) if needs_gram else None
-        rows.add(task, measure, estimator, _headline(task, k, current, reference, plan, measure, estimator, confidence))
+        headline = _headline(task, k, current, reference, plan, measure, estimator, confidence)
+        rows.add(task, measure, estimator, headline)
         if with_robust:
             own = _pick(current.robust_gram(task), plan.current)
             other = _pick(reference.robust_gram(task), plan.reference).to(own.device)
-            rows.add(task, "cka_robust", estimator, measure_cka(own, other, estimator, confidence))
+            cells = measure_cka(own, other, estimator, confidence)
+            rows.add(task, "cka_robust", estimator, cells)
+            beside[task] = (headline.value, cells.value)
         if diagnostics:
             found[task] = spectra(current, task, plan.current, None if k is None else k.gram)
             for name, values in found[task].items():
@@ -132,7 +136,7 @@ def compare(
         "estimator": estimator_name(measure, estimator),
         "model_name": current.model_name,
         "confidence": confidence,
-        "warnings": warnings + warn_in_words(found, plan.layers, step),
+        "warnings": warnings + warn_in_words(found, plan.layers, step, beside if diagnostics else None),
         "notes": notes,
     }
     return LayerProfile(rows.frame(), meta)

@@ -7,18 +7,26 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lightning_layerscope.functional.diagnostics import RATIO_LIMIT, ROUNDING_LIMIT, SHARE_LIMIT, spectrum_diagnostics
+from lightning_layerscope.functional.diagnostics import (
+    DIRECTIONS_LIMIT,
+    ROUNDING_LIMIT,
+    SHARE_LIMIT,
+    effective_directions,
+    spectrum_diagnostics,
+)
 from lightning_layerscope.references import ReferenceBank
 
+_SHOWN = ("participation_ratio", "effective_directions", "top_dimension_share", "top_component_share", "rounding_share")
+
 _WORDS = {
-    "participation_ratio": (
-        RATIO_LIMIT,
-        "hardly more than that many directions are compared; read cka_robust beside it",
-    ),
-    "top_dimension_share": (SHARE_LIMIT, "one dimension decides much of the similarity; read cka_robust beside it"),
-    "top_component_share": (SHARE_LIMIT, "one direction decides much of the similarity; read cka_robust beside it"),
+    "effective_directions": (DIRECTIONS_LIMIT, "hardly more than that many directions decide the similarity"),
+    "top_dimension_share": (SHARE_LIMIT, "one dimension decides much of the similarity"),
+    "top_component_share": (SHARE_LIMIT, "one direction decides much of the similarity"),
     "rounding_share": (ROUNDING_LIMIT, "the stored numbers are too coarse for what they hold; extract in float32"),
 }
+
+ROBUST_LIMIT = 0.1
+"""CKA that lies farther than this from its robust value is decided by few dimensions or examples."""
 
 Spectra = dict[str, Tensor]
 
@@ -31,7 +39,7 @@ def spectra(bank: ReferenceBank, task: str, layers: tuple[int, ...], gram: Tenso
     if bank.kind == "features":
         states = bank.features(task)
         found = spectrum_diagnostics(states if layers == tuple(range(len(states))) else states[list(layers)], gram)
-        held = {name: getattr(found, name).detach().double().cpu() for name in _WORDS}
+        held = {name: getattr(found, name).detach().double().cpu() for name in _SHOWN}
         # A share of no variance at all is not a number, not infinity.
         return {name: values.masked_fill(values.isinf(), torch.nan) for name, values in held.items()}
     k = (bank.gram(task)[list(layers)] if gram is None else gram).double()
@@ -39,33 +47,62 @@ def spectra(bank: ReferenceBank, task: str, layers: tuple[int, ...], gram: Tenso
     top = torch.linalg.eigvalsh(k)[:, -1]
     return {
         "participation_ratio": (trace.square() / k.square().sum(dim=(-2, -1))).cpu(),
+        "effective_directions": effective_directions(k).cpu(),
         "top_component_share": (top / trace).cpu(),
     }
 
 
-def warn_in_words(found: Mapping[str, Spectra], layers: tuple[int, ...], step: int) -> list[str]:
-    """One sentence per diagnostic that is beyond its limit anywhere.
+def warn_in_words(
+    found: Mapping[str, Spectra],
+    layers: tuple[int, ...],
+    step: int,
+    robust: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+) -> list[str]:
+    """One sentence per diagnostic that is beyond its limit anywhere, with CKA and its robust value at the worst place.
 
     Args:
         found: per task the values of :func:`spectra`.
         layers: their numbers.
         step: of the measurement, named in the sentence.
+        robust: per task CKA and its robust value, ``(layers,)`` each, where there are such.
     """
-    lines: list[str] = []
-    for name, (limit, meaning) in _WORDS.items():
-        values = {task: held[name] for task, held in found.items() if name in held}
-        low = name == "participation_ratio"
-        beyond = {task: (cells < limit) if low else (cells > limit) for task, cells in values.items()}
-        tasks = [task for task, flags in beyond.items() if bool(flags.any())]
-        if not tasks:
-            continue
-        signed = {task: values[task].nan_to_num(torch.inf) if low else -values[task].nan_to_num(0.0) for task in tasks}
-        worst = min(tasks, key=lambda task: float(signed[task].min()))
-        position = int(signed[worst].argmin())
-        where = [layer for place, layer in enumerate(layers) if any(bool(beyond[task][place]) for task in tasks)]
-        lines.append(
-            f"step {step}: {name} {'below' if low else 'above'} {limit:g} in {len(tasks)} of {len(values)} tasks at "
-            f"{len(where)} layers ({where[0]} to {where[-1]}); most in {worst!r} at layer {layers[position]} "
-            f"({float(values[worst][position]):.3g}): {meaning}"
-        )
-    return lines
+    held = {name: {task: each[name] for task, each in found.items() if name in each} for name in _WORDS}
+    lines = [
+        _line(values, layers, step, name, limit, meaning, None if name == "rounding_share" else robust)
+        for name, (limit, meaning) in _WORDS.items()
+        if (values := held[name])
+    ]
+    if robust:
+        apart = {task: (plain - other).abs() for task, (plain, other) in robust.items()}
+        name, meaning = "distance of cka from cka_robust", "few dimensions or examples decide the similarity"
+        lines.append(_line(apart, layers, step, name, ROBUST_LIMIT, meaning, robust))
+    return [line for line in lines if line]
+
+
+def _line(
+    values: Mapping[str, Tensor],
+    layers: tuple[int, ...],
+    step: int,
+    name: str,
+    limit: float,
+    meaning: str,
+    robust: Mapping[str, tuple[Tensor, Tensor]] | None,
+) -> str:
+    low = name == "effective_directions"
+    beyond = {task: (cells < limit) if low else (cells > limit) for task, cells in values.items()}
+    tasks = [task for task, flags in beyond.items() if bool(flags.any())]
+    if not tasks:
+        return ""
+    signed = {task: values[task].nan_to_num(torch.inf) if low else -values[task].nan_to_num(0.0) for task in tasks}
+    worst = min(tasks, key=lambda task: float(signed[task].min()))
+    position = int(signed[worst].argmin())
+    where = [layer for place, layer in enumerate(layers) if any(bool(beyond[task][place]) for task in tasks)]
+    beside = ""
+    if robust and worst in robust:
+        plain, other = (float(side[position]) for side in robust[worst])
+        beside = f" (there cka {plain:.3f}, cka_robust {other:.3f})"
+    return (
+        f"step {step}: {name} {'below' if low else 'above'} {limit:g} in {len(tasks)} of {len(values)} tasks at "
+        f"{len(where)} layers ({where[0]} to {where[-1]}); most in {worst!r} at layer {layers[position]} "
+        f"({float(values[worst][position]):.3g}): {meaning}{beside}"
+    )

@@ -13,11 +13,11 @@ from lightning_layerscope.functional.gram import center, gram_of, product_dtype
 
 #: One dimension or component with more than this share of the variance decides most of a CKA value.
 SHARE_LIMIT = 0.2
-#: So does a spectrum with fewer effective directions than this.
-RATIO_LIMIT = 4.0
+#: So does a spectrum whose squares, which CKA weighs directions by, have fewer effective directions than this.
+DIRECTIONS_LIMIT = 4.0
 #: Rounding above this share of the variance moves CKA by more than about 1e-3.
 ROUNDING_LIMIT = 1e-3
-#: Up to this many examples all eigenvalues cost less than power iteration for one.
+#: Up to this many examples all eigenvalues cost less than power iteration for one; effective directions take no more.
 DIRECT = 512
 #: Mean square of one unit in the last place, relative to the squared value and machine epsilon, over a mantissa that is
 #: log-uniform (0.54), divided by 12 for the variance of rounding within it.
@@ -30,6 +30,7 @@ class Diagnostics:
 
     Attributes:
         participation_ratio: ``(...)`` float64, effective number of directions, ``tr(S)^2 / tr(S^2)``.
+        effective_directions: ``(...)`` float64, the same of the squared spectrum, ``tr(S^2)^2 / tr(S^4)``.
         top_dimension_share: ``(...)`` float64, share of the variance in the largest single dimension.
         top_component_share: ``(...)`` float64, share of the variance in the largest principal component.
         rounding_share: ``(...)`` float64, estimated share of the variance that is rounding of the stored numbers.
@@ -38,6 +39,7 @@ class Diagnostics:
     """
 
     participation_ratio: Tensor
+    effective_directions: Tensor
     top_dimension_share: Tensor
     top_component_share: Tensor
     rounding_share: Tensor
@@ -49,11 +51,15 @@ def spectrum_diagnostics(x: Tensor, gram: Tensor | None = None) -> Diagnostics:
     r"""Say where CKA of these states would mean little, and why.
 
     .. math:: \mathrm{PR} = \frac{(\operatorname{tr} S)^2}{\operatorname{tr} S^2}, \qquad
+              \frac{(\operatorname{tr} S^2)^2}{\operatorname{tr} S^4}, \qquad
               \frac{\max_j S_{jj}}{\operatorname{tr} S}, \qquad \frac{\lambda_1(S)}{\operatorname{tr} S}
 
-    with ``S`` the covariance of the states. A warning is given when a share is above 0.2, when PR is below 4, and when
-    the states were rounded so coarsely (bfloat16 or float16 under a large mean) that the rounding is more than 0.1 % of
-    the variance. float32 states that hold nothing but bfloat16 (or float16) numbers are recognised as such.
+    with ``S`` the covariance of the states. CKA weighs directions by their squared variance, so that one direction with
+    a tenth of the variance of an otherwise flat spectrum decides it; the second term falls to 2 there, while PR and the
+    shares stay unremarkable. It is taken from at most 512 examples. A warning is given when a share is above 0.2, when
+    the second term is below 4, and when the states were rounded so coarsely (bfloat16 or float16 under a large mean)
+    that the rounding is more than 0.1 % of the variance. float32 states that hold nothing but bfloat16 (or float16)
+    numbers are recognised as such.
 
     Args:
         x: ``(..., examples, width)`` hidden states in the dtype that they were stored in.
@@ -80,13 +86,14 @@ def spectrum_diagnostics(x: Tensor, gram: Tensor | None = None) -> Diagnostics:
     grams = (gram_of(cells) if gram is None else gram).reshape(-1, n, n)
     trace = grams.diagonal(dim1=-2, dim2=-1).sum(dim=-1, dtype=torch.float64)
     ratio = trace.square() / inner_products(grams, grams)
+    directions = effective_directions(grams)
     component = torch.stack([_largest_eigenvalue(k) for k in grams]) / trace
     dimensions = [_dimension_shares(cell) for cell in cells]
     top, index, rounding = (torch.stack(values) for values in zip(*dimensions, strict=True))
     warnings = [
         _warnings(*values)
         for values in zip(
-            ratio.tolist(),
+            directions.tolist(),
             top.tolist(),
             index.tolist(),
             component.tolist(),
@@ -97,8 +104,26 @@ def spectrum_diagnostics(x: Tensor, gram: Tensor | None = None) -> Diagnostics:
     ]
     shape = x.shape[:-2]
     return Diagnostics(
-        ratio.reshape(shape), top.reshape(shape), component.reshape(shape), rounding.reshape(shape), warnings
+        ratio.reshape(shape),
+        directions.reshape(shape),
+        top.reshape(shape),
+        component.reshape(shape),
+        rounding.reshape(shape),
+        warnings,
     )
+
+
+def effective_directions(grams: Tensor) -> Tensor:
+    """``tr(S^2)^2 / tr(S^4)`` of centred Grams ``(layers, n, n)``, of their first 512 examples; ``(layers,)``."""
+    values = []
+    for k in grams:
+        part = k.double()
+        if part.shape[0] > DIRECT:
+            part = part[:DIRECT, :DIRECT]
+            part = part - part.mean(dim=0) - part.mean(dim=1, keepdim=True) + part.mean()
+        squared = part @ part
+        values.append(squared.diagonal().sum().square() / squared.square().sum())
+    return torch.stack(values)
 
 
 def _dimension_shares(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -141,7 +166,7 @@ def _largest_eigenvalue(k: Tensor, steps: int = 64, tolerance: float = 1e-4) -> 
     return value
 
 
-def _warnings(ratio: float, top: float, index: int, component: float, rounding: float, trace: float) -> list[str]:
+def _warnings(directions: float, top: float, index: int, component: float, rounding: float, trace: float) -> list[str]:
     if not trace > 0:
         return ["all examples are equal: similarity is undefined"]
     found = []
@@ -149,8 +174,8 @@ def _warnings(ratio: float, top: float, index: int, component: float, rounding: 
         found.append(f"one dimension ({index}) holds {top:.0%} of the variance".replace("%", " %"))
     if component > SHARE_LIMIT:
         found.append(f"one principal component holds {component:.0%} of the variance".replace("%", " %"))
-    if ratio < RATIO_LIMIT:
-        found.append(f"the states vary along {ratio:.1f} effective directions only (participation ratio)")
+    if directions < DIRECTIONS_LIMIT:
+        found.append(f"{directions:.1f} effective directions decide CKA (participation ratio of the squared spectrum)")
     if found:
         found.append("raw CKA follows these few directions: read the robust value beside it")
     if rounding > ROUNDING_LIMIT:

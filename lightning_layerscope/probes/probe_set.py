@@ -11,6 +11,7 @@ from lightning_layerscope.probes import check, files
 from lightning_layerscope.probes.base import BaseProbeSet
 from lightning_layerscope.probes.build import build_probes
 from lightning_layerscope.probes.digests import TokenChoice, token_choice_name
+from lightning_layerscope.probes.near_duplicates import copies_in_words
 from lightning_layerscope.probes.settling import USUAL_SPLIT, load_split, settle_split, settle_template
 from lightning_layerscope.probes.summary import summarise
 from lightning_layerscope.probes.tokens import load_tokenizer, tokenizer_name
@@ -122,7 +123,7 @@ class ProbeSet(BaseProbeSet):
             max_length=max_length,
             split=split,
             seed=seed,
-            notes=[*notes, *more],
+            notes=[*notes, *more, *copies_in_words(probes)],
         )
 
     @classmethod

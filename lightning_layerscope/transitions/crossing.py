@@ -11,6 +11,7 @@ from lightning_layerscope.transitions.find import MIN_TASKS
 from lightning_layerscope.transitions.samples import group_tasks, statistic_samples
 from lightning_layerscope.transitions.shapes import Floats, Indices
 from lightning_layerscope.transitions.signals import SignalCut
+from lightning_layerscope.wording import count
 
 
 def find_crossing(
@@ -35,7 +36,7 @@ def find_crossing(
     """
     name, layers, tasks = "crossing", tuned.layers, len(tuned.values)
     if tasks < MIN_TASKS or len(layers) < 2:
-        return SignalCut.none(name, f"only {tasks} tasks and {len(layers)} layers")
+        return SignalCut.none(name, f"only {count(tasks, 'task')} and {count(len(layers), 'layer')}")
     kept = None if clusters is None else [label for label, keep in zip(clusters, tuned.tasks, strict=True) if keep]
     groups, _, _ = group_tasks(kept, tasks)
 

@@ -12,6 +12,7 @@ from lightning_layerscope.transitions.families import MIN_FLAT
 from lightning_layerscope.transitions.samples import CurveSamples
 from lightning_layerscope.transitions.shapes import Floats, Indices, Shape, centre
 from lightning_layerscope.transitions.two_changes import two_changes
+from lightning_layerscope.wording import count
 
 MIN_LAYERS = 2 * MIN_FLAT
 """Two flat parts need this many layers."""
@@ -85,7 +86,7 @@ def detect(
         allowed: Names of the shapes to choose from; all by default.
     """
     if len(layers) < MIN_LAYERS:
-        return Detection(f"only {len(layers)} layers, at least {MIN_LAYERS} needed")
+        return Detection(f"only {count(len(layers), 'layer')}, at least {MIN_LAYERS} needed")
     if np.ptp(samples.curve) <= SMALLEST_CHANGE * max(1.0, float(np.abs(samples.curve).max())):
         return Detection("the curve is constant to within rounding", "flat")
     choice = choose(samples, layers, allowed)

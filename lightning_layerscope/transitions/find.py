@@ -11,6 +11,7 @@ from lightning_layerscope.transitions.curves import CompleteCurves, complete_cur
 from lightning_layerscope.transitions.detection import MIN_LAYERS, MOST_REPEATED_LEFT, Detection, detect
 from lightning_layerscope.transitions.samples import Statistic, group_tasks, mean_samples, statistic_samples
 from lightning_layerscope.transitions.transition import Transition
+from lightning_layerscope.wording import count as counted
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles import LayerProfile
@@ -121,9 +122,9 @@ def transition_of(
     tasks = len(curves.values)
     groups, count, notes = group_tasks(kept, tasks)
     if len(curves.layers) < MIN_LAYERS:
-        found = Detection(f"only {len(curves.layers)} layers, at least {MIN_LAYERS} needed")
+        found = Detection(f"only {counted(len(curves.layers), 'layer')}, at least {MIN_LAYERS} needed")
     elif tasks < MIN_TASKS:
-        found = Detection(f"only {tasks} tasks, at least {MIN_TASKS} needed")
+        found = Detection(f"only {counted(tasks, 'task')}, at least {MIN_TASKS} needed")
     else:
         samples = (
             mean_samples(curves.values, groups, resamples=resamples, confidence=confidence, seed=seed)

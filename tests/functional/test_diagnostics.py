@@ -27,6 +27,9 @@ def test_equal_their_definitions(shape: tuple[int, int], generator: torch.Genera
         assert float(found.participation_ratio[i]) == pytest.approx(
             float(values.sum() ** 2 / values.square().sum()), rel=1e-5
         )
+        assert float(found.effective_directions[i]) == pytest.approx(
+            float(values.square().sum() ** 2 / values.pow(4).sum()), rel=1e-5
+        )
         assert float(found.top_component_share[i]) == pytest.approx(float(values.max() / values.sum()), rel=1e-3)
         assert float(found.top_dimension_share[i]) == pytest.approx(float(variances.max() / variances.sum()), rel=1e-5)
     again = spectrum_diagnostics(x, centered_gram(x))
@@ -62,11 +65,36 @@ def test_each_trouble_is_named_in_words(generator: torch.Generator) -> None:
     assert "robust value" in loud[-1]
     assert not any("dimension" in line for line in common)
     assert common[0].startswith("one principal component holds ")
-    assert any("1.0 effective directions only" in line for line in common)
+    assert any(line.startswith("1.0 effective directions decide CKA") for line in common)
     assert len(offset) >= 1
     assert "rounding of the stored numbers" in offset[-1]
     assert constant == ["all examples are equal: similarity is undefined"]
     assert torch.isnan(spectrum_diagnostics(x[3]).participation_ratio)
+
+
+def test_one_direction_that_decides_cka_is_warned_of_where_its_share_is_unremarkable(
+    generator: torch.Generator,
+) -> None:
+    shares = {}
+    for share in (0.02, 0.05, 0.1):
+        x = torch.randn(256, 1024, generator=generator, dtype=torch.float64)
+        x[:, 0] *= (share * 1023 / (1 - share)) ** 0.5
+        found = spectrum_diagnostics(x)
+        shares[share] = found
+        assert float(found.top_component_share) < 0.2
+        assert float(found.participation_ratio) > 4
+    assert shares[0.02].warnings == [[]]
+    assert float(shares[0.02].effective_directions) > 4 > float(shares[0.1].effective_directions)
+    assert any("effective directions decide CKA" in line for line in shares[0.1].warnings[0])
+
+
+def test_effective_directions_of_many_examples_are_those_of_some_of_them(
+    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.randn(600, 40, generator=generator, dtype=torch.float64) * torch.arange(1, 41).pow(-0.7)
+    some = float(spectrum_diagnostics(x).effective_directions)
+    monkeypatch.setattr("lightning_layerscope.functional.diagnostics.DIRECT", 1000)
+    assert some == pytest.approx(float(spectrum_diagnostics(x).effective_directions), rel=0.15)
 
 
 def test_rounding_share_is_the_variance_that_rounding_adds(generator: torch.Generator) -> None:

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import WandbLogger
 from torch.ao.quantization import default_fused_act_fake_quant, default_fused_per_channel_wt_fake_quant
 from torch.utils.data import DataLoader
 
-from lightning_layerscope.callbacks import LayerSimilarityMonitor
+from lightning_layerscope.callbacks import LayerSimilarityMonitor, Schedule
 
 # Third parties' own: what compile, weight averaging, checkpointing and Lightning itself warn about.
 pytestmark = [
@@ -121,7 +121,12 @@ CONDITIONS = {
     "manual, two optimisers": (None, {"max_steps": 12}, {"every_n_steps": 3}, {"manual": True}),
     "persistent workers": (None, {}, {}, {"workers": 1}),
     "clipping, deterministic": (None, {"gradient_clip_val": 0.1, "deterministic": True}, {}, {}),
-    "validation": (None, {"val_check_interval": 0.25, "num_sanity_val_steps": 2}, {"on_validation_end": True}, {}),
+    "validation": (
+        None,
+        {"val_check_interval": 0.25, "num_sanity_val_steps": 2},
+        {"schedule": Schedule(on_validation_end=True)},
+        {},
+    ),
     "overfit batches": (None, {"overfit_batches": 2}, {}, {}),
     "max time": (None, {"max_time": {"minutes": 5}}, {}, {}),
     "weights and biases": (None, {"logger": "wandb"}, {}, {}),

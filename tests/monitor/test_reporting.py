@@ -53,6 +53,24 @@ def test_what_gets_nothing_is_named():
     assert text.startswith("logs scalars and pictures to W&B; nothing to mlflow, trackio: pass loggers=[...]")
 
 
+def test_active_mode_does_without_the_trainer_itself(tiny, tmp_path, monkeypatch):
+    from lightning_layerscope.callbacks import transformers as module
+
+    def lost(callback):
+        raise LookupError("called in another way")
+
+    monkeypatch.setattr(module, "calling_trainer", lost)
+    monitor = TransformersLayerSimilarityMonitor(
+        tiny.probes(tasks=3, examples=6), every_n_steps=1, max_overhead=None, report=False, verbose=False
+    )
+    train(tiny, tmp_path / "active", monitor, report_to=[])
+    assert monitor.monitor.record.steps == [0, 1, 2]
+    passive = TransformersLayerSimilarityMonitor(mode="passive", report=False, verbose=False)
+    with pytest.warns(RuntimeWarning, match="called in another way"):
+        train(tiny, tmp_path / "passive", passive, report_to=[])
+    assert not passive.monitor.record.measurements
+
+
 class Processor:
     """Stands for that of a vision language model: it holds a tokenizer and is called with images as well."""
 
