@@ -92,6 +92,32 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Signals:
+    """What to measure beside the similarity with the reference, each one curve over layers; active mode alone.
+
+    They cost no pass through the model: they are read from the states that the similarity is computed from, and from
+    the weights.
+
+    Args:
+        update: Relative update of each layer's weights, ||dW|| / ||W||, from LoRA's factors; models without adapters
+            have none, which is said.
+        drift_per_update: 1 - CKA with the reference over that update; with ``measure="cka"``.
+        neighbour_similarity: CKA of each layer with the one before it.
+        effective_rank: How many dimensions the prompts' states use.
+    """
+
+    update: bool = False
+    drift_per_update: bool = False
+    neighbour_similarity: bool = False
+    effective_rank: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that are on."""
+        return tuple(name for name, on in vars(self).items() if on)
+
+
+@dataclass(frozen=True)
 class Output:
     """What becomes of the results, beside ``output_dir``, ``report`` and ``loggers``.
 

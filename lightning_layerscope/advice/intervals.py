@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_layerscope._extras import require
+from lightning_layerscope.functional.student import student_quantile
 
 Array = NDArray[np.float64]
 
@@ -102,5 +102,5 @@ def _satterthwaite(parts: Array, freedoms: Array) -> float:
 def _interval(value: float, variance: float, freedom: float, confidence: float) -> Difference:
     if freedom < 1:
         return Difference(value, math.nan, math.nan)
-    half = float(require("scipy.stats", "report").t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance)
+    half = student_quantile((1 + confidence) / 2, freedom) * math.sqrt(variance)
     return Difference(value, value - half, value + half)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lightning_layerscope.options import Comparison, Extraction, Output, Passive, Schedule
+from lightning_layerscope.options import Comparison, Extraction, Output, Passive, Schedule, Signals
 
 if TYPE_CHECKING:
     from lightning_layerscope.callbacks.lightning import LayerSimilarityMonitor
@@ -20,6 +20,7 @@ __all__ = [
     "Output",
     "Passive",
     "Schedule",
+    "Signals",
     "TransformersLayerSimilarityMonitor",
 ]
 

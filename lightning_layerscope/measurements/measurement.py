@@ -26,6 +26,7 @@ class Measurement:
         layer_x_layer: ``(layers, layers)``, mean over tasks of the CKA between all layers of the current model;
             ``None`` where not asked for.
         task_x_task: per chosen layer ``(tasks, tasks)``: cosine of the task means after removing the grand mean.
+        curves: what the monitor's options ask for beside the similarity, by name: ``(3, layers)``, value and interval.
         seconds: wall time the measurement took; filled by who measures.
         overhead: share of the run's wall time that all measurements took so far, NaN before the first step; filled by
             who measures.
@@ -37,6 +38,7 @@ class Measurement:
     transition: Transition
     layer_x_layer: Floats | None = None
     task_x_task: dict[int, Floats] = field(default_factory=dict)
+    curves: dict[str, Floats] = field(default_factory=dict)
     seconds: float = 0.0
     overhead: float = 0.0
     warnings: list[str] = field(default_factory=list)

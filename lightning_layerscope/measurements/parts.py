@@ -102,7 +102,7 @@ def describe(measurement: Measurement) -> dict[str, Any]:
 
 def unpack(entry: Mapping[str, Any], profile: LayerProfile, matrices: Mapping[str, NDArray[Any]]) -> Measurement:
     """The inverse of :func:`describe` and :func:`pack_matrices`."""
-    prefix = "task_x_task/"
+    prefix, curves = "task_x_task/", "curves/"
     return Measurement(
         step=int(entry["step"]),
         profile=profile,
@@ -111,6 +111,7 @@ def unpack(entry: Mapping[str, Any], profile: LayerProfile, matrices: Mapping[st
         task_x_task={
             int(key.removeprefix(prefix)): matrix for key, matrix in matrices.items() if key.startswith(prefix)
         },
+        curves={key.removeprefix(curves): np.asarray(m) for key, m in matrices.items() if key.startswith(curves)},
         seconds=float(entry["seconds"]),
         overhead=math.nan if entry["overhead"] is None else float(entry["overhead"]),
         warnings=list(entry["warnings"]),
@@ -121,6 +122,7 @@ def unpack(entry: Mapping[str, Any], profile: LayerProfile, matrices: Mapping[st
 def pack_matrices(measurement: Measurement) -> dict[str, NDArray[Any]]:
     """The matrices by name."""
     packed = {f"task_x_task/{layer}": np.ascontiguousarray(matrix) for layer, matrix in measurement.task_x_task.items()}
+    packed |= {f"curves/{name}": np.ascontiguousarray(curve) for name, curve in measurement.curves.items()}
     if measurement.layer_x_layer is not None:
         packed["layer_x_layer"] = np.ascontiguousarray(measurement.layer_x_layer)
     return packed

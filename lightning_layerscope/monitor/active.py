@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning_layerscope.extraction import HiddenStates, extract_hidden_states
@@ -13,6 +13,7 @@ from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.ranks import Ranks
 from lightning_layerscope.monitor.settings import Settings
 from lightning_layerscope.monitor.sharding import check_not_sharded
+from lightning_layerscope.monitor.signals import SignalValues, join_signals, measure_signals, signal_curves
 from lightning_layerscope.monitor.source import name_of_reference
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
@@ -25,6 +26,7 @@ from lightning_layerscope.wording import count
 class _Part:
     """One rank's part: its hidden states (one process) or what it made of them (several), and its new reference."""
 
+    signals: SignalValues = field(default_factory=SignalValues)
     states: HiddenStates | None = None
     share: Share | None = None
     bank: ReferenceBank | None = None
@@ -65,18 +67,26 @@ class ActiveSource:
             with adapters_off(host.model):
                 new = self._keep(self._extract(host), "base")
         states = self._extract(host)
+        signals = measure_signals(self.settings.signals, host.model, states, self.settings.comparison.estimator)
         if self._bank is None and new is None:
             new = self._keep(states, name_of_reference(self.reference_name, host.step))
         if self.ranks.world == 1:
-            return _Part(states=states, bank=new)
+            return _Part(signals, states=states, bank=new)
         if new is not None:
             self._bank = new
         assert self._bank is not None
         share = compare_share(states, self._bank.select(self.tasks), step=host.step, **self.settings.compare_options)
-        return _Part(share=share, bank=new)
+        return _Part(signals, share=share, bank=new)
 
     def merge(self, parts: list[_Part], host: HostState) -> tuple[ReferenceBank, Measurement]:
         """Put the parts together; a new reference is kept."""
+        bank, measurement = self._merge(parts, host)
+        values = join_signals([part.signals for part in parts])
+        measurement.curves = signal_curves(self.settings.signals, values, measurement.profile)
+        measurement.warnings += values.warnings
+        return bank, measurement
+
+    def _merge(self, parts: list[_Part], host: HostState) -> tuple[ReferenceBank, Measurement]:
         if self.ranks.world == 1:
             part = parts[0]
             if part.bank is not None:

@@ -10,7 +10,7 @@ from lightning_layerscope.monitor.attempts import Refused
 from lightning_layerscope.monitor.monitor import Monitor
 from lightning_layerscope.monitor.passive import PassiveSource
 from lightning_layerscope.monitor.settings import Settings
-from lightning_layerscope.options import Comparison, Extraction, Output, Passive, Schedule
+from lightning_layerscope.options import Comparison, Extraction, Output, Passive, Schedule, Signals
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 
@@ -67,6 +67,7 @@ class MonitorCallback:
         schedule: More triggers: see :class:`~lightning_layerscope.options.Schedule`.
         extraction: How states are taken: see :class:`~lightning_layerscope.options.Extraction`.
         comparison: How they are compared: see :class:`~lightning_layerscope.options.Comparison`.
+        signals: What to measure beside: see :class:`~lightning_layerscope.options.Signals`.
         output: What becomes of the results: see :class:`~lightning_layerscope.options.Output`.
         passive: What passive mode reads: see :class:`~lightning_layerscope.options.Passive`.
 
@@ -99,6 +100,7 @@ class MonitorCallback:
         schedule: Schedule | None = None,
         extraction: Extraction | None = None,
         comparison: Comparison | None = None,
+        signals: Signals | None = None,
         output: Output | None = None,
         passive: Passive | None = None,
     ) -> None:
@@ -122,6 +124,7 @@ class MonitorCallback:
             schedule=Schedule() if schedule is None else schedule,
             extraction=Extraction() if extraction is None else extraction,
             comparison=Comparison() if comparison is None else comparison,
+            signals=Signals() if signals is None else signals,
             output=Output() if output is None else output,
             passive=Passive() if passive is None else passive,
         )

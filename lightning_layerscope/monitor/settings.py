@@ -11,7 +11,16 @@ from typing import Any, Literal
 
 from lightning_layerscope.comparison.measures import MEASURES, check_measure
 from lightning_layerscope.monitor.cadence import Cadence
-from lightning_layerscope.options import Comparison, Extraction, Output, Passive, Schedule, check_choice, did_you_mean
+from lightning_layerscope.options import (
+    Comparison,
+    Extraction,
+    Output,
+    Passive,
+    Schedule,
+    Signals,
+    check_choice,
+    did_you_mean,
+)
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 
@@ -20,6 +29,7 @@ _GROUPS = {
     "schedule": Schedule,
     "extraction": Extraction,
     "comparison": Comparison,
+    "signals": Signals,
     "output": Output,
     "passive": Passive,
 }
@@ -55,6 +65,7 @@ class Settings:
     schedule: Schedule = field(default_factory=Schedule)
     extraction: Extraction = field(default_factory=Extraction)
     comparison: Comparison = field(default_factory=Comparison)
+    signals: Signals = field(default_factory=Signals)
     output: Output = field(default_factory=Output)
     passive: Passive = field(default_factory=Passive)
 
@@ -68,6 +79,12 @@ class Settings:
         check_choice("mode", self.mode, ("active", "passive"))
         check_choice("measure", self.measure, MEASURES)
         check_measure(self.measure, self.comparison.estimator)
+        if self.signals.drift_per_update and self.measure != "cka":
+            raise ValueError(
+                f'drift_per_update is 1 - CKA over the update: it needs measure="cka", got {self.measure!r}.'
+            )
+        if self.signals.names and self.mode == "passive":
+            raise ValueError(f'signals are of mode="active", got {", ".join(self.signals.names)} in passive mode.')
         self._check_numbers()
         self._check_reference()
         if self.output_dir is not None:

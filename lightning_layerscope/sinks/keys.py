@@ -70,6 +70,7 @@ class KeyPlan:
         curves: which charts of profiles there are: ``final``, and ``init`` where the first measurement says something.
         cluster_means: whether the clusters' means have keys.
         left_out: what did not fit, in words.
+        signals: what is logged per layer beside the headline measure.
     """
 
     measure: str
@@ -79,6 +80,7 @@ class KeyPlan:
     curves: tuple[str, ...] = ("final",)
     cluster_means: bool = True
     left_out: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
 
     def scalars(self) -> list[str]:
         """Keys over ``layerscope/step`` whose values are numbers."""
@@ -88,6 +90,7 @@ class KeyPlan:
             found += [f"{name}/cluster/{cluster}" for cluster in self.clusters.values()]
         found += [*BOUNDARIES, SECONDS, OVERHEAD]
         found += [f"{name}/task/{task}/layer_{layer:02d}" for task in self.tasks.values() for layer in self.layers]
+        found += [layer_key(signal, layer) for signal in self.signals for layer in self.layers]
         return found
 
     def media(self) -> list[str]:
@@ -101,11 +104,11 @@ class KeyPlan:
         return len(self.scalars()) + len(self.media()) + 2
 
 
-def plan_keys(profile: LayerProfile, *, per_task: bool = False) -> KeyPlan:
+def plan_keys(profile: LayerProfile, *, per_task: bool = False, signals: Iterable[str] = ()) -> KeyPlan:
     """Choose the keys of a run: at most 150, or ``2 x layers + 100`` where that is more.
 
     Where many clusters do not fit, their means do without keys of their own (charts, pictures, table and artifact hold
-    them), which ``left_out`` says. Keys per task come on top, since they were asked for.
+    them), which ``left_out`` says. Keys per task and of signals come on top, since they were asked for.
     """
     layers = tuple(profile.layers)
     clusters = slugs((profile.clusters[task] for task in profile.tasks), taken=ALL)
@@ -114,7 +117,7 @@ def plan_keys(profile: LayerProfile, *, per_task: bool = False) -> KeyPlan:
     plan = KeyPlan(profile.measure, layers, clusters, {}, curves)
     if plan.count() > max(150, 2 * len(layers) + 100):
         plan = replace(plan, cluster_means=False, left_out=(f"the means of {len(clusters)} clusters",))
-    return replace(plan, tasks=slugs(profile.tasks)) if per_task else plan
+    return replace(plan, tasks=slugs(profile.tasks) if per_task else {}, signals=tuple(signals))
 
 
 def _digest(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_layerscope.sinks.keys import ALL, BOUNDARIES, OVERHEAD, ROOT, SECONDS, STEP, KeyPlan, slug
+from lightning_layerscope.sinks.keys import ALL, BOUNDARIES, OVERHEAD, ROOT, SECONDS, STEP, KeyPlan, layer_key, slug
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,9 @@ def measurement_row(measurement: Measurement, plan: KeyPlan) -> dict[str, float]
         for task, values in zip(profile.tasks, matrix, strict=True):
             for layer, value in zip(profile.layers, values, strict=True):
                 row[f"{name}/task/{plan.tasks[task]}/layer_{layer:02d}"] = float(value)
+    for signal in plan.signals:
+        values = measurement.curves.get(signal, np.full((3, len(profile.layers)), np.nan))[0]
+        row |= {layer_key(signal, layer): float(value) for layer, value in zip(profile.layers, values, strict=True)}
     return {key: value for key, value in row.items() if math.isfinite(value)}
 
 

@@ -69,6 +69,23 @@ def value_table(record: RunRecord) -> dict[str, Any]:
     return {"layers": profile.layers, "rows": rows}
 
 
+def signal_table(record: RunRecord) -> dict[str, Any]:
+    """The signals of the last measurement: one line per signal, one column per layer, the interval as small print."""
+    last = record.measurements[-1]
+    rows = []
+    for name, (values, low, high) in last.curves.items():
+        cells = [
+            {"text": f"{value:.3g}" if np.isfinite(value) else "", "why": _bounds(a, b) if np.isfinite(value) else ""}
+            for value, a, b in zip(values, low, high, strict=True)
+        ]
+        rows.append({"name": name.replace("_", " "), "cells": cells})
+    return {"layers": last.profile.layers, "rows": rows}
+
+
+def _bounds(low: float, high: float) -> str:
+    return f"{low:.3g} to {high:.3g}" if low < high else ""
+
+
 def configuration(record: RunRecord) -> tuple[list[tuple[str, str]], str]:
     """Short settings as pairs, and everything as JSON."""
     meta = record.measurements[-1].profile.meta

@@ -38,7 +38,7 @@ class ScalarSink:
     def log(self, measurement: Measurement, record: RunRecord, host_step: int) -> None:
         """Log one row at the host's step."""
         if self._plan is None:
-            self._plan = plan_keys(measurement.profile, per_task=self._per_task_keys)
+            self._plan = plan_keys(measurement.profile, per_task=self._per_task_keys, signals=measurement.curves)
         self._logger.log_metrics(measurement_row(measurement, self._plan), step=int(host_step))
 
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:

@@ -48,7 +48,7 @@ class TensorBoardSink:
         if writer is None:
             raise RuntimeError("TensorBoard is to be logged to, and the trainer has opened no SummaryWriter")
         if self._plan is None:
-            self._plan = plan_keys(measurement.profile, per_task=self._per_task_keys)
+            self._plan = plan_keys(measurement.profile, per_task=self._per_task_keys, signals=measurement.curves)
         for key, value in measurement_row(measurement, self._plan).items():
             writer.add_scalar(key, value, int(host_step))
         # The scalars are in the file by now, whatever becomes of the pictures.

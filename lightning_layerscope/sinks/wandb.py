@@ -130,13 +130,13 @@ class WandbSink:
         profile = record.measurements[-1].profile if record.measurements else None
         self._configure(record, profile)
         if profile is not None:
-            self._define(profile)
+            self._define(record.measurements[-1])
 
     def _log(self, measurement: Measurement, record: RunRecord, pictures: list[Picture]) -> None:
         import wandb
 
         first = self._plan is None
-        plan = self._plan or self._define(measurement.profile)
+        plan = self._plan or self._define(measurement)
         if first:
             self._configure(record, measurement.profile)
         row: dict[str, Any] = dict(measurement_row(measurement, plan))
@@ -149,7 +149,7 @@ class WandbSink:
 
     def _finish(self, record: RunRecord, status: str) -> None:
         last, profile = record.measurements[-1], record.profile
-        plan = self._plan or self._define(last.profile)
+        plan = self._plan or self._define(last)
         reference, prompts = self._reference or record.config.get("reference_folder"), self._prompts
         parts: list[Callable[[], Any]] = [
             lambda: self._add({profile_key("final"): wandb_files.profile_chart(last, plan, "final")}, last.step),
@@ -195,8 +195,8 @@ class WandbSink:
         values = wandb_files.config(record.config, {} if profile is None else profile.meta)
         self._run.config.update({"layerscope": values}, allow_val_change=True)
 
-    def _define(self, profile: LayerProfile) -> KeyPlan:
-        plan = plan_keys(profile, per_task=self._per_task_keys)
+    def _define(self, measurement: Measurement) -> KeyPlan:
+        plan = plan_keys(measurement.profile, per_task=self._per_task_keys, signals=measurement.curves)
         if plan.left_out:
             _log.warning("to keep to W&B's advice on the number of keys, %s have none", "; ".join(plan.left_out))
         if plan.count() > 500:

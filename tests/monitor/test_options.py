@@ -18,6 +18,7 @@ from lightning_layerscope.callbacks import (
     Output,
     Passive,
     Schedule,
+    Signals,
     TransformersLayerSimilarityMonitor,
 )
 from lightning_layerscope.measurements import RunRecord
@@ -25,7 +26,7 @@ from lightning_layerscope.monitor.settings import Settings
 
 FLAT = {"probes", "tokenizer", "reference", "every_n_steps", "at_steps", "layers", "measure", "mode", "forward"}
 FLAT |= {"max_overhead", "output_dir", "report", "loggers", "verbose"}
-GROUPS = {group.__name__.lower(): group for group in (Schedule, Extraction, Comparison, Output, Passive)}
+GROUPS = {group.__name__.lower(): group for group in (Schedule, Extraction, Comparison, Signals, Output, Passive)}
 
 
 def test_both_callbacks_have_the_same_options_and_say_them_once():

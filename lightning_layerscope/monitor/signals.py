@@ -1,0 +1,114 @@
+"""Signals beside the similarity with the reference: one curve over layers each, with its interval over tasks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from lightning_layerscope.comparison.weight_updates import adapter_updates
+from lightning_layerscope.extraction import HiddenStates
+from lightning_layerscope.functional import effective_rank, linear_cka
+from lightning_layerscope.functional.student import student_quantile
+from lightning_layerscope.monitor.adapters import has_adapters
+from lightning_layerscope.options import Signals
+from lightning_layerscope.profiles import LayerProfile
+
+Floats = NDArray[np.float64]
+_CONFIDENCE = 0.9
+
+
+@dataclass(frozen=True)
+class SignalValues:
+    """What one rank measured.
+
+    Attributes:
+        by_task: Signal to task to ``(layers,)``.
+        update: ``(layers,)`` relative update of the weights; None where it was not asked for.
+        warnings: What could not be measured, in words.
+    """
+
+    by_task: dict[str, dict[str, Floats]] = field(default_factory=dict)
+    update: Floats | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def measure_signals(signals: Signals, model: nn.Module, states: HiddenStates, estimator: str) -> SignalValues:
+    """Measure what was asked for, from states that are at hand and from weights; no pass through the model.
+
+    Args:
+        signals: Which.
+        model: Read only.
+        states: Of one rank's tasks.
+        estimator: Of the neighbours' similarity.
+    """
+    by_task: dict[str, dict[str, Floats]] = {}
+    if signals.neighbour_similarity:
+        by_task["neighbour_similarity"] = {task: _neighbours(states, task, estimator) for task in states}
+    if signals.effective_rank:
+        by_task["effective_rank"] = {task: effective_rank(states[task].float()).cpu().numpy() for task in states}
+    if not (signals.update or signals.drift_per_update):
+        return SignalValues(by_task)
+    if not has_adapters(model):
+        return SignalValues(by_task, None, ("update: the model has no LoRA adapters, whose factors it is read from",))
+    try:
+        updates = adapter_updates(model).numpy()
+    except ValueError as error:
+        return SignalValues(by_task, None, (f"update: {error}",))
+    layers = [updates[layer - 1] if layer else math.nan for layer in states.layers]
+    return SignalValues(by_task, np.array(layers, dtype=np.float64))
+
+
+def join_signals(parts: list[SignalValues]) -> SignalValues:
+    """What one process would have measured, from the ranks' parts; the weights are the same on all."""
+    by_task: dict[str, dict[str, Floats]] = {}
+    for part in parts:
+        for name, tasks in part.by_task.items():
+            by_task.setdefault(name, {}).update(tasks)
+    update = next((part.update for part in parts if part.update is not None), None)
+    return SignalValues(by_task, update, tuple(dict.fromkeys(line for part in parts for line in part.warnings)))
+
+
+def signal_curves(signals: Signals, values: SignalValues, profile: LayerProfile) -> dict[str, Floats]:
+    """One curve per signal: ``(3, layers)``, value and interval.
+
+    The mean over tasks has Student's interval over tasks. An update is no estimate: its interval is the value itself.
+
+    Args:
+        signals: Which were asked for.
+        values: Of all tasks.
+        profile: Of the same step; its headline is the drift.
+    """
+    curves = {name: _over_tasks([tasks[task] for task in profile.tasks]) for name, tasks in values.by_task.items()}
+    if values.update is not None:
+        if signals.update:
+            curves["update"] = np.tile(values.update, (3, 1))
+        if signals.drift_per_update:
+            known = np.where(values.update > 0, values.update, np.nan)
+            curves["drift_per_update"] = _over_tasks(list((1 - profile.matrix()) / known))
+    return curves
+
+
+def _neighbours(states: HiddenStates, task: str, estimator: str) -> Floats:
+    """CKA of each layer with the one before it; NaN where that one was not measured."""
+    found = np.full(len(states.layers), np.nan)
+    here = [place for place in range(1, len(states.layers)) if states.layers[place] == states.layers[place - 1] + 1]
+    if here:
+        x = states[task].float()
+        before, after = x[[place - 1 for place in here]], x[torch.tensor(here)]
+        found[here] = linear_cka(before, after, estimator).cpu().numpy()
+    return found
+
+
+def _over_tasks(rows: list[Floats]) -> Floats:
+    table = np.array(rows, dtype=np.float64)
+    mean = table.mean(axis=0)
+    if len(table) < 2:
+        return np.stack([mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)])
+    quantile = student_quantile((1 + _CONFIDENCE) / 2, len(table) - 1)
+    half = quantile * table.std(axis=0, ddof=1) / math.sqrt(len(table))
+    return np.stack([mean, mean - half, mean + half])
