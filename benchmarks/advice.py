@@ -37,7 +37,6 @@ from lightning_layerscope.functional import linear_cka
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.tasks import general_tasks, load_tasks
 from lightning_layerscope.training import load_model
-from lightning_layerscope.training.encoding import padding_id
 from lightning_layerscope.training.quiet import quiet
 
 RESULTS = Path(__file__).resolve().parent / "advice_results"
@@ -126,7 +125,7 @@ def append_curves(path: Path, seed: int, setting: TrialSetting, probes: ProbeSet
     with tuned.disable_adapter():
         before = extract_hidden_states(tuned, probes)
     rows = [row for part in setting.test_rows.values() for row in part[:16]]
-    check = check_rows(tuned, rows, padding=padding_id(setting.tokenizer))
+    check = check_rows(tuned, rows)
     entry = {
         "seed": seed,
         "update": adapter_updates(tuned).tolist(),

@@ -259,7 +259,7 @@ def shuffled(states):
         (TUNED, {"layers": [9]}, r"layers that both sides have, got \[9\]"),
         (TUNED, {"layers": [3, 1]}, "increasing layers"),
         (TUNED, {"measure": "similarity"}, "expected a measure among"),
-        (TUNED, {"estimator": "unbiased"}, "expected estimator 'debiased' or 'biased', got 'unbiased'"),
+        (TUNED, {"estimator": "unbiased"}, "expected `estimator` 'debiased' or 'biased', got 'unbiased'"),
         (TUNED, {"confidence": 95}, "confidence between 0 and 1"),
     ],
 )

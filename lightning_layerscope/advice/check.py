@@ -139,7 +139,6 @@ def check_rows(
     *,
     base: nn.Module | None = None,
     ways: Sequence[str] = WAYS,
-    padding: int = 0,
     max_tokens_per_batch: int = 1024,
     confidence: float = 0.9,
     progress: Callable[[int, int], None] | None = None,
@@ -153,7 +152,6 @@ def check_rows(
         rows: Encoded held-out rows of any tasks, at least two of each.
         base: The base model; default the tuned one with its adapters off.
         ways: Which of ``"alone"``, ``"from_bottom"`` and ``"from_top"``.
-        padding: Token id to pad with.
         max_tokens_per_batch: Bound of the padded tokens of a batch; its states in all layers are in memory twice.
         confidence: Of the intervals.
         progress: Called with (rows done, rows in all).
@@ -173,7 +171,7 @@ def check_rows(
         while start < len(order):
             places = order[start : start + max(1, max_tokens_per_batch // len(rows[order[start]]))]
             start += len(places)
-            batch = {key: value.to(device) for key, value in collate([rows[p] for p in places], padding).items()}
+            batch = {key: value.to(device) for key, value in collate([rows[p] for p in places]).items()}
             with layers.recorded() as from_tuned:
                 plain[places] = _losses(tuned, batch)
             from_base = list(from_tuned)

@@ -17,7 +17,7 @@ from lightning_layerscope.monitor.adapters import adapters_off
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.tasks import PromptTemplate, TaskCollection, load_tasks
 from lightning_layerscope.training import load_model
-from lightning_layerscope.training.encoding import encode_examples, padding_id
+from lightning_layerscope.training.encoding import encode_examples
 
 
 def check_layers(
@@ -89,7 +89,6 @@ def check_layers(
         rows,
         base=base,
         ways=ways,
-        padding=padding_id(tokenizer),
         max_tokens_per_batch=max_tokens_per_batch,
         confidence=confidence,
         progress=progress,

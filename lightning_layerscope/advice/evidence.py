@@ -22,7 +22,7 @@ from lightning_layerscope.extraction import HiddenStates, extract_hidden_states
 from lightning_layerscope.functional import drift_per_update, linear_cka
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.tasks import TaskCollection
-from lightning_layerscope.training.encoding import EncodedExample, collate, encode_examples, padding_id
+from lightning_layerscope.training.encoding import EncodedExample, collate, encode_examples
 from lightning_layerscope.training.loss import answer_loss, device_of, mean_loss
 
 #: Seed of the pilot run and its rows: apart from the trial's own seeds, which count from 0.
@@ -92,10 +92,9 @@ def gather_evidence(
         min_examples=4,
     )
     rows = _rows(tasks, tokenizer, probes, recipe)
-    padding = padding_id(tokenizer)
     base = extract_hidden_states(model, probes, embeddings=True)
     similarity = neighbour_similarity(base)
-    norms = gradient_norms(model, targets, rows, batch_size=recipe.batch_size, padding=padding)
+    norms = gradient_norms(model, targets, rows, batch_size=recipe.batch_size)
     found = Evidence(
         tuple(similarity.tolist()),
         tuple(norms.tolist()),
@@ -109,7 +108,7 @@ def gather_evidence(
     with trained_adapter(model, tokenizer, tasks, targets, ranks, short, PILOT_SEED) as tuned:
         moved = drift(base, extract_hidden_states(tuned, probes, embeddings=True))
         updates = adapter_updates(tuned)
-        check = check_rows(tuned, _some(rows, prompts // 2), ways=["alone"], padding=padding)
+        check = check_rows(tuned, _some(rows, prompts // 2), ways=["alone"])
     return replace(
         found,
         drift=tuple(moved.tolist()),
@@ -133,9 +132,7 @@ def drift(before: HiddenStates, after: HiddenStates) -> Tensor:
     return torch.stack(values).mean(dim=0)
 
 
-def gradient_norms(
-    model: nn.Module, targets: Targets, rows: Sequence[EncodedExample], *, batch_size: int, padding: int
-) -> Tensor:
+def gradient_norms(model: nn.Module, targets: Targets, rows: Sequence[EncodedExample], *, batch_size: int) -> Tensor:
     """Norm of the answer loss's gradient in each layer's target matrices, mean over batches: ``(layers,)`` float64.
 
     No ``.grad`` is touched, and ``requires_grad`` is as before afterwards.
@@ -149,7 +146,7 @@ def gradient_norms(
         for weight in weights:
             weight.requires_grad_(True)
         for start in range(0, len(rows), batch_size):
-            batch = collate(rows[start : start + batch_size], padding)
+            batch = collate(rows[start : start + batch_size])
             loss = mean_loss(answer_loss(model, {key: value.to(device_of(model)) for key, value in batch.items()}))
             squares = torch.zeros(targets.num_layers, dtype=torch.float64)
             for module, gradient in zip(targets.modules, torch.autograd.grad(loss, weights), strict=True):

@@ -17,7 +17,7 @@ from lightning_layerscope.advice.selection import Selection
 from lightning_layerscope.advice.short_training import trained_adapter
 from lightning_layerscope.advice.targets import Targets
 from lightning_layerscope.tasks import TaskCollection
-from lightning_layerscope.training.encoding import EncodedExample, encode_examples, padding_id
+from lightning_layerscope.training.encoding import EncodedExample, encode_examples
 from lightning_layerscope.training.evaluation import score_rows
 
 Rows = Mapping[str, Sequence[EncodedExample]]
@@ -129,9 +129,8 @@ def base_line(setting: TrialSetting) -> TrialLine:
 
 def _scores(setting: TrialSetting, model: Any) -> tuple[dict[str, float], dict[str, float]]:
     """Loss of each task and of each skill that must not be lost."""
-    padding = padding_id(setting.tokenizer)
     loss, retention = (
-        {task: score.loss for task, score in score_rows(model, rows, padding=padding).items()}
+        {task: score.loss for task, score in score_rows(model, rows).items()}
         for rows in (setting.test_rows, setting.retention_rows)
     )
     return loss, retention

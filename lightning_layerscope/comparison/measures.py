@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_layerscope.functional._checks import check_estimator
 from lightning_layerscope.functional.cka import cka_from_grams, undefined_reasons
 from lightning_layerscope.functional.gram_statistics import GramStatistics, prepare_gram
 from lightning_layerscope.functional.jackknife import Estimate, cka_estimate
@@ -54,8 +55,7 @@ def check_measure(measure: str, estimator: str) -> None:
     """Raise ValueError for a measure or an estimator that does not exist."""
     if measure not in MEASURES:
         raise ValueError(f"expected a measure among {list(MEASURES)}, got {measure!r}")
-    if estimator not in ("debiased", "biased"):
-        raise ValueError(f"expected estimator 'debiased' or 'biased', got {estimator!r}")
+    check_estimator(estimator)
 
 
 def estimator_name(measure: str, estimator: str) -> str:

@@ -83,5 +83,13 @@ def is_hub_adapter(name: str) -> bool:
         return False
 
 
+def dtype_keyword() -> str:
+    """What ``from_pretrained`` calls the dtype of the weights: ``dtype`` since 4.56, before it ``torch_dtype``."""
+    import transformers
+
+    major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
+    return "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
+
+
 def _has_base(module: nn.Module, name: str) -> bool:
     return any(c.__name__ == name and c.__module__.startswith("transformers.") for c in type(module).__mro__)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-Estimator = Literal["debiased", "biased"]
 
-
-def check_estimator(estimator: str) -> None:
-    """Raise ``ValueError`` unless ``estimator`` is one of the two there are."""
+def check_estimator(estimator: str, of: str = "") -> None:
+    """Raise ``ValueError`` unless ``estimator`` is one of the two there are; ``of`` names what it is for."""
     if estimator not in ("debiased", "biased"):
-        raise ValueError(f"`estimator` must be 'debiased' or 'biased', got {estimator!r}.")
+        raise ValueError(f"{of}{': ' if of else ''}expected `estimator` 'debiased' or 'biased', got {estimator!r}.")
 
 
 def check_features(x: Tensor, name: str = "x", minimum: int = 4) -> None:

@@ -31,7 +31,6 @@ from lightning_layerscope.functional.permutation import cka_permutation_pvalue
 #: float32 products are not enough, and the cell is computed again in float64. Gram matrices keep the digits longer.
 CANCELLED_GRAM, CANCELLED_FEATURES = 1e-6, 1e-2
 
-permutation_pvalue = cka_permutation_pvalue
 
 __all__ = [
     "Estimate",
@@ -41,7 +40,6 @@ __all__ = [
     "cka_layer_matrix",
     "cka_permutation_pvalue",
     "linear_cka",
-    "permutation_pvalue",
     "prepare_gram",
     "undefined_reasons",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_layerscope.measurements import storage
 from lightning_layerscope.measurements.measurement import Measurement
 from lightning_layerscope.profiles import LayerProfile
 
@@ -110,9 +111,7 @@ class RunRecord:
         Raises:
             FileExistsError: if the folder holds another run, or measurements that this record does not have.
         """
-        from lightning_layerscope.measurements.storage import save
-
-        return save(self, folder)
+        return storage.save(self, folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> RunRecord:
@@ -122,9 +121,7 @@ class RunRecord:
             FileNotFoundError: if there is none.
             ValueError: if a file of it is damaged.
         """
-        from lightning_layerscope.measurements.storage import load
-
-        return load(folder)
+        return storage.load(folder, cls)
 
 
 def check_same_probes(first: Mapping[str, Any], second: Mapping[str, Any], where: str) -> None:

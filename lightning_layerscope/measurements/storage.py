@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_layerscope.measurements import earlier_format
 from lightning_layerscope.measurements.parts import (
@@ -19,8 +19,10 @@ from lightning_layerscope.measurements.parts import (
     steps_of,
     write_measurement,
 )
-from lightning_layerscope.measurements.record import RunRecord
 from lightning_layerscope.sealed import DamagedFileError, read_sealed, write_sealed
+
+if TYPE_CHECKING:
+    from lightning_layerscope.measurements.record import RunRecord
 
 CONFIG, GIVEN_UP, FORMAT = "config.json", "given-up", 2
 FOLDERS = tuple(SUFFIXES)
@@ -68,10 +70,14 @@ def save(record: RunRecord, folder: str | Path) -> Path:
     return place
 
 
-def load(folder: str | Path) -> RunRecord:
+def load(folder: str | Path, make: type[RunRecord]) -> RunRecord:
     """Read a record back; every byte of it is verified.
 
     Rows or matrices of a measurement that was not completed are not part of the record; a warning names its step.
+
+    Args:
+        folder: Its folder.
+        make: The class of records, which imports this file and not the other way round.
 
     Raises:
         FileNotFoundError: If there is no record, or a file of it is gone.
@@ -79,7 +85,7 @@ def load(folder: str | Path) -> RunRecord:
     """
     place = Path(folder)
     content = read_config(place) or _without_config(place)
-    record = RunRecord(content["config"], run_id=content["run_id"])
+    record = make(content["config"], run_id=content["run_id"])
     record.rewound = list(content["rewound"])
     if content["format"] == earlier_format.FORMAT:
         for measurement in earlier_format.read_measurements(place, content):

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lightning_layerscope.functional._checks import check_estimator
 from lightning_layerscope.functional.cka import cka_layer_matrix, linear_cka
 from lightning_layerscope.functional.gram import centered_gram
 from lightning_layerscope.metrics._pairs import PairMetric
@@ -33,8 +34,7 @@ class LinearCKA(PairMetric):
 
     def __init__(self, estimator: str = "debiased", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if estimator not in ("debiased", "biased"):
-            raise ValueError(f'{type(self).__name__}: expected `estimator` "debiased" or "biased", got {estimator!r}.')
+        check_estimator(estimator, type(self).__name__)
         self.estimator: str = estimator
         self._minimum = 4 if estimator == "debiased" else 2
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lightning_layerscope.functional._checks import check_estimator
 from lightning_layerscope.functional.rbf_cka import rbf_cka
 from lightning_layerscope.metrics._pairs import PairMetric
 
@@ -32,8 +33,7 @@ class RBFCKA(PairMetric):
 
     def __init__(self, estimator: str = "debiased", bandwidth: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if estimator not in ("debiased", "biased"):
-            raise ValueError(f'RBFCKA: expected `estimator` "debiased" or "biased", got {estimator!r}.')
+        check_estimator(estimator, "RBFCKA")
         if not bandwidth > 0:
             raise ValueError(f"RBFCKA: expected a positive `bandwidth`, got {bandwidth}.")
         self.estimator: str = estimator

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_layerscope.functional._checks import check_estimator
 from lightning_layerscope.functional.task_similarity import (
     covariance_overlap,
     mean_noise,
@@ -38,8 +39,7 @@ class TaskMeanCosine(TaskMatrixMetric):
 
     def __init__(self, num_tasks: int, estimator: str = "debiased", **kwargs: Any) -> None:
         super().__init__(num_tasks, **kwargs)
-        if estimator not in ("debiased", "biased"):
-            raise ValueError(f'TaskMeanCosine: expected `estimator` "debiased" or "biased", got {estimator!r}.')
+        check_estimator(estimator, "TaskMeanCosine")
         self.estimator: str = estimator
         self._minimum_per_task = 2 if estimator == "debiased" else 1
 
@@ -71,8 +71,7 @@ class CovarianceOverlap(TaskMatrixMetric):
 
     def __init__(self, num_tasks: int, estimator: str = "debiased", **kwargs: Any) -> None:
         super().__init__(num_tasks, **kwargs)
-        if estimator not in ("debiased", "biased"):
-            raise ValueError(f'CovarianceOverlap: expected `estimator` "debiased" or "biased", got {estimator!r}.')
+        check_estimator(estimator, "CovarianceOverlap")
         self.estimator: str = estimator
         self._minimum_per_task = 4 if estimator == "debiased" else 2
 
@@ -102,8 +101,7 @@ class SpecialistCKA(SingleMetric):
         super().__init__(**kwargs)
         if num_specialists < 2:
             raise ValueError(f"SpecialistCKA: expected `num_specialists` of at least 2, got {num_specialists}.")
-        if estimator not in ("debiased", "biased"):
-            raise ValueError(f'SpecialistCKA: expected `estimator` "debiased" or "biased", got {estimator!r}.')
+        check_estimator(estimator, "SpecialistCKA")
         self.num_specialists = num_specialists
         self.estimator: str = estimator
         self._minimum = 4 if estimator == "debiased" else 2

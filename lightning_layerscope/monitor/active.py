@@ -17,8 +17,7 @@ from lightning_layerscope.monitor.signals import SignalValues, join_signals, mea
 from lightning_layerscope.monitor.source import name_of_reference
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
-from lightning_layerscope.references.bank import Stored
-from lightning_layerscope.references.packing import PackedGrams
+from lightning_layerscope.references.packing import PackedGrams, Stored
 from lightning_layerscope.wording import count
 
 

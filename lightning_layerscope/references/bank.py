@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from lightning_layerscope.references import storage
 from lightning_layerscope.references.identity import Identity, identify
-from lightning_layerscope.references.packing import PackedGrams, pack, unpack
+from lightning_layerscope.references.packing import PackedGrams, Stored, pack, unpack
 
 if TYPE_CHECKING:
     from lightning_layerscope.extraction import HiddenStates
 
 Kind = Literal["gram", "features"]
-Stored = PackedGrams | Tensor
 
 
 class ReferenceBank(Mapping[str, Tensor]):
@@ -219,16 +219,12 @@ class ReferenceBank(Mapping[str, Tensor]):
 
     def save(self, folder: str | Path, *, dtype: str | None = None, overwrite: bool = False) -> Path:
         """Write the bank to a folder, whole or not at all. See :func:`lightning_layerscope.references.storage.save`."""
-        from lightning_layerscope.references.storage import save
-
-        return save(self, folder, dtype=dtype, overwrite=overwrite)
+        return storage.save(self, folder, dtype=dtype, overwrite=overwrite)
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str | torch.device = "cpu") -> ReferenceBank:
         """Read a bank back and verify it. See :func:`lightning_layerscope.references.storage.load`."""
-        from lightning_layerscope.references.storage import load
-
-        return load(folder, device=device)
+        return storage.load(folder, cls, device=device)
 
     def parts(self) -> tuple[dict[str, Stored], dict[str, PackedGrams]]:
         """What is stored per task, and the robust Grams, as they are kept (for storage)."""

@@ -52,6 +52,10 @@ class PackedGrams:
         return PackedGrams((plain / scale[:, None]).to(dtype), scale, self.diagonal)
 
 
+Stored = PackedGrams | Tensor
+"""What a bank keeps of one task: packed Grams, or features ``(layers, n, width)``."""
+
+
 def pack(grams: Tensor) -> PackedGrams:
     """Pack centred Grams ``(layers, n, n)``, n at least 4, in float32."""
     n = grams.shape[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
@@ -14,10 +14,12 @@ from torch import Tensor
 
 from lightning_layerscope.atomic import replace_folder
 from lightning_layerscope.json_files import read_json
-from lightning_layerscope.references.bank import ReferenceBank, Stored
 from lightning_layerscope.references.identity import Identity
-from lightning_layerscope.references.packing import PackedGrams
+from lightning_layerscope.references.packing import PackedGrams, Stored
 from lightning_layerscope.sealed import file_digest
+
+if TYPE_CHECKING:
+    from lightning_layerscope.references.bank import ReferenceBank
 
 TENSORS, MANIFEST, FORMAT = "bank.safetensors", "manifest.json", 1
 MANY = 256
@@ -65,11 +67,12 @@ def save(bank: ReferenceBank, folder: str | Path, *, dtype: str | None = None, o
     return Path(folder)
 
 
-def load(folder: str | Path, *, device: str | torch.device = "cpu") -> ReferenceBank:
+def load(folder: str | Path, make: type[ReferenceBank], *, device: str | torch.device = "cpu") -> ReferenceBank:
     """Read a bank back; every byte is verified against the manifest.
 
     Args:
         folder: what :func:`save` wrote.
+        make: the class of banks, which imports this file and not the other way round.
         device: where its tensors go.
 
     Raises:
@@ -105,7 +108,7 @@ def load(folder: str | Path, *, device: str | torch.device = "cpu") -> Reference
             features = manifest["kind"] == "features"
             stored[task] = file.get_tensor(f"main/features/{task}") if features else grams("main", task)
         robust = {task: grams("robust", task) for task in identity.example_ids} if manifest["robust"] else {}
-    return ReferenceBank(manifest["kind"], identity, stored, robust, manifest["digest"])
+    return make(manifest["kind"], identity, stored, robust, manifest["digest"])
 
 
 def _converted(held: Stored, dtype: str | None) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from lightning_layerscope.tasks import Example, PromptTemplate, TaskCollection
 from lightning_layerscope.tasks.sampling import sampling_key
-from lightning_layerscope.training.encoding import EncodedExample, collate, encode_examples, padding_id
+from lightning_layerscope.training.encoding import EncodedExample, collate, encode_examples
 from lightning_layerscope.training.sampling import LengthGroupedSampler
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ class InstructionDataModule(LightningDataModule):
         return DataLoader(
             rows,  # type: ignore[arg-type]
             batch_size=self.batch_size,
-            collate_fn=partial(collate, padding=padding_id(self.tokenizer)),
+            collate_fn=collate,
             num_workers=self.num_workers,
             # Its own: an iterator of a loader without one draws from the global generator.
             generator=torch.Generator().manual_seed(self.seed),

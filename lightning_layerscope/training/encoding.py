@@ -101,25 +101,22 @@ def encode_examples(
     return encoded
 
 
-def collate(rows: Sequence[EncodedExample], padding: int) -> dict[str, Tensor]:
-    """Pad on the right: ``input_ids``, ``attention_mask`` and ``labels``, each ``(rows, tokens)``."""
+def collate(rows: Sequence[EncodedExample]) -> dict[str, Tensor]:
+    """Pad on the right: ``input_ids``, ``attention_mask`` and ``labels``, each ``(rows, tokens)``.
+
+    Padding is masked out, so any token will do that the model's embedding has. A tokenizer's padding token may have
+    been added after the model was made, so a row is padded with the last token of its own.
+    """
     width = max(map(len, rows))
-    input_ids = torch.full((len(rows), width), padding, dtype=torch.long)
+    input_ids = torch.empty(len(rows), width, dtype=torch.long)
     mask = torch.zeros(len(rows), width, dtype=torch.long)
     labels = torch.full((len(rows), width), IGNORED, dtype=torch.long)
     for row, example in enumerate(rows):
         input_ids[row, : len(example)] = torch.tensor(example.prompt + example.answer)
+        input_ids[row, len(example) :] = input_ids[row, len(example) - 1]
         mask[row, : len(example)] = 1
         labels[row, len(example.prompt) : len(example)] = torch.tensor(example.answer)
     return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
-
-
-def padding_id(tokenizer: Any) -> int:
-    """A token to pad with: masked out everywhere, so any will do."""
-    for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if candidate is not None:
-            return int(candidate)
-    return 0
 
 
 def _answers(

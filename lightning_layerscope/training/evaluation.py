@@ -11,7 +11,7 @@ from torch import nn
 
 from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.extraction.batching import rows_of_similar_length, worthwhile_padding
-from lightning_layerscope.training.encoding import EncodedExample, collate, padding_id
+from lightning_layerscope.training.encoding import EncodedExample, collate
 from lightning_layerscope.training.head import most_positions, reachable_head
 from lightning_layerscope.training.loss import AnswerLoss, answer_loss, device_of
 
@@ -56,22 +56,20 @@ def score_tasks(
     model: nn.Module, datamodule: InstructionDataModule, *, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, TaskScore]:
     """Held-out loss and share of exact answers of each task; see `evaluate_tasks`."""
-    padding = padding_id(datamodule.tokenizer)
-    return score_rows(model, datamodule.test_rows(), padding=padding, progress=progress)
+    return score_rows(model, datamodule.test_rows(), progress=progress)
 
 
 def score_rows(
     model: nn.Module,
     rows: Mapping[str, Sequence[EncodedExample]],
     *,
-    padding: int = 0,
     max_tokens_per_batch: int = _TOKENS_PER_BATCH,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, TaskScore]:
     """The same for rows that are encoded already, task to rows."""
     inner = getattr(model, "model", model) if hasattr(model, "training_step") else model
     together = [row for part in rows.values() for row in part]
-    losses = row_losses(inner, together, padding=padding, max_tokens_per_batch=max_tokens_per_batch, progress=progress)
+    losses = row_losses(inner, together, max_tokens_per_batch=max_tokens_per_batch, progress=progress)
     scores, start = {}, 0
     for task, part in rows.items():
         own = slice(start, start + len(part))
@@ -86,7 +84,6 @@ def row_losses(
     model: nn.Module,
     rows: Sequence[EncodedExample],
     *,
-    padding: int,
     max_tokens_per_batch: int = _TOKENS_PER_BATCH,
     progress: Callable[[int, int], None] | None = None,
 ) -> AnswerLoss:
@@ -95,7 +92,6 @@ def row_losses(
     Args:
         model: A causal language model, with or without adapters.
         rows: Encoded, of any tasks. A row's loss does not depend on the rows beside it but for rounding.
-        padding: Token id to pad with.
         max_tokens_per_batch: Bound of the padded tokens in one pass. Passes are also bounded by the logits that they
             need, see :func:`~lightning_layerscope.training.loss.answer_loss`.
         progress: Called with (rows done, rows in all) after every pass.
@@ -104,18 +100,18 @@ def row_losses(
         In the order of the rows, on the CPU.
     """
     device, batches = device_of(model), _plan(model, rows, max_tokens_per_batch)
-    found: list[AnswerLoss] = []
+    losses: list[AnswerLoss] = []
     done = 0
     with no_trace(model):
-        for places in batches:
-            batch = collate([rows[place] for place in places], padding)
-            losses = answer_loss(model, {name: value.to(device) for name, value in batch.items()})
-            found.append(AnswerLoss(*(values.cpu() for values in losses)))
-            done += len(places)
+        for indices in batches:
+            batch = collate([rows[index] for index in indices])
+            part = answer_loss(model, {name: value.to(device) for name, value in batch.items()})
+            losses.append(AnswerLoss(*(values.cpu() for values in part)))
+            done += len(indices)
             if progress is not None:
                 progress(done, len(rows))
-    order = torch.tensor([place for places in batches for place in places]).argsort()
-    return AnswerLoss(*(torch.cat(parts)[order] for parts in zip(*found, strict=True)))
+    order = torch.tensor([index for indices in batches for index in indices]).argsort()
+    return AnswerLoss(*(torch.cat(parts)[order] for parts in zip(*losses, strict=True)))
 
 
 def _plan(model: nn.Module, rows: Sequence[EncodedExample], max_tokens: int) -> list[list[int]]:
@@ -124,21 +120,21 @@ def _plan(model: nn.Module, rows: Sequence[EncodedExample], max_tokens: int) -> 
     reachable = reachable_head(model) is not None
     if reachable:  # its logits are made in pieces of that size; an unusual model would make so many at once
         most *= _PIECES
-    order = sorted(range(len(rows)), key=lambda place: len(rows[place]), reverse=True)
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]), reverse=True)
     batches, start = [], 0
     while start < len(order):
         width = len(rows[order[start]])
-        places = order[start : start + max(1, max_tokens // width)]
-        places = places[: rows_of_similar_length([len(rows[place]) for place in places], padding)]
+        indices = order[start : start + max(1, max_tokens // width)]
+        indices = indices[: rows_of_similar_length([len(rows[index]) for index in indices], padding)]
         answers = shortest = 0
-        for count, place in enumerate(places):
-            answers += len(rows[place].answer)
-            shortest = min(shortest or width, len(rows[place].prompt))
+        for count, index in enumerate(indices):
+            answers += len(rows[index].answer)
+            shortest = min(shortest or width, len(rows[index].prompt))
             # Where the head cannot be reached, logits are made from the batch's first answer on.
             logits = answers if reachable else (count + 1) * (width - shortest + 1)
             if count and logits > most:
-                places = places[:count]
+                indices = indices[:count]
                 break
-        batches.append(places)
-        start += len(places)
+        batches.append(indices)
+        start += len(indices)
     return batches

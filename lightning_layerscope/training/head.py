@@ -196,9 +196,9 @@ def _losses(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     return losses, logits.detach().argmax(dim=-1) == wanted
 
 
-def _spread(found: tuple[Tensor, Tensor], places: Tensor, targets: Tensor) -> TokenLosses:
+def _spread(values: tuple[Tensor, Tensor], places: Tensor, targets: Tensor) -> TokenLosses:
     """Back to where they stood: every place once, so that sums over a row are the same to the bit on every device."""
-    losses, right = found
+    losses, right = values
     empty = losses.new_zeros(targets.numel())
     spread = empty.index_copy(0, places, losses), torch.ones_like(empty, dtype=torch.bool).index_copy(0, places, right)
     return TokenLosses(*(each.view_as(targets) for each in spread))

@@ -104,23 +104,16 @@ class InstructionModule(LightningModule):
         steps = self.trainer.estimated_stepping_batches
         if not math.isfinite(steps) and self.schedule == "cosine":
             raise ValueError('a cosine schedule needs an end: set max_steps or max_epochs, or schedule="constant"')
-        factor = _Factor(self.warmup, self.schedule, float(steps))
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        scheduler = self._scheduler(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def _scheduler(self, optimizer: torch.optim.Optimizer, steps: float) -> Any:
+        """The schedule of transformers from its second step on: in its first the learning rate is 0."""
+        from transformers import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup
 
-class _Factor:
-    """Step -> share of the peak learning rate; a class, so that checkpoints keep it."""
-
-    def __init__(self, warmup: float, schedule: str, steps: float) -> None:
-        self.schedule = schedule
-        self.steps = steps
-        self.rising = round(warmup * steps) if math.isfinite(steps) else 0
-
-    def __call__(self, step: int) -> float:
-        if step < self.rising:
-            return (step + 1) / (self.rising + 1)
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]  # wanted by a schedule that does not begin at its beginning
+        rising = (round(self.warmup * steps) if math.isfinite(steps) else 0) + 1
         if self.schedule == "constant":
-            return 1.0
-        done = (step - self.rising) / max(self.steps - self.rising, 1)
-        return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+            return get_constant_schedule_with_warmup(optimizer, rising, last_epoch=0)
+        return get_cosine_schedule_with_warmup(optimizer, rising, int(steps) + 1, last_epoch=0)

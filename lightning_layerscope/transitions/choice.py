@@ -15,7 +15,7 @@ from lightning_layerscope.transitions.two_changes import two_changes
 NEARLY_BEST = 0.01
 """A simpler shape is taken where its error exceeds the least by at most this share."""
 
-TWO_ARE_BETTER = 0.02
+TWO_ARE_BETTER = 0.05
 """Two changes replace one where they predict better by at least this share: one change alone leaves less in the other
 half's curve to gain, whatever its slope."""
 

@@ -20,6 +20,9 @@ SOFT_EDGE = 3
 SOFT_MIDDLE = (5, 8)
 """Layers between two smeared steps: with more, they are two changes; with fewer, the middle is no level."""
 
+MIN_LAYERS_SOFT = 24
+"""With fewer layers, two smeared steps are most of the curve and fit any ramp."""
+
 
 @lru_cache(maxsize=8)
 def shapes(layers: tuple[int, ...]) -> tuple[Shape, ...]:
@@ -95,7 +98,7 @@ def _three_levels(count: int) -> Shape:
     """Constant but for changes before the indices ``second`` and ``third``, sharp or smeared over some layers."""
     second, third = _pairs(MIN_FLAT, count - MIN_FLAT, 1)
     apart = third - second
-    near = (apart >= SOFT_MIDDLE[0]) & (apart <= SOFT_MIDDLE[1])
+    near = (apart >= SOFT_MIDDLE[0]) & (apart <= SOFT_MIDDLE[1]) & (count >= MIN_LAYERS_SOFT)
     parts = [(second, third, 1), (second[near], third[near], SOFT_EDGE)]
     functions = [np.stack([_edges(count, at, width) for at in (left, right)], axis=1) for left, right, width in parts]
     bases = orthonormal(np.concatenate(functions))

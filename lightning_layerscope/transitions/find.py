@@ -9,15 +9,12 @@ import numpy as np
 
 from lightning_layerscope.transitions.curves import CompleteCurves, complete_curves, signal_name
 from lightning_layerscope.transitions.detection import MIN_LAYERS, MOST_REPEATED_LEFT, Detection, detect
-from lightning_layerscope.transitions.samples import Statistic, group_tasks, mean_samples, statistic_samples
+from lightning_layerscope.transitions.samples import Bootstrap, Statistic, group_tasks, mean_samples, statistic_samples
 from lightning_layerscope.transitions.transition import Transition
 from lightning_layerscope.wording import count as counted
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles import LayerProfile
-
-MIN_TASKS = 8
-"""Below this the boundaries are off by more than a layer in a quarter of the trials or more: none is named."""
 
 MIN_TASKS = 8
 """Below this the boundaries are off by more than a layer in a quarter of the trials or more: none is named."""
@@ -78,10 +75,8 @@ def find_transitions(
     return transition_of(
         complete_curves(values, numbers),
         what,
+        Bootstrap(resamples, confidence, seed),
         clusters=labels,
-        resamples=resamples,
-        confidence=confidence,
-        seed=seed,
         allowed=allowed,
     )
 
@@ -89,13 +84,11 @@ def find_transitions(
 def transition_of(
     curves: CompleteCurves,
     signal: str,
+    bootstrap: Bootstrap,
     *,
     clusters: Sequence[Hashable] | None,
     statistic: Statistic | None = None,
     most_left: float = MOST_REPEATED_LEFT,
-    resamples: int = 500,
-    confidence: float = 0.9,
-    seed: int = 0,
     allowed: Sequence[str] | None = None,
 ) -> Transition:
     """The transition of one statistic over tasks.
@@ -103,21 +96,20 @@ def transition_of(
     Args:
         curves: Of all tasks, complete.
         signal: What is cut, in words.
+        bootstrap: How many samples the intervals come from, their coverage, and the seed.
         clusters: Cluster of each task before any was left out; ``None`` where tasks are independent.
         statistic: From tasks' curves to one; their mean by default.
         most_left: Largest share of what repeats between halves of the tasks that a shape may leave.
-        resamples: Number of bootstrap samples.
-        confidence: Nominal coverage of the intervals.
-        seed: Of the halvings and the bootstrap.
         allowed: Names of the shapes to choose from; all by default.
 
     Raises:
         ValueError: For unknown shapes, no resamples, or a confidence outside (0, 1).
     """
+    confidence = bootstrap.confidence
     if not 0 < confidence < 1:
         raise ValueError(f"expected a confidence between 0 and 1, got {confidence}")
-    if resamples < 1:
-        raise ValueError(f"expected at least one bootstrap sample, got resamples={resamples}")
+    if bootstrap.resamples < 1:
+        raise ValueError(f"expected at least one bootstrap sample, got resamples={bootstrap.resamples}")
     kept = None if clusters is None else [label for label, keep in zip(clusters, curves.tasks, strict=True) if keep]
     tasks = len(curves.values)
     groups, count, notes = group_tasks(kept, tasks)
@@ -127,11 +119,9 @@ def transition_of(
         found = Detection(f"only {counted(tasks, 'task')}, at least {MIN_TASKS} needed")
     else:
         samples = (
-            mean_samples(curves.values, groups, resamples=resamples, confidence=confidence, seed=seed)
+            mean_samples(curves.values, groups, **bootstrap._asdict())
             if statistic is None
-            else statistic_samples(
-                curves.values, groups, statistic, resamples=resamples, confidence=confidence, seed=seed
-            )
+            else statistic_samples(curves.values, groups, statistic, **bootstrap._asdict())
         )
         found = detect(samples, curves.layers, confidence=confidence, most_left=most_left, allowed=allowed)
     named = not found.reason

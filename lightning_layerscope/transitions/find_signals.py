@@ -10,7 +10,7 @@ import numpy as np
 from lightning_layerscope.transitions.crossing import find_crossing
 from lightning_layerscope.transitions.curves import CompleteCurves, complete_curves
 from lightning_layerscope.transitions.find import transition_of
-from lightning_layerscope.transitions.samples import Statistic
+from lightning_layerscope.transitions.samples import Bootstrap, Statistic
 from lightning_layerscope.transitions.shapes import Floats
 from lightning_layerscope.transitions.signals import SignalCut, SignalTable
 
@@ -74,16 +74,12 @@ def find_signals(
         ValueError: For arrays that do not fit, or components without prompts.
     """
     values, numbers, labels = _curves(tuned, layers, clusters)
-    options: dict[str, Any] = {
-        "clusters": labels,
-        "resamples": resamples,
-        "confidence": confidence,
-        "seed": seed,
-    }
+    bootstrap = Bootstrap(resamples, confidence, seed)
 
     def cut(name: str, matrix: Any, statistic: Statistic | None) -> SignalCut:
         curves = complete_curves(_fitting(matrix, values.shape, name), numbers)
-        return SignalCut.of(name, transition_of(curves, name, statistic=statistic, most_left=MOST_LEFT, **options))
+        transition = transition_of(curves, name, bootstrap, clusters=labels, statistic=statistic, most_left=MOST_LEFT)
+        return SignalCut.of(name, transition)
 
     cuts = [cut("median", values, median), cut("spread", values, spread)]
     if base is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,20 @@ SPLITS = 64
 
 Statistic = Callable[[Floats], Floats]
 """From the curves of some tasks ``(..., tasks, layers)`` to one curve ``(..., layers)``."""
+
+
+class Bootstrap(NamedTuple):
+    """How curves are resampled.
+
+    Attributes:
+        resamples: Number of bootstrap samples.
+        confidence: Nominal coverage of the intervals.
+        seed: Of the halvings; the bootstrap uses the next one.
+    """
+
+    resamples: int
+    confidence: float
+    seed: int
 
 
 @dataclass(frozen=True)

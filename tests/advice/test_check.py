@@ -41,7 +41,7 @@ def direct(base, tuned, rows, back):
     mixed = copy.deepcopy(tuned)
     for layer in back:
         find_layers(mixed).modules[layer - 1].load_state_dict(find_layers(base).modules[layer - 1].state_dict())
-    losses = row_losses(mixed, rows, padding=0)
+    losses = row_losses(mixed, rows)
     return (losses.total.double() / losses.tokens).numpy()
 
 
@@ -89,7 +89,7 @@ def test_adapters_are_switched_off_layer_by_layer(family):
     for layer in (2, 4):
         assert np.abs(alone[layer - 1] - check.tuned).max() > 1e-3
     with model.disable_adapter():
-        plain = row_losses(model, rows, padding=0)
+        plain = row_losses(model, rows)
     expected = (plain.total.double() / plain.tokens).numpy()
     np.testing.assert_allclose(check.restored["from_bottom"][-1], expected, atol=1e-5)
     np.testing.assert_allclose(check.restored["from_top"][0], expected, atol=1e-5)

@@ -152,12 +152,12 @@ def test_a_line_that_was_cut_off_is_made_again_and_harms_no_other(tmp_path):
 def test_gradient_norms_are_those_of_backward(toy, setting):
     model = toy[0]
     rows = [row for part in setting.test_rows.values() for row in part]
-    found = gradient_norms(model, setting.targets, rows, batch_size=6, padding=0)
+    found = gradient_norms(model, setting.targets, rows, batch_size=6)
     assert all(parameter.grad is None for parameter in model.parameters())
     expected = torch.zeros(4, dtype=torch.float64)
     for start in (0, 6):
         model.zero_grad()
-        mean_loss(answer_loss(model, collate(rows[start : start + 6], 0))).backward()
+        mean_loss(answer_loss(model, collate(rows[start : start + 6]))).backward()
         for layer in range(4):
             block = model.model.layers[layer].self_attn
             gradients = [block.q_proj.weight.grad, block.v_proj.weight.grad]

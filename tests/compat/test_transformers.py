@@ -1,6 +1,7 @@
 """What is known of transformers still holds; each test fails when transformers changes under it."""
 
 import inspect
+import logging
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import transformers
 
 from lightning_layerscope.compat.transformers import (
     attention_implementation,
+    dtype_keyword,
     is_checkpointing_layer,
     is_conv1d,
     is_hub_adapter,
@@ -119,3 +121,11 @@ def test_adapters_are_told_from_models(tmp_path: Any) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     assert is_hub_adapter(str(tmp_path))
     assert not is_hub_adapter("nobody/has-this-model")
+
+
+def test_the_keyword_of_the_dtype_is_taken_without_a_word(tmp_path: Any, caplog: Any, monkeypatch: Any) -> None:
+    llama().save_pretrained(tmp_path)
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    load = transformers.AutoModelForCausalLM.from_pretrained
+    assert load(tmp_path, **{dtype_keyword(): torch.bfloat16}).dtype == torch.bfloat16
+    assert "dtype" not in caplog.text

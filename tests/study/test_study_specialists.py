@@ -27,7 +27,7 @@ from lightning_layerscope.study.stages.roles import Control
 from lightning_layerscope.study.stages.similarity import Mean
 from lightning_layerscope.study.study import Study
 from lightning_layerscope.tasks import Example, Task, TaskCollection
-from lightning_layerscope.training.encoding import encode_examples, padding_id
+from lightning_layerscope.training.encoding import encode_examples
 from lightning_layerscope.training.evaluation import row_losses
 from lightning_layerscope.training.loss import AnswerLoss
 
@@ -51,7 +51,7 @@ def test_a_control_is_trained_until_it_converges_and_the_best_model_is_kept(make
     validation = study.graph.stages["validation:larger_number"].load(study.store)
     rows = encode_examples("larger_number", validation.split(TRAIN), study.context.tokenizer, max_length=1024)
     with study.context.models.tuned(trained.folder) as model:
-        losses = row_losses(model, rows, padding=padding_id(study.context.tokenizer), max_tokens_per_batch=8192)
+        losses = row_losses(model, rows, max_tokens_per_batch=8192)
     assert float((losses.total.double() / losses.tokens).mean()) == pytest.approx(min(ending.losses), abs=1e-6)
     # The monitor's last measurement is of the model that is kept, not of the last step's.
     folder = study.store.folder(stage)
@@ -68,7 +68,7 @@ def test_it_ends_after_two_epochs_without_a_new_best_whose_parameters_are_put_ba
     )
     model = torch.nn.Linear(1, 1)
     module, trainer = SimpleNamespace(model=model), SimpleNamespace(should_stop=False, is_global_zero=True)
-    callback = convergence.UntilConverged([], padding=0, max_tokens_per_batch=1, bound=9, folder=tmp_path)
+    callback = convergence.UntilConverged([], max_tokens_per_batch=1, bound=9, folder=tmp_path)
     callback.on_train_start(trainer, module)
     epochs = 0
     while not trainer.should_stop:

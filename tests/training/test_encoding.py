@@ -5,7 +5,7 @@ import torch
 
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.tasks import Example, PromptTemplate
-from lightning_layerscope.training import encode_examples
+from lightning_layerscope.training import InstructionDataModule, encode_examples, evaluate_tasks
 from lightning_layerscope.training.encoding import IGNORED, collate
 
 
@@ -69,14 +69,14 @@ def test_bad_rows_are_refused(tasks, tokenizer):
 
 def test_a_batch_learns_answers_alone(tasks, tokenizer):
     rows = encode(tasks, tokenizer)[:3]
-    batch = collate(rows, padding=7)
+    batch = collate(rows)
     assert batch["input_ids"].shape == (3, max(map(len, rows)))
     for place, row in enumerate(rows):
         learned = batch["labels"][place] != IGNORED
         assert batch["labels"][place][learned].tolist() == list(row.answer)
         assert learned.nonzero()[0].item() == len(row.prompt)
         assert batch["attention_mask"][place].sum() == len(row)
-        assert torch.all(batch["input_ids"][place, len(row) :] == 7)
+        assert torch.all(batch["input_ids"][place, len(row) :] == row.answer[-1])
 
 
 def test_a_tokenizer_that_closes_texts_gives_probes_and_training_the_same_prompt(tasks, tokenizer):
@@ -93,3 +93,15 @@ def test_a_tokenizer_that_closes_texts_gives_probes_and_training_the_same_prompt
         name: rows[name] for name in probe.example_ids
     }
     assert rows == {row.id: row.prompt for row in encode(tasks, tokenizer)}
+
+
+def test_a_padding_token_that_the_model_does_not_have_is_not_looked_up(tasks, tokenizer, model):
+    """A tokenizer got a [PAD] and the embedding did not grow."""
+    grown = copy.deepcopy(tokenizer)
+    grown.add_special_tokens({"pad_token": "[PAD]"})
+    assert grown.pad_token_id >= model.get_input_embeddings().num_embeddings
+    expected, losses = (evaluate_tasks(model, InstructionDataModule(tasks, each)) for each in (tokenizer, grown))
+    assert losses == expected
+    batch = next(iter(InstructionDataModule(tasks, grown).train_dataloader()))
+    assert not batch["attention_mask"].all()
+    assert model(**batch).loss.isfinite()

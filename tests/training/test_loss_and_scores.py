@@ -117,15 +117,15 @@ def test_batches_hold_no_more_logits_than_allowed(model, data, monkeypatch, reac
     if not reachable:
         monkeypatch.setattr(type(model), "get_output_embeddings", lambda self: None)
     rows = [row for part in data.test_rows().values() for row in part]
-    expected = evaluation.row_losses(model, rows, padding=0)
+    expected = evaluation.row_losses(model, rows)
     counts = []
     model.lm_head.register_forward_hook(lambda module, args, output: counts.append(output[..., 0].numel()))
     for module in (evaluation, head):
         monkeypatch.setattr(module, "most_positions", lambda model, most_logits=None: 24)
-    told = []
-    found = evaluation.row_losses(model, rows, padding=0, progress=lambda *done: told.append(done))
+    calls = []
+    losses = evaluation.row_losses(model, rows, progress=lambda *done: calls.append(done))
     assert len(counts) > 1
     assert max(counts) <= max(24, 1 + max(len(row.answer) for row in rows))
-    assert told[-1] == (len(rows), len(rows))
-    torch.testing.assert_close(found.total, expected.total, rtol=1e-5, atol=1e-5)
-    assert torch.equal(found.tokens, expected.tokens)
+    assert calls[-1] == (len(rows), len(rows))
+    torch.testing.assert_close(losses.total, expected.total, rtol=1e-5, atol=1e-5)
+    assert torch.equal(losses.tokens, expected.tokens)

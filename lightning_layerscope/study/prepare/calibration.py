@@ -15,7 +15,7 @@ _SAMPLE = 64
 def calibrate(context: StudyContext) -> tuple[float, float]:
     """Seconds per training row and per probe prompt, from a sample over all tasks; the model is left as it was."""
     from lightning_layerscope.extraction import no_trace
-    from lightning_layerscope.training.encoding import collate, encode_examples, padding_id
+    from lightning_layerscope.training.encoding import collate, encode_examples
     from lightning_layerscope.training.loss import answer_loss, mean_loss
 
     plan = context.plan
@@ -33,7 +33,7 @@ def calibrate(context: StudyContext) -> tuple[float, float]:
         return 0.0, 0.0
     rows.sort(key=len)
     size = plan.training.batch_size if plan.trains else 8
-    batches = [collate(rows[start : start + size], padding_id(tokenizer)) for start in range(0, len(rows), size)]
+    batches = [collate(rows[start : start + size]) for start in range(0, len(rows), size)]
     batches = [{key: value.to(context.models.device) for key, value in batch.items()} for batch in batches]
     # A few of all lengths.
     batches = batches[:: max(1, len(batches) // 8)]

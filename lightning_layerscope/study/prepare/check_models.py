@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning_layerscope._extras import require
 from lightning_layerscope.study.prepare.model_digest import model_digest
 from lightning_layerscope.study.stages.context import StudyContext
-from lightning_layerscope.study.stages.model_cache import is_adapter
+from lightning_layerscope.training.loading import is_adapter
 
 
 def model_problems(context: StudyContext) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from lightning_layerscope.compat.huggingface_hub import model_revision
 from lightning_layerscope.sealed import file_digest
 from lightning_layerscope.study.engine.store import Store
-from lightning_layerscope.study.stages.model_cache import ADAPTER_CONFIG
+from lightning_layerscope.training.loading import ADAPTER_CONFIG
 
 _REMEMBERED = "digests.json"
 _CONTENT = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".py")

@@ -12,8 +12,9 @@ from lightning_layerscope.compat.known_warnings import without_training_notes
 from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.plan import StudyPlan
-from lightning_layerscope.study.stages.model_cache import ModelCache, device_for, load_tokenizer
+from lightning_layerscope.study.stages.model_cache import ModelCache, device_for
 from lightning_layerscope.tasks import TaskCollection, load_tasks
+from lightning_layerscope.training.loading import load_tokenizer
 
 
 class StudyContext:

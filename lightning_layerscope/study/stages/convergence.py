@@ -55,17 +55,14 @@ class UntilConverged(Callback):
 
     Args:
         rows: Encoded; none of them is trained on.
-        padding: Token id to pad with.
         max_tokens_per_batch: Of one forward pass over the rows.
         bound: Epochs at most; the trainer's own bound.
         folder: Gets ``convergence.json``, also where the training runs in processes of its own.
     """
 
-    def __init__(
-        self, rows: Sequence[EncodedExample], *, padding: int, max_tokens_per_batch: int, bound: int, folder: Path
-    ) -> None:
+    def __init__(self, rows: Sequence[EncodedExample], *, max_tokens_per_batch: int, bound: int, folder: Path) -> None:
         super().__init__()
-        self._rows, self._padding, self._max_tokens = rows, padding, max_tokens_per_batch
+        self._rows, self._max_tokens = rows, max_tokens_per_batch
         self._bound, self._folder = bound, folder
         self._losses: list[float] = []
         self._best: dict[str, torch.Tensor] = {}
@@ -90,7 +87,7 @@ class UntilConverged(Callback):
             write_record(Convergence(self._losses, self._bound), self._folder / CONVERGENCE)
 
     def _measure(self, model: Any) -> None:
-        losses = row_losses(model, self._rows, padding=self._padding, max_tokens_per_batch=self._max_tokens)
+        losses = row_losses(model, self._rows, max_tokens_per_batch=self._max_tokens)
         loss = float((losses.total.double() / losses.tokens).mean())
         if not self._losses or loss < min(self._losses):
             self._best = {name: parameter.detach().clone() for name, parameter in _trainable(model)}

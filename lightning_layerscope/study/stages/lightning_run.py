@@ -75,7 +75,7 @@ def fit(stage: TrainStage, module: Any, data: Any, context: StudyContext, folder
 
 def _until_converged(judged_by: DataStage, stage: TrainStage, data: Any, context: StudyContext, folder: Path) -> Any:
     from lightning_layerscope.study.stages.convergence import UntilConverged
-    from lightning_layerscope.training.encoding import encode_examples, padding_id
+    from lightning_layerscope.training.encoding import encode_examples
 
     task, recipe = judged_by.load(context.store), stage.recipe.training
     rows = encode_examples(
@@ -83,7 +83,6 @@ def _until_converged(judged_by: DataStage, stage: TrainStage, data: Any, context
     )
     return UntilConverged(
         rows,
-        padding=padding_id(context.tokenizer),
         max_tokens_per_batch=context.plan.max_tokens_per_batch,
         bound=recipe.control_max_epochs,
         folder=folder,

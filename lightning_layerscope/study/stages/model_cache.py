@@ -9,30 +9,8 @@ from typing import Any
 
 import torch
 
-from lightning_layerscope._extras import require
 from lightning_layerscope.compat.peft import forget_adapters
-from lightning_layerscope.compat.transformers import is_hub_adapter
-
-ADAPTER_CONFIG = "adapter_config.json"
-
-
-def load_tokenizer(name: str) -> Any:
-    """The tokenizer of a model.
-
-    Raises:
-        OSError: If there is none.
-    """
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(name)
-
-
-def is_adapter(name: str) -> bool:
-    """Whether this is a peft adapter rather than a whole model."""
-    folder = Path(name)
-    if folder.is_dir():
-        return (folder / ADAPTER_CONFIG).is_file()
-    return is_hub_adapter(name)
+from lightning_layerscope.training.loading import is_adapter, load_causal_model, put_adapter_on
 
 
 class ModelCache:
@@ -80,37 +58,9 @@ class ModelCache:
     def _get(self, name: str) -> Any:
         if self._key != name:
             self.drop()
-            self._model = _load(name, self.dtype)
+            self._model = load_causal_model(name, self.dtype)
             self._key = name
         return self._model.to(self.device)
-
-
-def put_adapter_on(model: Any, path: str | Path, base_name: str) -> Any:
-    """Load a peft adapter onto a model, switched on and frozen.
-
-    Raises:
-        ValueError: If the adapter was made for another base model.
-    """
-    peft = require("peft", extra="study")
-    try:
-        return peft.PeftModel.from_pretrained(model, str(path), is_trainable=False)
-    except (RuntimeError, ValueError, KeyError) as error:
-        meant = getattr(peft.PeftConfig.from_pretrained(str(path)), "base_model_name_or_path", None)
-        first = str(error).strip().splitlines()
-        raise ValueError(
-            f"the adapter {path} does not fit the base model {base_name}; it names {meant!r} as its base. "
-            f"Give that one as 'model', or another adapter ({' '.join(first[:2]).strip()})"
-        ) from error
-
-
-def _load(name: str, dtype: str) -> Any:
-    import transformers
-
-    major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
-    argument = "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
-    wanted = "auto" if dtype == "auto" else getattr(torch, dtype)
-    model = transformers.AutoModelForCausalLM.from_pretrained(name, **{argument: wanted})
-    return model.eval()
 
 
 def device_for(accelerator: str) -> torch.device:

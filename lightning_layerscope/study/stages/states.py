@@ -135,7 +135,7 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
 
     def _losses(self, model: Any, rows: Task, tokenizer: Any) -> RowLosses:
         """Of the held-out rows; none where they have no answers, which only a study without training allows."""
-        from lightning_layerscope.training.encoding import encode_examples, padding_id
+        from lightning_layerscope.training.encoding import encode_examples
         from lightning_layerscope.training.evaluation import row_losses
 
         examples = rows.split(HELD_OUT)
@@ -152,7 +152,6 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
             losses = row_losses(
                 model,
                 encoded,
-                padding=padding_id(tokenizer),
                 max_tokens_per_batch=self.measuring.max_tokens_per_batch,
                 progress=lambda done, _: progress.to(done),
             )
