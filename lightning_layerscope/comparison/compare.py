@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from lightning_layerscope.comparison.alignment import Alignment, align
 from lightning_layerscope.comparison.measures import (
     Cells,
+    Method,
     check_measure,
     estimator_name,
     gram_root,
@@ -19,6 +21,7 @@ from lightning_layerscope.comparison.measures import (
     measure_features,
 )
 from lightning_layerscope.comparison.spectra import Spectra, spectra, warn_in_words
+from lightning_layerscope.functional._groups import group_positions
 from lightning_layerscope.functional.gram_statistics import GramStatistics, prepare_gram
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.references import ReferenceBank, as_bank
@@ -43,6 +46,7 @@ def compare(
     diagnostics: bool = True,
     tasks: Iterable[str] | None = None,
     layers: Sequence[int] | None = None,
+    groups: Mapping[str, Sequence[int]] | None = None,
     visit: Visit | None = None,
 ) -> LayerProfile:
     """Similarity of hidden states to a reference, per task and layer.
@@ -67,11 +71,14 @@ def compare(
         diagnostics: give diagnostics of ``states``.
         tasks: compare these alone; by default both sides must have the same.
         layers: compare these alone; by default those of ``states``, all of which the bank must have.
+        groups: per task a number for each example: those of one number are near copies that are no independent
+            examples. CKA then counts each group once, and intervals leave out groups whole; only debiased. Other
+            measures keep their value. Tasks that are not named are taken as they are.
         visit: called with each task's name and its prepared centred Grams ``(layers, n, n)``, for whoever needs them.
 
     Raises:
         ValueError: if tasks, examples (row by row), layers, depth or tokenisation do not fit, with the way out; or for
-            an unknown measure or estimator.
+            an unknown measure or estimator; or for groups of other tasks or numbers of examples.
 
     Examples:
         >>> import torch
@@ -85,7 +92,8 @@ def compare(
         raise ValueError(f"expected a confidence between 0 and 1, got {confidence}")
     current, reference = as_bank(states), as_bank(bank)
     plan = align(current, reference, tasks=tasks, layers=layers)
-    notes = list(plan.notes)
+    copies = _groups(groups or {}, plan, current, estimator)
+    notes = [*plan.notes, *_notes_of_groups(copies)]
     with_robust = robust and measure == "cka"
     if with_robust and not (current.has_robust and reference.has_robust):
         with_robust = False
@@ -107,12 +115,13 @@ def compare(
     for task in plan.tasks:
         needs_gram = visit is not None or measure == "cka" or current.kind == "gram"
         k = prepare_gram(_pick(current.gram(task), plan.current)) if needs_gram else None
-        headline = _headline(task, k, current, reference, plan, measure, estimator, confidence)
+        method = Method(measure, estimator, confidence, copies.get(task))
+        headline = _headline(task, k, current, reference, plan, method)
         rows.add(task, measure, estimator, headline)
         if with_robust:
             own = _pick(current.robust_gram(task), plan.current)
             other = _pick(reference.robust_gram(task), plan.reference).to(own.device)
-            cells = measure_cka(own, other, estimator, confidence)
+            cells = measure_cka(own, other, method)
             rows.add(task, "cka_robust", estimator, cells)
             beside[task] = (headline.value, cells.value)
         if diagnostics:
@@ -148,19 +157,38 @@ def _headline(
     current: ReferenceBank,
     reference: ReferenceBank,
     plan: Alignment,
-    measure: str,
-    estimator: str,
-    confidence: float,
+    method: Method,
 ) -> Cells:
-    if measure == "cka" and k is not None:
+    if method.measure == "cka" and k is not None:
         other = _pick(reference.gram(task), plan.reference).to(k.gram.device)
-        return measure_cka(k, other, estimator, confidence)
+        return measure_cka(k, other, method)
     if current.kind == reference.kind == "features":
         x, y = _pick(current.features(task), plan.current), _pick(reference.features(task), plan.reference)
     else:
         x = gram_root(_pick(current.gram(task), plan.current) if k is None else k.gram)
         y = gram_root(_pick(reference.gram(task), plan.reference))
-    return measure_features(x, y.to(x.device), measure, estimator, confidence)
+    return measure_features(x, y.to(x.device), method)
+
+
+def _groups(
+    given: Mapping[str, Sequence[int]], plan: Alignment, current: ReferenceBank, estimator: str
+) -> dict[str, Tensor]:
+    if given and estimator != "debiased":
+        raise ValueError(f'expected estimator="debiased" with groups of near copies, got {estimator!r}')
+    sizes = {task: len(current.example_ids[task]) for task in plan.tasks}
+    wrong = {task: len(labels) for task, labels in given.items() if len(labels) != sizes.get(task)}
+    if wrong:
+        raise ValueError(
+            f"expected groups with a number per example of the tasks compared ({sizes}), got lengths {wrong}"
+        )
+    return {task: group_positions(torch.tensor(labels), len(labels)) for task, labels in given.items()}
+
+
+def _notes_of_groups(copies: Mapping[str, Tensor]) -> list[str]:
+    if not copies:
+        return []
+    listed = ", ".join(f"{task} {int(labels.max()) + 1} of {len(labels)}" for task, labels in copies.items())
+    return [f"near copies among the prompts count once; prompts that are none of each other: {listed}"]
 
 
 def _pick(tensor: Tensor, positions: tuple[int, ...]) -> Tensor:
