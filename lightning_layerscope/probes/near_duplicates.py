@@ -1,7 +1,8 @@
 """Prompts of one task that are near copies of each other.
 
 Copies count as independent examples, so that a similarity looks surer than it is, and larger: with 16 templates of 4
-near copies each, nominal 90 % intervals of CKA cover half the time at best, and mostly never. Grouped, they count once and cover as they say.
+near copies each, nominal 90 % intervals of CKA cover half the time at best, and mostly never. Grouped, copies count
+once and the intervals hold.
 """
 
 from __future__ import annotations
