@@ -100,8 +100,9 @@ def test_the_offline_run_holds_the_contract(result, run):
     logged = np.array([run.column(key) for key in layers])
     expected = np.array([profile.mean_curve(step=step)["value"] for step in profile.steps]).T
     np.testing.assert_allclose(logged, expected, atol=1e-6)
-    assert run.metrics["layerscope/profile_final/all"] == "layerscope/layer"
-    assert run.column("layerscope/layer") == [1, 2, 3, 4, 5, 6]
+    (path,) = run.column("layerscope/profile_final_table/path")
+    points = json.loads((run.files / path).read_text(encoding="utf-8"))["data"]
+    assert [layer for layer, line, _ in points if line == "all"] == [1, 2, 3, 4, 5, 6]
     for picture in PICTURES:
         (names,) = zip(*run.column(f"layerscope/{picture}/filenames"), strict=True)
         assert len(names) == len(measured)

@@ -1,3 +1,4 @@
+import copy
 import json
 
 import numpy as np
@@ -155,14 +156,14 @@ def test_gradient_norms_are_those_of_backward(toy, setting):
     found = gradient_norms(model, setting.targets, rows, batch_size=6)
     assert all(parameter.grad is None for parameter in model.parameters())
     expected = torch.zeros(4, dtype=torch.float64)
+    plain = copy.deepcopy(model).requires_grad_(True)  # other tests share the model, and may have frozen it
     for start in (0, 6):
-        model.zero_grad()
-        mean_loss(answer_loss(model, collate(rows[start : start + 6]))).backward()
+        plain.zero_grad()
+        mean_loss(answer_loss(plain, collate(rows[start : start + 6]))).backward()
         for layer in range(4):
-            block = model.model.layers[layer].self_attn
+            block = plain.model.layers[layer].self_attn
             gradients = [block.q_proj.weight.grad, block.v_proj.weight.grad]
             expected[layer] += torch.cat([g.flatten() for g in gradients]).double().norm() / 2
-    model.zero_grad(set_to_none=True)
     assert torch.allclose(found, expected, rtol=1e-5)
 
 
