@@ -8,7 +8,6 @@ import yaml
 
 from lightning_layerscope.advice import Selection, equal_ranks, find_targets, parameters
 from lightning_layerscope.advice.exports import (
-    apply_unfrozen_parameters,
     finetuning_schedule,
     lora_config,
     lora_options,
@@ -24,6 +23,17 @@ LAYERS = Selection("mine", (2, 3, 5), scores=(0.0, 0.1, 0.9, 0.0, 0.5))
 def targets(family):
     model, kinds, stack = family
     return find_targets(model, kinds, stack)
+
+
+def apply_unfrozen_parameters(patterns, names):
+    """The parameters that Axolotl leaves trainable, as it documents: dots are dots, patterns match from the start."""
+    compiled = [re.compile(re.sub(r"\.(?!\+)", r"\\.", pattern)) for pattern in patterns]
+    return [name for name in names if any(pattern.match(name) for pattern in compiled)]
+
+
+def test_axolotls_rule_reads_dots_as_dots():
+    names = ["a.0.w", "a.10.w", "b.a.0.w", "ax0.w"]
+    assert apply_unfrozen_parameters(["^a.(0|1)."], names) == ["a.0.w"]
 
 
 def adapted(model, config):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from lightning_layerscope.advice.selection import Selection
@@ -26,21 +25,6 @@ def unfrozen_parameters(targets: Targets, selection: Selection) -> list[str]:
     if selection.modules:
         return [f"^{name}.weight$" for name in selection.modules]
     return [f"^{targets.stack}.({_indices(selection.layers)})."]
-
-
-def apply_unfrozen_parameters(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The parameters that these patterns leave trainable, by the rule that Axolotl documents.
-
-    Args:
-        patterns: As in the configuration, without ranges of rows.
-        names: Of the model's parameters.
-
-    Example:
-        >>> apply_unfrozen_parameters(["^a.(0|1)."], ["a.0.w", "a.10.w", "b.a.0.w"])
-        ['a.0.w']
-    """
-    compiled = [re.compile(re.sub(r"\.(?!\+)", r"\\.", pattern)) for pattern in patterns]
-    return [name for name in names if any(pattern.match(name) for pattern in compiled)]
 
 
 def _indices(layers: Sequence[int]) -> str:
