@@ -67,11 +67,27 @@ def cka_estimate(
     if not 0 < confidence < 1:
         raise ValueError(f"`confidence` must be between 0 and 1, e.g. 0.9, got {confidence}.")
     value, replicates = cka_replicates(k, l, estimator=estimator)
-    n = replicates.shape[-1]
-    spread = (replicates - replicates.mean(dim=-1, keepdim=True)).square().sum(dim=-1)
-    stderr = (spread * (n - 1) / n).sqrt().masked_fill(torch.isnan(value), torch.nan)
+    stderr = jackknife_stderr(replicates).masked_fill(torch.isnan(value), torch.nan)
     half = NormalDist().inv_cdf(0.5 + confidence / 2) * stderr
     return Estimate(value, stderr, value - half, value + half)
+
+
+def jackknife_stderr(replicates: Tensor) -> Tensor:
+    r"""Standard error of a value from its delete-one replicates.
+
+    .. math:: \mathrm{se}^2 = \frac{n - 1}{n} \sum_i \big(\theta_{-i} - \overline{\theta_{-\cdot}}\big)^2
+
+    Source: Tukey 1958.
+
+    Args:
+        replicates: ``(..., examples)``, the value without each of the examples.
+
+    Returns:
+        ``(...)``.
+    """
+    n = replicates.shape[-1]
+    spread = (replicates - replicates.mean(dim=-1, keepdim=True)).square().sum(dim=-1)
+    return (spread * (n - 1) / n).sqrt()
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from lightning_layerscope.functional.cluster_intervals import defined_mean
 from lightning_layerscope.profiles import curves, storage
 from lightning_layerscope.profiles.curves import Floats
 from lightning_layerscope.profiles.joining import merge_meta
@@ -160,7 +161,7 @@ class LayerProfile:
         members: dict[str, list[int]] = {}
         for row, task in enumerate(self.tasks):
             members.setdefault(self.clusters[task], []).append(row)
-        return {cluster: curves.defined_mean(values[rows]) for cluster, rows in members.items()}
+        return {cluster: defined_mean(values[rows]) for cluster, rows in members.items()}
 
     def at_step(self, step: int) -> LayerProfile:
         """The rows of one step.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lightning_layerscope.charts.words import group, limits
+from lightning_layerscope.functional.cluster_intervals import defined_mean
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import RunRecord
@@ -34,7 +35,7 @@ def task_table(record: RunRecord) -> dict[str, Any]:
     rows = []
     for position in group(profile.tasks, profile.clusters).order:
         task, line = profile.tasks[position], values[position]
-        mean = _mean(line)
+        mean = float(defined_mean(line))
         cells: list[dict[str, Any]] = [_text(task), _text(profile.clusters[task])]
         cells.append(
             {**_number(mean), "share": float(np.clip((mean - low) / (high - low), 0, 1)) if mean == mean else 0}
@@ -43,9 +44,9 @@ def task_table(record: RunRecord) -> dict[str, Any]:
         cells.append(_number(float(np.nanmin(line)) if defined else np.nan))
         least = profile.layers[int(np.nanargmin(line))] if defined else None
         cells.append({"text": "" if least is None else str(least), "sort": -1 if least is None else least})
-        cells += [_number(_mean(line[where[part]])) for part in parts]
+        cells += [_number(float(defined_mean(line[where[part]]))) for part in parts]
         if change is not None:
-            cells.append(_number(_mean(change[position]), sign="+"))
+            cells.append(_number(float(defined_mean(change[position])), sign="+"))
         rows.append(cells)
     return {"columns": columns, "rows": rows}
 
@@ -110,11 +111,6 @@ def _plain(value: Any) -> str:
             return f"{value[0]} to {value[-1]}"
         return ", ".join(str(part) for part in value)
     return str(value)
-
-
-def _mean(values: Any) -> float:
-    defined = values[np.isfinite(values)]
-    return float(defined.mean()) if defined.size else float("nan")
 
 
 def _number(value: float, sign: str = "") -> dict[str, Any]:
