@@ -59,8 +59,6 @@ def place(tmp_path_factory):
     return folder
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft's call
-
 FEW = ("--examples-per-task", "10", "--min-examples", "4")
 
 

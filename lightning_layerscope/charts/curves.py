@@ -207,9 +207,9 @@ def _draw_transition(axes: Axes, transition: Transition) -> None:
     inches = axes.bbox.width / style.DPI / (right - left)
     widths = [(style.text_width([label], 8, bold=True) + 0.12) / inches for label in labels]
     places = spread([(layers[0] + layers[-1]) / 2 for _, layers in named], widths, left, right)
-    for (word, _), label, place in zip(named, labels, places, strict=True):
+    for (word, _), label, centre in zip(named, labels, places, strict=True):
         axes.text(
-            place,
+            centre,
             1.035,
             label,
             transform=above,

@@ -100,12 +100,10 @@ def bracket_room(grouping: Grouping) -> float:
     return 0.3 + style.text_width([cluster for cluster, _, _ in grouping.spans], SMALL)
 
 
-def colour_bar(
-    figure: Figure, image: Any, place: tuple[float, float, float, float], label: str, values: Floats
-) -> None:
+def colour_bar(figure: Figure, image: Any, box: tuple[float, float, float, float], label: str, values: Floats) -> None:
     """A horizontal bar at ``(left, bottom, width, height)`` in inches, its label after it."""
     low, high = image.get_clim()
-    bar_axes = style.place(figure, *place)
+    bar_axes = style.place(figure, *box)
     ends = pointed(values, low, high)
     bar = figure.colorbar(image, cax=bar_axes, orientation="horizontal", extend=ends, extendfrac=0.06)
     bar.outline.set_visible(False)
@@ -116,8 +114,8 @@ def colour_bar(
     words = beyond.get(ends, " (pointed ends: beyond the range)")
     style.write(
         figure,
-        place[0] + place[2] + 0.15,
-        place[1] + place[3] / 2,
+        box[0] + box[2] + 0.15,
+        box[1] + box[3] / 2,
         label + words,
         fontsize=7.5,
         va="center",

@@ -148,8 +148,8 @@ def _mark(figure: Figure, transition: Transition, layers: list[int], left: float
         figure.add_artist(_line(first / whole, last / whole, (y - 0.03) / tall, colour))
         centres.append((first + last) / 2)
     widths = [style.text_width([part], 7.5) + 0.1 for part in shown]
-    for part, place in zip(shown, spread(centres, widths, left, left + width), strict=True):
-        style.write(figure, place, y + 0.02, part, fontsize=7.5, ha="center", color=style.INK)
+    for part, centre in zip(shown, spread(centres, widths, left, left + width), strict=True):
+        style.write(figure, centre, y + 0.02, part, fontsize=7.5, ha="center", color=style.INK)
 
 
 def _line(x0: float, x1: float, y: float, colour: str) -> Line2D:

@@ -114,10 +114,10 @@ def ticks(count: int, most: int) -> list[int]:
     if count <= most:
         return list(range(count))
     stride = -(-(count - 1) // max(most - 1, 1))
-    found = list(range(0, count, stride))
-    if 0 < count - 1 - found[-1] <= stride / 2 and len(found) > 1:
-        found.pop()
-    return [*found, count - 1] if found[-1] != count - 1 else found
+    positions = list(range(0, count, stride))
+    if 0 < count - 1 - positions[-1] <= stride / 2 and len(positions) > 1:
+        positions.pop()
+    return [*positions, count - 1] if positions[-1] != count - 1 else positions
 
 
 def spread(centres: Sequence[float], widths: Sequence[float], low: float, high: float) -> list[float]:
@@ -129,16 +129,16 @@ def spread(centres: Sequence[float], widths: Sequence[float], low: float, high: 
         >>> spread([9.0, 9.5], [2.0, 2.0], 0.0, 10.0)
         [7.0, 9.0]
     """
-    found = list(centres)
+    moved = list(centres)
     edge = low
     for position, width in enumerate(widths):
-        found[position] = max(found[position], edge + width / 2)
-        edge = found[position] + width / 2
+        moved[position] = max(moved[position], edge + width / 2)
+        edge = moved[position] + width / 2
     edge = high
-    for position in range(len(found) - 1, -1, -1):
-        found[position] = min(found[position], edge - widths[position] / 2)
-        edge = found[position] - widths[position] / 2
-    return found
+    for position in range(len(moved) - 1, -1, -1):
+        moved[position] = min(moved[position], edge - widths[position] / 2)
+        edge = moved[position] - widths[position] / 2
+    return moved
 
 
 @dataclass(frozen=True)

@@ -78,9 +78,9 @@ def _curves(check: LayerCheck) -> str:
     titles = {"alone": "this layer back", "from_bottom": "layers up to it", "from_top": "layers from it on"}
     changes = {way: check.change(way) for way in check.restored}
     rows = []
-    for place, columns in enumerate(zip(*changes.values(), strict=True)):
-        drift = sum(float(task[place]) for task in check.drift.values()) / len(check.drift)
-        rows.append([str(place + 1), number(drift), *map(_with_interval, columns)])
+    for position, columns in enumerate(zip(*changes.values(), strict=True)):
+        drift = sum(float(task[position]) for task in check.drift.values()) / len(check.drift)
+        rows.append([str(position + 1), number(drift), *map(_with_interval, columns)])
     return table(["layer", "drift", *(titles[way] for way in changes)], rows)
 
 

@@ -101,9 +101,9 @@ def free_folder(wanted: Path) -> Path:
     """
     if wanted.is_file():
         raise FileExistsError(f"{wanted} is a file; name a folder with --out")
-    place, number = wanted, 1
-    while place.exists() and any(place.iterdir()):
+    folder, number = wanted, 1
+    while folder.exists() and any(folder.iterdir()):
         number += 1
-        place = wanted.with_name(f"{wanted.name}-{number}")
-    place.mkdir(parents=True, exist_ok=True)
-    return place
+        folder = wanted.with_name(f"{wanted.name}-{number}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -78,15 +78,15 @@ def fine_tune(
     )
     module = InstructionModule(model, datamodule.tokenizer, learning_rate=_learning_rate(options), warmup=0.1)
     trainer.fit(module, datamodule=datamodule)
-    place, url = getattr(run, "dir", None), getattr(run, "url", None)
+    run_folder, url = getattr(run, "dir", None), getattr(run, "url", None)
     run.finish()
     # From disk: what cannot be read back was not kept.
     record = RunRecord.load(folder / RESULTS)
     wanted = len(measured_steps(options.steps)) + 2
     if len(record) < wanted:
         raise RuntimeError(f"only {len(record)} of {wanted} measurements were taken; the notes above say why")
-    offline = mode in ("offline", "dryrun") and place is not None
-    return record, Path(str(place)).parent if offline else None, None if offline else url
+    offline = mode in ("offline", "dryrun") and run_folder is not None
+    return record, Path(str(run_folder)).parent if offline else None, None if offline else url
 
 
 def _start(logger: Any) -> Any:

@@ -84,8 +84,8 @@ def _task_matrices(
         raise ValueError(f"expected task layers among those measured ({measured}), got {absent}")
     from lightning_layerscope.functional.task_similarity import task_mean_cosine
 
-    found = {}
+    matrices = {}
     for layer in layers:
         means, noise = zip(*(task_mean(task, layer) for task in profile.tasks), strict=True)
-        found[int(layer)] = task_mean_cosine(torch.stack(means), torch.stack(noise)).cpu().numpy()
-    return found
+        matrices[int(layer)] = task_mean_cosine(torch.stack(means), torch.stack(noise)).cpu().numpy()
+    return matrices

@@ -50,24 +50,24 @@ def save(record: RunRecord, folder: str | Path) -> Path:
         FileExistsError: If the folder holds another run, or measurements of this run that ``record`` does not have (it
             was not loaded on resume), which would be lost.
     """
-    place = Path(folder)
-    known = record.saved.setdefault(str(place.absolute()), {})
-    earlier = _check_free(record, place, saved_before=bool(known))
+    target = Path(folder)
+    known = record.saved.setdefault(str(target.absolute()), {})
+    earlier = _check_free(record, target, saved_before=bool(known))
     current = {measurement.step: measurement for measurement in record.measurements}
-    _give_up(place, [step for step in steps_of(place, ENTRIES) if known.get(step) is not current.get(step, record)])
+    _give_up(target, [step for step in steps_of(target, ENTRIES) if known.get(step) is not current.get(step, record)])
     config = {"format": FORMAT, "run_id": record.run_id, "config": record.config, "rewound": record.rewound}
     if earlier:
-        earlier_format.make_room(place)
+        earlier_format.make_room(target)
     else:
-        write_sealed(place / CONFIG, config)
-    complete = set.intersection(*(set(steps_of(place, kind)) for kind in SUFFIXES))
+        write_sealed(target / CONFIG, config)
+    complete = set.intersection(*(set(steps_of(target, kind)) for kind in SUFFIXES))
     for step, measurement in current.items():
         if step not in complete:
-            write_measurement(measurement, place, record.run_id)
+            write_measurement(measurement, target, record.run_id)
             known[step] = measurement
     if earlier:  # until here the folder reads as it did before
-        write_sealed(place / CONFIG, config)
-    return place
+        write_sealed(target / CONFIG, config)
+    return target
 
 
 def load(folder: str | Path, make: type[RunRecord]) -> RunRecord:
@@ -83,38 +83,38 @@ def load(folder: str | Path, make: type[RunRecord]) -> RunRecord:
         FileNotFoundError: If there is no record, or a file of it is gone.
         ValueError: If a file is damaged, of another run, or of a later format.
     """
-    place = Path(folder)
-    content = read_config(place) or _without_config(place)
+    source = Path(folder)
+    content = read_config(source) or _without_config(source)
     record = make(content["config"], run_id=content["run_id"])
     record.rewound = list(content["rewound"])
     if content["format"] == earlier_format.FORMAT:
-        for measurement in earlier_format.read_measurements(place, content):
+        for measurement in earlier_format.read_measurements(source, content):
             record.add(measurement)
         return record
-    steps = steps_of(place, ENTRIES)
-    for entry in (read_entry(place, step) for step in steps):
+    steps = steps_of(source, ENTRIES)
+    for entry in (read_entry(source, step) for step in steps):
         if entry["run_id"] != record.run_id:
             raise ValueError(
                 f"expected measurements of run {record.run_id}, got one of {entry['run_id']} in "
-                f"{part(place, ENTRIES, int(entry['step']))}; move it to that run's folder"
+                f"{part(source, ENTRIES, int(entry['step']))}; move it to that run's folder"
             )
-        record.add(read_measurement(place, entry))
-    record.saved[str(place.absolute())] = {measurement.step: measurement for measurement in record.measurements}
-    unfinished = {step for kind in (PROFILE, MATRICES) for step in steps_of(place, kind)} - set(steps)
+        record.add(read_measurement(source, entry))
+    record.saved[str(source.absolute())] = {measurement.step: measurement for measurement in record.measurements}
+    unfinished = {step for kind in (PROFILE, MATRICES) for step in steps_of(source, kind)} - set(steps)
     if unfinished:
         warnings.warn(
-            f"the measurement of step {min(unfinished)} in {place} was not completed and is left out", stacklevel=3
+            f"the measurement of step {min(unfinished)} in {source} was not completed and is left out", stacklevel=3
         )
     return record
 
 
-def _without_config(place: Path) -> dict[str, Any]:
+def _without_config(folder: Path) -> dict[str, Any]:
     """What stands for ``config.json`` where it is gone: the measurements say which run they are of."""
-    run_id = owner(place) if place.is_dir() else None
+    run_id = owner(folder) if folder.is_dir() else None
     if run_id is None:
-        raise FileNotFoundError(f"expected a run's record in {place}, got no {CONFIG} there")
+        raise FileNotFoundError(f"expected a run's record in {folder}, got no {CONFIG} there")
     warnings.warn(
-        f"{place / CONFIG} is gone: how the run was configured is unknown, its measurements are", stacklevel=4
+        f"{folder / CONFIG} is gone: how the run was configured is unknown, its measurements are", stacklevel=4
     )
     return {"format": FORMAT, "run_id": run_id, "config": {}, "rewound": []}
 
@@ -168,45 +168,47 @@ def owner(folder: Path) -> str | None:
     return None
 
 
-def _check_free(record: RunRecord, place: Path, *, saved_before: bool) -> bool:
+def _check_free(record: RunRecord, folder: Path, *, saved_before: bool) -> bool:
     """Whether the folder, to which the record may write, is still of the earlier format."""
     content, run_id = None, None
     try:
-        run_id = owner(place)
-        content = read_config(place)
+        run_id = owner(folder)
+        content = read_config(folder)
     except ValueError as error:
         if run_id is None and not saved_before:
-            raise FileExistsError(f"{place} is not written to: {error}; choose another folder") from error
+            raise FileExistsError(f"{folder} is not written to: {error}; choose another folder") from error
     if run_id not in (None, record.run_id):
         raise FileExistsError(
-            f"{place} holds another run ({run_id}, {len(_steps_there(place, content))} measurements); choose another "
+            f"{folder} holds another run ({run_id}, {len(_steps_there(folder, content))} measurements); choose another "
             "folder, or continue that run with RunRecord.load"
         )
     given_up = {step for event in record.rewound for step in event["dropped"]}
-    lost = sorted(set(_steps_there(place, content)) - set(record.steps) - given_up)
+    lost = sorted(set(_steps_there(folder, content)) - set(record.steps) - given_up)
     if lost:
         raise FileExistsError(
-            f"{place} holds measurements of this run that the record does not have (steps {lost}); load it first, and "
+            f"{folder} holds measurements of this run that the record does not have (steps {lost}); load it first, and "
             "call rewind(step) where training went back"
         )
     return content is not None and content["format"] == earlier_format.FORMAT
 
 
-def _steps_there(place: Path, content: dict[str, Any] | None) -> list[int]:
+def _steps_there(folder: Path, content: dict[str, Any] | None) -> list[int]:
     if content is not None and content["format"] == earlier_format.FORMAT:
         return [int(entry["step"]) for entry in content["measurements"]]
-    return steps_of(place, ENTRIES)
+    return steps_of(folder, ENTRIES)
 
 
-def _give_up(place: Path, steps: list[int]) -> None:
+def _give_up(folder: Path, steps: list[int]) -> None:
     """Move the files of measurements that training went back behind out of the way, the entries first."""
     if not steps:
         return
     aside = next(
-        place / GIVEN_UP / str(number) for number in itertools.count(1) if not (place / GIVEN_UP / str(number)).exists()
+        folder / GIVEN_UP / str(number)
+        for number in itertools.count(1)
+        if not (folder / GIVEN_UP / str(number)).exists()
     )
     for kind in reversed(SUFFIXES):
         (aside / kind).mkdir(parents=True)
         for step in steps:
-            if part(place, kind, step).is_file():
-                part(place, kind, step).replace(part(aside, kind, step))
+            if part(folder, kind, step).is_file():
+                part(folder, kind, step).replace(part(aside, kind, step))

@@ -38,7 +38,7 @@ def near_duplicates(input_ids: Sequence[Sequence[int]]) -> list[list[int]]:
         Positions, in order; groups of two or more, in the order of their first.
 
     Examples:
-        >>> near_duplicates([[1, 2, 3, 4, 5], [7, 8, 9, 10, 11], [1, 2, 3, 4, 5, 6]])
+        >>> near_duplicates([[1, 2, 3, 4, 5], [7, 8, 9, 10, 11], [1, 2, 3, 4, 5, 6], [12, 13, 14, 15]])
         [[0, 2]]
     """
     every = [frozenset(ids) for ids in input_ids]

@@ -85,13 +85,13 @@ class KeyPlan:
     def scalars(self) -> list[str]:
         """Keys over ``layerscope/step`` whose values are numbers."""
         name = f"{ROOT}/{slug(self.measure)}"
-        found = [layer_key(self.measure, layer) for layer in self.layers]
+        keys = [layer_key(self.measure, layer) for layer in self.layers]
         if self.cluster_means:
-            found += [f"{name}/cluster/{cluster}" for cluster in self.clusters.values()]
-        found += [*BOUNDARIES, SECONDS, OVERHEAD]
-        found += [f"{name}/task/{task}/layer_{layer:02d}" for task in self.tasks.values() for layer in self.layers]
-        found += [layer_key(signal, layer) for signal in self.signals for layer in self.layers]
-        return found
+            keys += [f"{name}/cluster/{cluster}" for cluster in self.clusters.values()]
+        keys += [*BOUNDARIES, SECONDS, OVERHEAD]
+        keys += [f"{name}/task/{task}/layer_{layer:02d}" for task in self.tasks.values() for layer in self.layers]
+        keys += [layer_key(signal, layer) for signal in self.signals for layer in self.layers]
+        return keys
 
     def media(self) -> list[str]:
         """Keys over ``layerscope/step`` of pictures, charts and the table."""

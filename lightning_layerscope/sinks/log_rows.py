@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightning_layerscope.functional.cluster_intervals import defined_mean
 from lightning_layerscope.sinks.keys import ALL, BOUNDARIES, OVERHEAD, ROOT, SECONDS, STEP, KeyPlan, layer_key, slug
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def measurement_row(measurement: Measurement, plan: KeyPlan) -> dict[str, float]
         row[f"{name}/layer_{int(layer):02d}"] = float(value)
     if plan.cluster_means:
         for cluster, curve in profile.cluster_curves(plan.measure, measurement.step).items():
-            row[f"{name}/cluster/{plan.clusters[cluster]}"] = _mean(curve)
+            row[f"{name}/cluster/{plan.clusters[cluster]}"] = float(defined_mean(curve))
     row.update(boundaries(measurement.transition))
     row[SECONDS], row[OVERHEAD] = float(measurement.seconds), float(measurement.overhead)
     if plan.tasks:
@@ -79,10 +80,10 @@ def summary(measurement: Measurement, measurements: int, plan: KeyPlan) -> dict[
     """What a run comes down to; ``None`` where there is no transition or no defined value."""
     mean = measurement.profile.mean_curve(plan.measure, measurement.step)["value"].to_numpy(dtype=np.float64)
     defined = mean[np.isfinite(mean)]
-    found = measurement.transition.found
+    is_cut = measurement.transition.found
     return {
-        f"{ROOT}/transition/start": measurement.transition.start if found else None,
-        f"{ROOT}/transition/end": measurement.transition.end if found else None,
+        f"{ROOT}/transition/start": measurement.transition.start if is_cut else None,
+        f"{ROOT}/transition/end": measurement.transition.end if is_cut else None,
         f"{ROOT}/transition/signals": measurement.signals.describe() if measurement.signals else None,
         f"{ROOT}/final/mean": float(defined.mean()) if defined.size else None,
         f"{ROOT}/final/min": float(defined.min()) if defined.size else None,
@@ -116,8 +117,3 @@ def table_rows(profile: LayerProfile, most: int = MOST_ROWS) -> tuple[pd.DataFra
             room -= len(part)
     kept = pd.concat(parts)[list(TABLE_COLUMNS)].sort_index() if parts else frame[list(TABLE_COLUMNS)]
     return kept, len(frame) - len(kept)
-
-
-def _mean(values: Any) -> float:
-    defined = values[np.isfinite(values)]
-    return float(defined.mean()) if defined.size else math.nan

@@ -18,8 +18,6 @@ from lightning_layerscope.wording import count
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
 
-TEMPLATES = Path(__file__).with_name("templates")
-
 
 def write_report(record: RunRecord, path: str | Path, *, title: str = "") -> Path:
     """Write the report of a run, whole or not at all; an existing file is replaced.
@@ -49,18 +47,10 @@ _DRAWN: WeakKeyDictionary[RunRecord, report_pictures.Drawn] = WeakKeyDictionary(
 
 def render(record: RunRecord, *, title: str = "") -> str:
     """The report's HTML. Names and settings are escaped; only the pictures, drawn here, are put in as they are."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     from lightning_layerscope import __version__
     from lightning_layerscope.sinks import reading, report_tables
+    from lightning_layerscope.sinks.pages import page_template
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     last = record.measurements[-1]
     profile = last.profile
     settings, whole = report_tables.configuration(record)
@@ -72,7 +62,7 @@ def render(record: RunRecord, *, title: str = "") -> str:
         ("neighbours", "Between layers", "cells", report_pictures.layer_x_layer(record)),
         ("between", "Between tasks", "cells", report_pictures.task_x_task(record)),
     ]
-    return environment.get_template("report.html").render(
+    return page_template("report.html").render(
         title=title or (f"Layers of {model}" if model else "Layers of a fine-tuned model"),
         subtitle=_subtitle(record),
         cards=_cards(record),
@@ -80,9 +70,9 @@ def render(record: RunRecord, *, title: str = "") -> str:
         ribbon_name=measure_name(profile.measure),
         transition=last.transition,
         reading=reading.read_results(record),
-        warnings=_told(record.measurements[-1:], "warnings"),
-        earlier=_told(record.measurements[:-1], "warnings"),
-        notes=_told(record.measurements, "notes"),
+        warnings=_reported(record.measurements[-1:], "warnings"),
+        earlier=_reported(record.measurements[:-1], "warnings"),
+        notes=_reported(record.measurements, "notes"),
         figures=[figure for figure in figures if figure[3]],
         explain=_EXPLAIN,
         tasks=report_tables.task_table(record),
@@ -171,10 +161,10 @@ def _span(layers: tuple[int, int]) -> str:
     return str(layers[0]) if layers[0] == layers[1] else f"{layers[0]} to {layers[1]}"
 
 
-def _told(measurements: Sequence[Measurement], kind: str) -> list[str]:
+def _reported(measurements: Sequence[Measurement], kind: str) -> list[str]:
     """Warnings or notes of the measurements, each once, the latest last."""
-    told: list[Any] = []
+    lines: list[Any] = []
     for measurement in measurements:
-        told += measurement.profile.meta.get(kind) or []
-        told += measurement.warnings if kind == "warnings" else []
-    return list(dict.fromkeys(str(line) for line in told))
+        lines += measurement.profile.meta.get(kind) or []
+        lines += measurement.warnings if kind == "warnings" else []
+    return list(dict.fromkeys(str(line) for line in lines))

@@ -38,11 +38,11 @@ class Picture:
 
 def chosen(record: RunRecord) -> list[tuple[str, Measurement]]:
     """First, middle and last measurement with their names, each once."""
-    found = record.measurements
-    names = {0: "first", len(found) // 2: "middle", len(found) - 1: "last"}
-    if len(found) < 3:
-        names = {0: "first", len(found) - 1: "last"} if len(found) == 2 else {0: "last"}
-    return [(name, found[position]) for position, name in sorted(names.items())]
+    measurements = record.measurements
+    names = {0: "first", len(measurements) // 2: "middle", len(measurements) - 1: "last"}
+    if len(measurements) < 3:
+        names = {0: "first", len(measurements) - 1: "last"} if len(measurements) == 2 else {0: "last"}
+    return [(name, measurements[position]) for position, name in sorted(names.items())]
 
 
 def curves(record: RunRecord) -> list[Picture]:
@@ -74,13 +74,13 @@ def layer_x_task(record: RunRecord, drawn: Drawn) -> list[Picture]:
     last = record.measurements[-1]
     values = last.profile.matrix()
     defined = values[np.isfinite(values)]
-    found = []
+    pictures = []
     for name, each in chosen(record):
         known, picture = drawn.get(each.step, (None, None))
         if picture is None or known is not each:  # also where training went back and measured this step anew
             picture = _layer_x_task(each, name=f"layer-task-{each.step}")
             drawn[each.step] = (each, picture)
-        found.append(replace(picture, name=", ".join(filter(None, (name, step_name(each.profile, each.step))))))
+        pictures.append(replace(picture, name=", ".join(filter(None, (name, step_name(each.profile, each.step))))))
     # The middle moves on: of what was the last once, the later half will be the middle.
     later = {each.step for each in record.measurements[len(record) // 2 :]} | {record.measurements[0].step}
     for step in drawn.keys() - later:
@@ -89,8 +89,8 @@ def layer_x_task(record: RunRecord, drawn: Drawn) -> list[Picture]:
     if defined.size and 0 < np.ptp(defined) < 0.6 * (high - low):
         scale = float(defined.min()), float(defined.max())
         own = _layer_x_task(last, name="layer-task-own", scale=scale)
-        found.append(replace(own, name="last, own colour range"))
-    return found
+        pictures.append(replace(own, name="last, own colour range"))
+    return pictures
 
 
 def _layer_x_task(measurement: Measurement, *, name: str, scale: tuple[float, float] | None = None) -> Picture:
@@ -134,14 +134,14 @@ def task_x_task(record: RunRecord) -> list[Picture]:
     last = record.measurements[-1]
     profile = last.profile
     order = list(group(profile.tasks, profile.clusters).order)
-    tasks = [profile.tasks[place] for place in order]
-    found = []
+    tasks = [profile.tasks[position] for position in order]
+    pictures = []
     for layer, matrix in sorted(last.task_x_task.items()):
         figure = charts.heatmap_task_x_task(matrix, profile.tasks, profile.clusters, layer, step=_shown(last))
         label = f"Cosine between the tasks' mean states at layer {layer}{_at(last)}"
         cells = _cells(figure, tasks, tasks, value=np.asarray(matrix)[np.ix_(order, order)])
-        found.append(Picture(f"layer {layer}", charts.to_svg(figure, name=f"task-task-{layer}", label=label), cells))
-    return found
+        pictures.append(Picture(f"layer {layer}", charts.to_svg(figure, name=f"task-task-{layer}", label=label), cells))
+    return pictures
 
 
 def ribbon(measurement: Measurement) -> list[dict[str, Any]]:
@@ -164,8 +164,8 @@ def ribbon(measurement: Measurement) -> list[dict[str, Any]]:
 
 def _cells(figure: Figure, rows: Sequence[str], columns: Sequence[str], **values: Floats) -> dict[str, Any]:
     """Values by row from the top, and the box of the cells in shares of the picture's width and height."""
-    place = figure.axes[0].get_position()
-    box = [round(number, 5) for number in (place.x0, 1 - place.y1, place.width, place.height)]
+    cells_box = figure.axes[0].get_position()
+    box = [round(number, 5) for number in (cells_box.x0, 1 - cells_box.y1, cells_box.width, cells_box.height)]
     plain = {name: [[_short(value) for value in row] for row in matrix.tolist()] for name, matrix in values.items()}
     return {"box": box, "rows": list(rows), "columns": list(columns), **plain}
 

@@ -43,17 +43,17 @@ def config(configured: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, 
         configured: of the run's record.
         meta: of the profile; empty before the first measurement.
     """
-    found: dict[str, Any] = {"schema": SCHEMA, "role": "training"}
+    config: dict[str, Any] = {"schema": SCHEMA, "role": "training"}
     for key in _CONFIG:
         value = configured.get(key, meta.get(key))
         if value is not None:
-            found[key] = dict(value) if isinstance(value, Mapping) else value
-    tasks = meta.get("tasks") or found.get("tasks")
+            config[key] = dict(value) if isinstance(value, Mapping) else value
+    tasks = meta.get("tasks") or config.get("tasks")
     if isinstance(tasks, list | tuple):
-        found["tasks"] = [str(task) for task in tasks]
+        config["tasks"] = [str(task) for task in tasks]
     if meta.get("clusters"):
-        found["clusters"] = {str(task): str(cluster) for task, cluster in meta["clusters"].items()}
-    return found
+        config["clusters"] = {str(task): str(cluster) for task, cluster in meta["clusters"].items()}
+    return config
 
 
 def profile_chart(measurement: Measurement, plan: KeyPlan, curve: str) -> Any:

@@ -107,12 +107,12 @@ def _log_curves(run: Any, log: StudyLog) -> None:
     for role in log.curves:
         for kind in ("mean", "median"):
             run.define_metric(f"study/cka/{role}/{kind}", step_metric="study/layer")
-    for place, layer in enumerate(log.layers):
+    for position, layer in enumerate(log.layers):
         row = {
-            f"study/cka/{role}/{kind}": values[place]
+            f"study/cka/{role}/{kind}": values[position]
             for role, curve in log.curves.items()
             for kind, values in (("mean", curve.mean), ("median", curve.median))
-            if values[place] is not None
+            if values[position] is not None
         }
         run.log({"study/layer": layer, **row})
 

@@ -50,10 +50,10 @@ def _complaint(file: Path, encoding: str) -> str:
         data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data[: error.start].decode(encoding, errors="replace").count("\n") + 1
-        place, found = f"{file.name}, line {line}", f"the byte 0x{data[error.start]:02x} is not {encoding.upper()}"
+        where, fault = f"{file.name}, line {line}", f"the byte 0x{data[error.start]:02x} is not {encoding.upper()}"
     else:  # only a decoder of single chunks stumbled
-        place, found = file.name, f"not {encoding.upper()}"
+        where, fault = file.name, f"not {encoding.upper()}"
     return (
-        f"{place}: {found}; expected text in UTF-8: files from Windows are often cp1252, convert them with "
+        f"{where}: {fault}; expected text in UTF-8: files from Windows are often cp1252, convert them with "
         f"iconv -f cp1252 -t utf-8 {file.name}"
     )

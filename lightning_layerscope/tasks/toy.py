@@ -80,13 +80,13 @@ def toy_tasks(*, seed: int = 0, train: int = 256, test: int = 64) -> TaskCollect
 
 
 def _distinct(name: str, maker: make.Maker, rng: Random, count: int) -> list[tuple[str, str]]:
-    found: dict[str, str] = {}
+    answers: dict[str, str] = {}
     for _ in range(_TRIES_PER_EXAMPLE * count):
         text, answer = maker(rng)
-        found.setdefault(text, answer)
-        if len(found) == count:
-            return list(found.items())
+        answers.setdefault(text, answer)
+        if len(answers) == count:
+            return list(answers.items())
     raise ValueError(
-        f"toy task {name!r} has only about {len(found)} different examples, and {count} were asked for; "
+        f"toy task {name!r} has only about {len(answers)} different examples, and {count} were asked for; "
         "ask for fewer train and test examples"
     )

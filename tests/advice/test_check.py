@@ -10,7 +10,6 @@ from lightning_layerscope.training.evaluation import row_losses
 
 from .conftest import build
 
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 DECODERS = ["llama", "gemma", "gpt2", "neox"]
 
 

@@ -14,8 +14,6 @@ from lightning_layerscope.advice.exports import (
     unfrozen_parameters,
 )
 
-# peft calls it
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 LAYERS = Selection("mine", (2, 3, 5), scores=(0.0, 0.1, 0.9, 0.0, 0.5))
 
 
@@ -115,7 +113,6 @@ def test_axolotls_patterns_thaw_these_layers_and_nothing_else(family, targets):
     assert sum(sizes[name].numel() for name in found) == pytest.approx(3 * per_layer, rel=0.01)
 
 
-@pytest.mark.filterwarnings("ignore")  # Lightning's and the scheduler's own
 def test_finetuning_scheduler_trains_what_its_schedule_names(family, targets, tmp_path):
     scheduler = pytest.importorskip("finetuning_scheduler", reason="finetuning-scheduler is not installed")
     import lightning

@@ -28,7 +28,6 @@ NAMESPACES = ["lightning.pytorch", "pytorch_lightning"]
 
 
 @pytest.mark.parametrize("namespace", NAMESPACES)
-@pytest.mark.filterwarnings("ignore")
 def test_lightnings_step_for_logging_counts_batches(namespace: str, tmp_path: Path) -> None:
     pl = importlib.import_module(namespace)
     steps: list[tuple[int, int]] = []
@@ -93,7 +92,6 @@ def test_states_of_metrics_are_found_added_and_their_value_forgotten() -> None:
     assert not is_synced(metric)
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning:accelerate", "ignore::DeprecationWarning")
 def test_models_that_accelerate_dispatched_are_recognised() -> None:
     accelerate = pytest.importorskip("accelerate")
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
@@ -111,7 +109,6 @@ def test_partitioned_parameters_of_deepspeed() -> None:
     assert has_partitioned_parameters(model)
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_four_bit_layers_of_bitsandbytes_are_recognised() -> None:
     bitsandbytes = pytest.importorskip("bitsandbytes", reason="needs bitsandbytes: pip install bitsandbytes")
     assert repacks_in_evaluation(bitsandbytes.nn.Linear4bit(4, 4))

@@ -19,7 +19,6 @@ from lightning_layerscope.compat.peft import (
 )
 
 peft = pytest.importorskip("peft", reason="needs peft: pip install peft")
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 IDS = torch.tensor([[5, 6, 7]])
 
 

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import pytest
 import torch
 from torch import nn
 
@@ -54,7 +53,6 @@ def test_versions_count_in_place_changes() -> None:
     assert version(nn.LazyLinear(2).weight) == -1
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_attributes_of_scripted_modules_are_found() -> None:
     scripted = torch.jit.script(Counter())
     assert is_scripted(scripted)

@@ -18,11 +18,6 @@ from lightning_layerscope.probes import Probe, ProbeSet
 
 peft = pytest.importorskip("peft", reason="needs peft")
 
-# peft 0.21 itself reads a property that transformers 5.2x deprecates.
-pytestmark = [  # both are peft's calls of transformers
-    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning"),
-]
 
 CONFIGS: dict[str, Any] = {
     "lora": lambda: peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False),

@@ -372,7 +372,6 @@ def test_a_sharded_or_offloaded_model_is_never_interrupted() -> None:
     assert ended
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning:accelerate", "ignore::DeprecationWarning")
 def test_an_offloaded_model_is_measured_where_it_computes() -> None:
     accelerate = pytest.importorskip("accelerate", reason="needs accelerate")
     model, probes = llama(), make_probes()

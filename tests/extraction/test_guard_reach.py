@@ -194,7 +194,6 @@ class Scripted(nn.Module):
         return self.dropout(self.norm(self.linear(x)))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("traced", [False, True])
 def test_scripted_modules_are_guarded(traced: bool) -> None:
     inner = torch.jit.trace(nn.Dropout(), torch.ones(2), check_trace=False) if traced else torch.jit.script(Scripted())

@@ -59,7 +59,6 @@ def test_versions_without_a_change_are_no_change() -> None:
 
 
 @pytest.mark.parametrize("kind", [default_fused_act_fake_quant, default_fused_per_channel_wt_fake_quant])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_buffers_that_a_fused_kernel_writes_are_restored(kind: Any) -> None:
     fake = kind()
     fake(torch.randn(4, 4))

@@ -8,12 +8,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_layerscope.functional import linear_cka
 from lightning_layerscope.metrics import LinearCKA
 
-# Lightning's own: it builds on parts of torch that torch is about to drop, and would like more loader workers.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.* is deprecated:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-]
-
 N = 21  # the last batch holds a single example
 
 

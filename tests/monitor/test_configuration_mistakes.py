@@ -19,15 +19,6 @@ from lightning_layerscope.callbacks import (
 
 transformers = pytest.importorskip("transformers")
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:torch"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*no `val_dataloader`"),
-]
-
 
 def fit_lightning(tiny, tmp_path, callback, module=None):
     tiny.seed()

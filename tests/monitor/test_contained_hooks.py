@@ -14,14 +14,6 @@ from lightning_layerscope.compat.lightning import logging_step
 
 transformers = pytest.importorskip("transformers")
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*no `val_dataloader`"),
-]
-
 
 class Hostile:
     """Raises at every attribute."""

@@ -11,14 +11,6 @@ from lightning_layerscope.callbacks import LayerSimilarityMonitor
 from lightning_layerscope.monitor import active
 from lightning_layerscope.monitor.messages import sentence
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*no `val_dataloader`"),
-]
-
 
 def fit(tiny, tmp_path, **options):
     tiny.seed()

@@ -7,12 +7,6 @@ from torch.utils.data import DataLoader
 
 from lightning_layerscope.callbacks import Extraction, LayerSimilarityMonitor, Output, Passive
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-]
 TASKS, EXAMPLES, LENGTH = 3, 8, 7
 
 

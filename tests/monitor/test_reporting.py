@@ -8,12 +8,6 @@ from lightning_layerscope.monitor.reporting import reporting_of
 
 transformers = pytest.importorskip("transformers")
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:torch"),
-]
-
 
 def train(tiny, folder, monitor, **options):
     rows = [{"input_ids": row, "labels": row} for row in tiny.rows()]

@@ -15,7 +15,6 @@ from lightning_layerscope.functional import effective_rank, linear_cka
 from lightning_layerscope.monitor.signals import SignalValues, join_signals, measure_signals, signal_curves
 
 peft = pytest.importorskip("peft")
-pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's and peft's own
 
 ALL = Signals(update=True, drift_per_update=True, neighbour_similarity=True, effective_rank=True)
 

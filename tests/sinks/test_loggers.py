@@ -11,9 +11,6 @@ from PIL import Image
 from lightning_layerscope.sinks import ScalarSink, Sink, TensorBoardSink, WandbSink, sinks_for
 from lightning_layerscope.sinks.pictures import draw_pictures
 
-# Lightning's own import of pkg_resources and friends; nothing of ours.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:There is a wandb run already in progress")
-
 NAMESPACES = ("lightning.pytorch", "pytorch_lightning")
 
 

@@ -3,15 +3,11 @@
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 from lightning_layerscope.study.study import Study
 from lightning_layerscope.training import add_lora
 
 from .conftest import MakePlan, save_model
-
-# peft asks transformers 5 for an attribute under its old name.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 THREE_LINES = "tasks: toy\nmodel: {model}\ntuned: {tuned}\n"
 SMALL = "probes: {{examples_per_task: 8}}\noutput_dir: {folder}\n"

@@ -18,9 +18,6 @@ from lightning_layerscope.study.study import Study
 from .conftest import PLAN, MakePlan, save_model
 from .test_study_checkpoints import save_adapter
 
-# peft asks transformers 5 for an attribute under its old name.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-
 ROW = '{{"split": "{split}", "instruction": "Say.", "input": "word {number}", "output": "{output}"}}\n'
 
 

@@ -18,9 +18,6 @@ from lightning_layerscope.study.study import Study
 from .conftest import PLAN, MakePlan, save_model
 from .test_study_checks import nothing_was_trained
 
-# peft asks transformers 5 for an attribute under its old name.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-
 TAKEN = PLAN.replace(",\n           control_budget: same_examples", "") + "controls: {controls}\n"
 UNTRAINED = """
 model: {model}

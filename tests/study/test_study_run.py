@@ -19,9 +19,6 @@ from lightning_layerscope.study.study import Study
 
 from .conftest import PLAN, MakePlan
 
-# peft asks transformers 5 for an attribute under its old name.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-
 TASKS = ["larger_number", "parity", "last_word", "to_lumi"]
 
 

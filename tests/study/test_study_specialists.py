@@ -33,9 +33,6 @@ from lightning_layerscope.training.loss import AnswerLoss
 
 from .conftest import PLAN, MakePlan, save_model
 
-# peft asks transformers 5 for an attribute under its old name.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-
 CONVERGED = PLAN.replace("same_examples", "converged, control_max_epochs: 6")
 
 

@@ -10,9 +10,6 @@ from lightning_layerscope.training.encoding import IGNORED
 from lightning_layerscope.training.head import reachable_head, token_losses
 from lightning_layerscope.training.loss import answer_loss, mean_loss
 
-# peft calls transformers.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-
 VOCABULARY = 97
 SHAPE = {"vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
 SHAPE |= {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 64}

@@ -7,7 +7,6 @@ from lightning_layerscope.study.stages.model_cache import ModelCache
 from lightning_layerscope.training import add_lora, load_model
 from lightning_layerscope.training.loading import is_adapter
 
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 IDS = torch.tensor([[5, 6, 7]])
 
 

@@ -86,7 +86,6 @@ def test_exact_is_what_greedy_decoding_gives(model, data, tokenizer):
     assert score.exact >= 0.25  # some answers are right, so that the two could differ
 
 
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft calls transformers
 def test_lora_trains_adapters_alone_and_starts_as_the_base(model, data):
     before = score_tasks(model, data)
     torch.manual_seed(5)

@@ -74,9 +74,6 @@ def test_a_terminal_gets_a_bar(monkeypatch, keep):
     assert ("10/10" in text.rsplit("\r", 1)[-1]) is keep
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers")  # Lightning's own, as the next two
-@pytest.mark.filterwarnings("ignore:.*treespec")
-@pytest.mark.filterwarnings("ignore:.*log_every_n_steps")
 def test_a_lightning_training_counts_steps_and_rows(model, tasks, tokenizer, monkeypatch, tmp_path):
     import pytorch_lightning as pl
 

@@ -1,7 +1,7 @@
 // Tooltips over heatmaps and sortable tables. The report is complete without it.
 (() => {
   const tip = document.getElementById("tip");
-  const told = (value) => (value === null || value === undefined ? "undefined" : value.toFixed(3));
+  const shown = (value) => (value === null || value === undefined ? "undefined" : value.toFixed(3));
 
   for (const holder of document.querySelectorAll("[data-cells]")) {
     const source = document.getElementById(holder.dataset.cells);
@@ -10,16 +10,16 @@
     const cells = JSON.parse(source.textContent);
     const [left, top, width, height] = cells.box;
     holder.addEventListener("pointermove", (event) => {
-      const place = svg.getBoundingClientRect();
-      const x = ((event.clientX - place.left) / place.width - left) / width;
-      const y = ((event.clientY - place.top) / place.height - top) / height;
+      const box = svg.getBoundingClientRect();
+      const x = ((event.clientX - box.left) / box.width - left) / width;
+      const y = ((event.clientY - box.top) / box.height - top) / height;
       tip.hidden = x < 0 || x >= 1 || y < 0 || y >= 1;
       if (tip.hidden) return;
       const row = Math.floor(y * cells.rows.length);
       const column = Math.floor(x * cells.columns.length);
-      let text = `${cells.rows[row]} · ${cells.columns[column]}\n${told(cells.value[row][column])}`;
+      let text = `${cells.rows[row]} · ${cells.columns[column]}\n${shown(cells.value[row][column])}`;
       if (cells.low && cells.low[row][column] !== null && cells.high[row][column] !== null) {
-        text += `  (interval ${told(cells.low[row][column])} to ${told(cells.high[row][column])})`;
+        text += `  (interval ${shown(cells.low[row][column])} to ${shown(cells.high[row][column])})`;
       }
       tip.textContent = text;
       const right = event.clientX + 16 + tip.offsetWidth > window.innerWidth;

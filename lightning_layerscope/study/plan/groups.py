@@ -35,7 +35,7 @@ class Template(Settings):
     """How an example becomes a prompt, see `lightning_layerscope.tasks.PromptTemplate`."""
 
     text: str = "{instruction}\n{input}\n"
-    chat: bool = False
+    chat: bool | None = None
     system: str | None = None
 
 

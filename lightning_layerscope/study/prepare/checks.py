@@ -72,12 +72,15 @@ def _tasks(plan: StudyPlan, tasks: TaskCollection) -> list[str]:
 
 def _template(plan: StudyPlan, tokenizer: Any) -> list[str]:
     problems = []
-    if plan.template.chat and not getattr(tokenizer, "chat_template", None):
+    has_chats = bool(getattr(tokenizer, "chat_template", None))
+    if plan.template.chat and not has_chats:
         problems.append(
             f"the plan asks for a chat template (template.chat), and the tokenizer of {plan.model} has none; "
             "set template.chat to false, or save the tokenizer with a chat_template"
         )
-    if plan.trains and not plan.template.chat and tokenizer.eos_token_id is None:
+    # Where the rows decide on the form, those that need an end token are found when they are encoded.
+    is_text = plan.template.chat is False or not has_chats
+    if plan.trains and is_text and tokenizer.eos_token_id is None:
         problems.append(f"the tokenizer of {plan.model} has no end token: a model could never learn to stop")
     return problems
 

@@ -32,19 +32,10 @@ def write_page(
     results: StudyResults, cuts: Mapping[str, Transition], summary: StudySummary, plan: StudyPlan, folder: Path
 ) -> Path:
     """Write ``report.html`` beside the figures that it holds."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     from lightning_layerscope import __version__
-    from lightning_layerscope.sinks.report import TEMPLATES
+    from lightning_layerscope.sinks.pages import page_template
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("study.html").render(
+    page = page_template("study.html").render(
         title=f"Study {plan.name}",
         subtitle=_subtitle(results),
         cards=_cards(results, cuts),

@@ -24,8 +24,8 @@ def load_rows(path: Path) -> Task:
     content: dict[str, Any] = read_json(path)
     splits = {
         split: tuple(
-            Example(instruction, text, output, name, tuple((role, turn) for role, turn in messages))
-            for name, instruction, text, output, messages in rows
+            Example(instruction, text, output, name, tuple((role, turn) for role, turn in messages), whole)
+            for name, instruction, text, output, messages, whole in rows
         )
         for split, rows in content["splits"].items()
     }
@@ -39,4 +39,4 @@ def digest_rows(examples: Iterable[Example]) -> str:
 
 def _plain(example: Example) -> list[Any]:
     turns = [list(turn) for turn in example.messages]
-    return [example.id, example.instruction, example.input, example.output, turns]
+    return [example.id, example.instruction, example.input, example.output, turns, example.whole]
