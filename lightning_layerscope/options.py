@@ -76,18 +76,27 @@ class Comparison:
 
     Args:
         estimator: ``"debiased"`` or the paper's ``"biased"``.
+        near_copies: Prompts of one task that are near copies of each other: ``"separate"`` takes them as independent
+            examples, which makes similarity look larger and surer than it is; ``"group"`` counts them once and widens
+            the intervals. Active mode, debiased estimator.
         mid_run_baseline: What to do when training begins at a later step and the baseline of its beginning is not
             there: ``"refuse"`` to measure, or ``"flag"``: compare with that step, under that name.
 
     Raises:
-        ValueError: For another word.
+        ValueError: For another word, or for grouped copies with the biased estimator.
     """
 
     estimator: str = "debiased"
+    near_copies: Literal["separate", "group"] = "separate"
     mid_run_baseline: Literal["refuse", "flag"] = "refuse"
 
     def __post_init__(self) -> None:
         check_choice("estimator", self.estimator, ("debiased", "biased"))
+        check_choice("near_copies", self.near_copies, ("separate", "group"))
+        if self.near_copies == "group" and self.estimator == "biased":
+            raise ValueError(
+                'near_copies="group" needs estimator="debiased": the biased one compares copies with copies.'
+            )
         check_choice("mid_run_baseline", self.mid_run_baseline, ("refuse", "flag"))
 
 

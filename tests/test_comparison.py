@@ -289,3 +289,46 @@ def test_non_finite_states_are_refused():
     broken["task1"][2, 5, 0] = torch.inf
     with pytest.raises(ValueError, match=r"(?i)finite"):
         compare(broken, dict(BASE))
+
+
+def near_copies(seed=0, templates=16, copies=3, own=0.05):
+    """States of templates that come with near copies, their noisy twin's, and the template of each row."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def side():
+        whole = torch.randn(2, templates, 1, 8, generator=generator)
+        return (whole + own**0.5 * torch.randn(2, templates, copies, 8, generator=generator)).flatten(1, 2)
+
+    x = side()
+    return {"a": x}, {"a": x + side()}, torch.arange(templates).repeat_interleave(copies)
+
+
+@pytest.mark.parametrize("measure", ["cka", "rbf_cka", "rsa"])
+def test_near_copies_count_once_where_their_groups_are_given(measure):
+    states, bank, labels = near_copies()
+    apart, together = (
+        compare(states, bank, measure=measure, groups=groups, diagnostics=False)
+        for groups in (None, {"a": labels.tolist()})
+    )
+    width = {
+        name: profile.matrix(column="high") - profile.matrix(column="low")
+        for name, profile in (("apart", apart), ("together", together))
+    }
+    assert (width["together"] > 1.1 * width["apart"]).all()
+    said = "near copies among the prompts count once; prompts that are none of each other: a 16 of 48"
+    assert set(together.meta["notes"]) - set(apart.meta["notes"]) == {said}
+    if measure == "cka":
+        exact = cka_estimate(centered_gram(states["a"]), centered_gram(bank["a"]), groups=labels)
+        np.testing.assert_allclose(together.matrix(), exact.value[None], atol=1e-6)
+        assert (together.matrix("cka_robust") < apart.matrix("cka_robust")).all()
+
+
+def test_groups_must_fit_and_be_enough():
+    states, bank, labels = near_copies()
+    few = compare(states, bank, groups={"a": (labels % 4).tolist()}, diagnostics=False)
+    assert np.isnan(few.matrix()).all()
+    assert set(few.frame["reason"]) == {"prompts are near copies of fewer than 5 prompts"}
+    with pytest.raises(ValueError, match=r"groups with a number per example .*got lengths \{'b': 48\}"):
+        compare(states, bank, groups={"b": labels.tolist()})
+    with pytest.raises(ValueError, match='estimator="debiased" with groups'):
+        compare(states, bank, estimator="biased", groups={"a": labels.tolist()})

@@ -30,6 +30,7 @@ def compare(
     diagnostics: bool = True,
     tasks: Iterable[str] | None = None,
     layers: Sequence[int] | None = None,
+    groups: Mapping[str, Sequence[int]] | None = None,
 ) -> LayerProfile:
     """Similarity of hidden states to a reference, per task and layer.
 
@@ -53,10 +54,13 @@ def compare(
         diagnostics: give diagnostics of ``states``.
         tasks: compare these alone; by default both sides must have the same.
         layers: compare these alone; by default those of ``states``, all of which the bank must have.
+        groups: per task a number for each example: those of one number are near copies, and no independent examples.
+            CKA then counts each group once, and intervals leave out groups whole; the estimator must be debiased.
+            Other measures keep their value. Tasks that are not named are taken as they are.
 
     Raises:
         ValueError: if tasks, examples (row by row), layers, depth or tokenisation do not fit, with the way out; or for
-            an unknown measure or estimator.
+            an unknown measure or estimator; or for groups of other tasks or numbers of examples.
 
     Examples:
         >>> import torch
@@ -65,6 +69,6 @@ def compare(
         >>> profile.matrix().round(6)
         array([[1., 1., 1.]])
     """
-    options = CompareOptions(measure, estimator, step, confidence, robust, diagnostics)
+    options = CompareOptions(measure, estimator, step, confidence, robust, diagnostics, groups)
     comparison = StatesComparison(states, bank, options, tasks=tasks, layers=layers)
     return comparison.profile([comparison.compare_task(task)[0] for task in comparison.tasks])

@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_layerscope.functional._checks import check_estimator
 from lightning_layerscope.functional.cka import cka_from_grams, undefined_reasons
 from lightning_layerscope.functional.gram_statistics import GramStatistics, prepare_gram
+from lightning_layerscope.functional.grouped_cka import JACKKNIFE_GROUPS
 from lightning_layerscope.functional.jackknife import Estimate, cka_estimate
 from lightning_layerscope.functional.mutual_knn import mutual_knn
 from lightning_layerscope.functional.predictivity import linear_predictivity
@@ -42,6 +43,28 @@ JACKKNIFE_EXAMPLES = 5
 """The debiased jackknife leaves one of them out, and four must remain."""
 
 
+class Method(NamedTuple):
+    """How one task is measured.
+
+    Attributes:
+        measure: among :data:`MEASURES`.
+        estimator: of those that have two.
+        confidence: of the interval.
+        groups: ``(examples,)``, numbered from 0, which examples are near copies of each other; None where each is on
+            its own.
+    """
+
+    measure: str
+    estimator: str
+    confidence: float
+    groups: Tensor | None = None
+
+    @property
+    def copies_only(self) -> bool:
+        """Whether so few examples are none of each other's copies that there is nothing to say."""
+        return self.groups is not None and int(self.groups.max()) + 1 < JACKKNIFE_GROUPS
+
+
 class Cells(NamedTuple):
     """One task's values over layers: ``(layers,)`` each, and why a value is NaN (``""`` where it is not)."""
 
@@ -63,28 +86,41 @@ def estimator_name(measure: str, estimator: str) -> str:
     return estimator if measure.removesuffix("_robust") in GRAM_MEASURES else ""
 
 
-def measure_cka(own: Tensor | GramStatistics, other: Tensor, estimator: str, confidence: float) -> Cells:
+def measure_cka(own: Tensor | GramStatistics, other: Tensor, method: Method) -> Cells:
     """CKA of centred Grams ``(layers, n, n)`` with its jackknife interval; four examples have no interval."""
     k, l = prepare_gram(own), prepare_gram(other)  # noqa: E741
+    estimator, groups = method.estimator, method.groups
+    if method.copies_only:
+        return _copies_only(k.shape[0])
     if k.examples < JACKKNIFE_EXAMPLES:
         value = cka_from_grams(k, l, estimator)
         none = torch.full_like(value, torch.nan)
         found = Estimate(value, none, none, none)
     else:
-        found = cka_estimate(k, l, estimator=estimator, confidence=confidence)
+        found = cka_estimate(k, l, estimator=estimator, confidence=method.confidence, groups=groups)
     reasons = [""] * k.shape[0]
     if torch.isnan(found.value).any():
         reasons = [_SIDES.sub(_name_side, reason) for reason in undefined_reasons(k, l, estimator)]
     return _cells(found, reasons)
 
 
-def measure_features(x: Tensor, y: Tensor, measure: str, estimator: str, confidence: float) -> Cells:
+def measure_features(x: Tensor, y: Tensor, method: Method) -> Cells:
     """Any measure but CKA of features ``(layers, n, width)``, or of anything with the same Gram."""
-    if measure == "rbf_cka":
-        return measure_cka(rbf_gram(x), rbf_gram(y), estimator, confidence)
-    groups = min(GROUPS, x.shape[-2])
-    found = jackknife_estimate(FEATURE_MEASURES[measure], x, y, confidence=confidence, groups=groups)
+    if method.measure == "rbf_cka":
+        return measure_cka(rbf_gram(x), rbf_gram(y), method)
+    if method.copies_only:
+        return _copies_only(len(x))
+    # Near copies go into one of the groups that are left out in turn.
+    groups = min(GROUPS, x.shape[-2]) if method.groups is None else method.groups % GROUPS
+    measure = FEATURE_MEASURES[method.measure]
+    found = jackknife_estimate(measure, x, y, confidence=method.confidence, groups=groups)
     return _cells(found, [""] * len(x))
+
+
+def _copies_only(layers: int) -> Cells:
+    none = torch.full((layers,), torch.nan, dtype=torch.float64)
+    reason = f"prompts are near copies of fewer than {JACKKNIFE_GROUPS} prompts"
+    return Cells(none, none, none, [reason] * layers)
 
 
 def gram_root(k: Tensor) -> Tensor:

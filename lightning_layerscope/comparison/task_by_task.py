@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from lightning_layerscope.comparison.alignment import align
+from lightning_layerscope.comparison.copies import check_groups, groups_in_words
 from lightning_layerscope.comparison.measures import (
     Cells,
+    Method,
     estimator_name,
     gram_root,
     measure_cka,
@@ -41,7 +43,7 @@ class StatesComparison:
         tasks: What is compared, in the order of ``states``.
 
     Raises:
-        ValueError: If tasks, examples, layers, depth or tokenisation of the two sides do not fit.
+        ValueError: If tasks, examples, layers, depth or tokenisation of the two sides do not fit, or groups do not.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class StatesComparison:
         self._has_digest = isinstance(bank, ReferenceBank)
         self._alignment = align(self._current, self._reference, tasks=tasks, layers=layers)
         self._robust = options.robust and options.measure == "cka"
-        self._notes = list(self._alignment.notes)
+        sizes = {task: len(self._current.example_ids[task]) for task in self._alignment.tasks}
+        self._groups = check_groups(options.groups or {}, sizes)
+        self._notes = [*self._alignment.notes, *groups_in_words(self._groups)]
         if self._robust and not (self._current.has_robust and self._reference.has_robust):
             self._robust = False
             self._notes.append(
@@ -95,7 +99,7 @@ class StatesComparison:
         if self._robust:
             own = _pick(current.robust_gram(task), self._alignment.current)
             other = _pick(self._reference.robust_gram(task), self._alignment.reference).to(own.device)
-            robust = measure_cka(own, other, options.estimator, options.confidence)
+            robust = measure_cka(own, other, self._method(task))
         found: Spectra = {}
         if options.diagnostics:
             found = spectra(current, task, self._alignment.current, None if grams is None else grams.gram)
@@ -131,13 +135,17 @@ class StatesComparison:
         own, others = self._alignment.current, self._alignment.reference
         if options.measure == "cka" and grams is not None:
             other = _pick(reference.gram(task), others).to(grams.gram.device)
-            return measure_cka(grams, other, options.estimator, options.confidence)
+            return measure_cka(grams, other, self._method(task))
         if current.kind == reference.kind == "features":
             x, y = _pick(current.features(task), own), _pick(reference.features(task), others)
         else:
             x = gram_root(_pick(current.gram(task), own) if grams is None else grams.gram)
             y = gram_root(_pick(reference.gram(task), others))
-        return measure_features(x, y.to(x.device), options.measure, options.estimator, options.confidence)
+        return measure_features(x, y.to(x.device), self._method(task))
+
+    def _method(self, task: str) -> Method:
+        options = self._options
+        return Method(options.measure, options.estimator, options.confidence, self._groups.get(task))
 
     def _size_warning(self) -> list[str]:
         options = self._options

@@ -26,9 +26,11 @@ class CompareOptions:
         confidence: Nominal coverage of the intervals.
         robust: Whether to give ``cka_robust`` beside ``cka``.
         diagnostics: Whether to give diagnostics of the states.
+        groups: Per task, which examples are near copies of each other; None without any.
 
     Raises:
-        ValueError: For an unknown measure or estimator, or a confidence outside (0, 1).
+        ValueError: For an unknown measure or estimator, a confidence outside (0, 1), or groups with the biased
+            estimator.
     """
 
     measure: str = "cka"
@@ -37,11 +39,14 @@ class CompareOptions:
     confidence: float = 0.9
     robust: bool = True
     diagnostics: bool = True
+    groups: Mapping[str, Sequence[int]] | None = None
 
     def __post_init__(self) -> None:
         check_measure(self.measure, self.estimator)
         if not 0 < self.confidence < 1:
             raise ValueError(f"expected a confidence between 0 and 1, got {self.confidence}")
+        if self.groups and self.estimator != "debiased":
+            raise ValueError(f'expected estimator="debiased" with groups of near copies, got {self.estimator!r}')
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from torch import Tensor
 from lightning_layerscope.functional._checks import check_estimator
 from lightning_layerscope.functional._products import blocks
 from lightning_layerscope.functional.gram_statistics import GramStatistics, Margins, combine, prepare_gram, undefined
+from lightning_layerscope.functional.grouped_cka import JACKKNIFE_GROUPS, grouped_cka_replicates
+from lightning_layerscope.functional.student import student_quantile
 
 
 class Estimate(NamedTuple):
@@ -29,6 +31,7 @@ def cka_estimate(
     *,
     estimator: str = "debiased",
     confidence: float = 0.9,
+    groups: Tensor | None = None,
 ) -> Estimate:
     r"""Linear CKA with the interval of the delete-one jackknife, at the cost of a few matrix-vector products.
 
@@ -42,18 +45,24 @@ def cka_estimate(
     The interval says how far the value moves with other examples of the same kind. Do not use a bootstrap that repeats
     examples instead: repeated rows inflate CKA, and such intervals miss most of the time.
 
+    Examples that depend on each other, such as near copies of one prompt, inflate the value and narrow the interval.
+    Where their ``groups`` are given each group counts once, no two examples of one group are compared with each other,
+    groups are left out whole, and the interval takes Student's t of their number less one.
+
     Args:
         k: ``(..., examples, examples)`` centred Gram matrices, or prepared ones (:func:`prepare_gram`).
         l: The other side, of the same shape.
         estimator: ``"debiased"`` or ``"biased"``.
         confidence: Nominal coverage of the interval, in (0, 1).
+        groups: Integers ``(examples,)``, the group of each example; by default each is on its own.
 
     Returns:
         value, stderr, low, high: each ``(...)`` float64. NaN where the value is undefined, or undefined without one of
         the examples; never clamped, so an interval near 1 may end above it.
 
     Raises:
-        ValueError: Shapes that do not match, fewer than 5 (debiased) or 3 (biased) examples, bad options.
+        ValueError: Shapes that do not match, fewer than 5 (debiased) or 3 (biased) examples, bad options, fewer than 5
+            groups, or groups with the biased estimator.
 
     Example:
         >>> from lightning_layerscope.functional import centered_gram
@@ -66,21 +75,28 @@ def cka_estimate(
     """
     if not 0 < confidence < 1:
         raise ValueError(f"`confidence` must be between 0 and 1, e.g. 0.9, got {confidence}.")
-    value, replicates = cka_replicates(k, l, estimator=estimator)
+    if groups is None:
+        value, replicates = cka_replicates(k, l, estimator=estimator)
+        quantile = NormalDist().inv_cdf(0.5 + confidence / 2)
+    else:
+        left, right = prepare_gram(k), prepare_gram(l)
+        check_prepared(left, right, minimum=JACKKNIFE_GROUPS)
+        value, replicates = grouped_cka_replicates(left.gram, right.gram, groups, estimator=estimator)
+        quantile = student_quantile(0.5 + confidence / 2, replicates.shape[-1] - 1)
     stderr = jackknife_stderr(replicates).masked_fill(torch.isnan(value), torch.nan)
-    half = NormalDist().inv_cdf(0.5 + confidence / 2) * stderr
+    half = quantile * stderr
     return Estimate(value, stderr, value - half, value + half)
 
 
 def jackknife_stderr(replicates: Tensor) -> Tensor:
-    r"""Standard error of a value from its delete-one replicates.
+    r"""Standard error of a value from its delete-one replicates, of examples or of groups of them.
 
     .. math:: \mathrm{se}^2 = \frac{n - 1}{n} \sum_i \big(\theta_{-i} - \overline{\theta_{-\cdot}}\big)^2
 
     Source: Tukey 1958.
 
     Args:
-        replicates: ``(..., examples)``, the value without each of the examples.
+        replicates: ``(..., examples)``, the value without each of the examples (or groups).
 
     Returns:
         ``(...)``.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_layerscope.functional._checks import check_estimator, minimum_examples
+from lightning_layerscope.functional._groups import group_positions, shuffled_groups
 from lightning_layerscope.functional.gram import u_center
 from lightning_layerscope.functional.gram_statistics import GramStatistics, matrix, prepare_gram, undefined
 from lightning_layerscope.functional.jackknife import check_prepared
@@ -19,6 +20,7 @@ def cka_permutation_pvalue(
     permutations: int = 200,
     estimator: str = "debiased",
     generator: torch.Generator | None = None,
+    groups: Tensor | None = None,
 ) -> Tensor:
     r"""How often shuffled examples look at least as similar: p-value of linear CKA against independence.
 
@@ -34,12 +36,14 @@ def cka_permutation_pvalue(
         permutations: Number of shuffles ``B``; the smallest p-value is ``1 / (B + 1)``.
         estimator: ``"debiased"`` or ``"biased"``.
         generator: Source of the shuffles, on the CPU; without one the global generator is used (and advanced).
+        groups: Integers ``(examples,)``, the group of each example, where examples depend on each other (near copies
+            of one prompt): only whole groups of one size are then shuffled. Groups whose size is unique stay.
 
     Returns:
         ``(...)`` float64 in (0, 1]; NaN where CKA is undefined.
 
     Raises:
-        ValueError: Shapes that do not match, too few examples, fewer than one permutation.
+        ValueError: Shapes that do not match, too few examples, fewer than one permutation, or groups that do not fit.
 
     Example:
         >>> from lightning_layerscope.functional import centered_gram
@@ -56,7 +60,8 @@ def cka_permutation_pvalue(
     n = left.examples
     fixed = _signatures(matrix(left).reshape(-1, n, n), estimator).flatten(1)
     moved = _signatures(matrix(right).reshape(-1, n, n), estimator)
-    orders = torch.stack([torch.randperm(n, generator=generator) for _ in range(permutations)]).to(fixed.device)
+    positions = torch.arange(n) if groups is None else group_positions(groups, n)
+    orders = torch.stack([shuffled_groups(positions, generator) for _ in range(permutations)]).to(fixed.device)
     hits = torch.ones(fixed.shape[0], dtype=torch.float64, device=fixed.device)
     for index in range(fixed.shape[0]):
         observed = torch.dot(fixed[index], moved[index].flatten())

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lightning_layerscope.functional._groups import group_positions, grouped_stderr, shuffled_groups
 from lightning_layerscope.functional.jackknife import Estimate
 from lightning_layerscope.functional.student import student_quantile
 
@@ -19,7 +20,7 @@ def jackknife_estimate(
     measure: Callable[..., Tensor],
     *samples: Tensor,
     confidence: float = 0.9,
-    groups: int | None = None,
+    groups: int | Tensor | None = None,
     strata: Tensor | None = None,
 ) -> Estimate:
     r"""Interval of a measure by leaving out one example (or one group of examples) at a time.
@@ -51,8 +52,10 @@ def jackknife_estimate(
         samples: What holds the examples: floating tensors ``(..., examples, width)`` and label vectors ``(examples,)``.
         confidence: Coverage wanted, in (0, 1).
         groups: Leave out this many groups in turn instead of single examples. Example i belongs to group i mod
-            ``groups``, so the order of the examples must be arbitrary.
-        strata: Integer ``(examples,)``: spread every stratum (task) evenly over the groups; only with ``groups``.
+            ``groups``, so the order of the examples must be arbitrary. Or integers ``(examples,)``, the group of each
+            example: for examples that depend on each other, such as near copies of one prompt.
+        strata: Integer ``(examples,)``: spread every stratum (task) evenly over the groups; only with a number of
+            ``groups``.
 
     Returns:
         ``Estimate(value, stderr, low, high)``, each shaped like the measure's value; NaN where the measure is
@@ -71,25 +74,39 @@ def jackknife_estimate(
     n, device = _common_length(samples)
     if not 0 < confidence < 1:
         raise ValueError(f"jackknife_estimate: expected `confidence` in (0, 1), got {confidence}.")
+    if isinstance(groups, Tensor) and strata is not None:
+        raise ValueError("jackknife_estimate: `strata` spread a number of groups evenly; given groups are as they are.")
+    member = (
+        group_positions(groups, n).to(device)
+        if isinstance(groups, Tensor)
+        else _dealt_out(n, groups, strata).to(device)
+    )
+    sizes = torch.bincount(member)
+    count = len(sizes)
+    if count < 3:
+        raise ValueError(f"jackknife_estimate: expected at least 3 groups, got {count}.")
+    value = measure(*samples)
+    left_out = torch.stack([measure(*(_take(s, member != group) for s in samples)) for group in range(count)])
+    stderr = grouped_stderr(value, left_out, sizes)
+    half = student_quantile(0.5 + confidence / 2, count - 1) * stderr
+    return Estimate(value, stderr, value - half, value + half)
+
+
+def _dealt_out(n: int, groups: int | None, strata: Tensor | None) -> Tensor:
+    """Group of each example where they are dealt out in turn, ``(n,)``."""
     count = n if groups is None else groups
     if not 3 <= count <= n:
         raise ValueError(f"jackknife_estimate: expected between 3 groups and one per example ({n}), got {count}.")
-    order = torch.arange(n, device=device)
+    order = torch.arange(n)
     if strata is not None:
         if groups is None or strata.shape != (n,):
             raise ValueError(
                 f"jackknife_estimate: `strata` needs `groups` and the shape ({n},), got {tuple(strata.shape)}."
             )
-        order = torch.argsort(strata.to(device), stable=True)
-    member = torch.empty(n, dtype=torch.long, device=device)
-    member[order] = torch.arange(n, device=device) % count
-    value = measure(*samples)
-    left_out = torch.stack([measure(*(_take(s, member != group) for s in samples)) for group in range(count)])
-    h = (n / torch.bincount(member, minlength=count)).to(value).reshape(-1, *[1] * value.ndim)
-    pseudo = h * value - (h - 1) * left_out
-    stderr = ((pseudo - (pseudo / h).sum(dim=0)).square() / (h - 1)).mean(dim=0).sqrt()
-    half = student_quantile(0.5 + confidence / 2, count - 1) * stderr
-    return Estimate(value, stderr, value - half, value + half)
+        order = torch.argsort(strata.cpu(), stable=True)
+    member = torch.empty(n, dtype=torch.long)
+    member[order] = torch.arange(n) % count
+    return member
 
 
 @torch.no_grad()
@@ -100,6 +117,7 @@ def permutation_pvalue(
     permutations: int = 200,
     generator: torch.Generator | None = None,
     larger_is_similar: bool = True,
+    groups: Tensor | None = None,
 ) -> Tensor:
     r"""P-value of a measure against independence: how often do shuffled examples look as similar?
 
@@ -116,12 +134,14 @@ def permutation_pvalue(
         permutations: Number of shuffles ``B``; the smallest p-value is 1 / (B + 1).
         generator: Source of the shuffles, on the CPU; without one the global generator is used (and advanced).
         larger_is_similar: False for distances.
+        groups: Integers ``(examples,)``, the group of each example, where examples depend on each other: only whole
+            groups of one size are then shuffled. Groups whose size is unique stay where they are.
 
     Returns:
         Shaped like the measure's value, in float64, in (0, 1]; NaN where the measure is undefined.
 
     Raises:
-        ValueError: Unequal numbers of examples, or fewer than one permutation.
+        ValueError: Unequal numbers of examples, fewer than one permutation, or labels of groups that do not fit.
 
     Example:
         >>> from lightning_layerscope.functional import rsa
@@ -137,8 +157,9 @@ def permutation_pvalue(
     undefined = torch.isnan(value)
     # Equal up to rounding counts as equal: a shuffle that only swaps duplicates must not look smaller.
     slack = 1e-9 * value.abs()
+    positions = torch.arange(n) if groups is None else group_positions(groups, n)
     for _ in range(permutations):
-        shuffled = measure(x, _take(y, torch.randperm(n, generator=generator).to(device))).double()
+        shuffled = measure(x, _take(y, shuffled_groups(positions, generator).to(device))).double()
         undefined |= torch.isnan(shuffled)
         hits += shuffled >= value - slack if larger_is_similar else shuffled <= value + slack
     return (hits / (permutations + 1)).masked_fill(undefined, torch.nan)

@@ -33,6 +33,7 @@ def take_measurement(
     diagnostics: bool = True,
     layer_matrix: bool = True,
     task_layers: Sequence[int] | None = None,
+    groups: Mapping[str, Sequence[int]] | None = None,
     signal: str | None = None,
     resamples: int = 500,
     seed: int = 0,
@@ -51,6 +52,7 @@ def take_measurement(
         layer_matrix: Give ``layer_x_layer``; costs about as much as the Grams.
         task_layers: Layers of ``task_x_task``; by default the first, the start of the transition (the middle layer
             where there is none) and the last. Needs states, not Grams, and at least two tasks.
+        groups: Per task, which examples are near copies of each other; see :func:`~lightning_layerscope.compare`.
         signal: What the transition is of, in words; by default read from the profile.
         resamples: Bootstrap samples of the transition.
         seed: Of the transition's halvings and bootstrap.
@@ -59,7 +61,7 @@ def take_measurement(
         ValueError: What :func:`~lightning_layerscope.compare` raises, or for task layers that were not measured.
     """
     current = as_bank(states)
-    options: dict[str, Any] = {"confidence": confidence, "robust": robust, "diagnostics": diagnostics}
+    options: dict[str, Any] = {"confidence": confidence, "robust": robust, "diagnostics": diagnostics, "groups": groups}
     profile, matrices = compare_with_layers(
         current, bank, layer_matrix=layer_matrix, step=step, measure=measure, estimator=estimator, **options
     )

@@ -16,6 +16,7 @@ from lightning_layerscope.monitor.sharding import check_not_sharded
 from lightning_layerscope.monitor.signals import SignalValues, join_signals, measure_signals, signal_curves
 from lightning_layerscope.monitor.source import name_of_reference
 from lightning_layerscope.probes import ProbeSet
+from lightning_layerscope.probes.near_duplicates import copy_groups
 from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.wording import count
 
@@ -44,6 +45,9 @@ class ActiveSource:
         self.reference_name: str | None = None
         self.tasks = share_out(probes, ranks.world)[ranks.rank] if ranks.world > 1 else list(probes)
         self._own = probes.select(self.tasks) if self.tasks else None
+        self._options = dict(settings.compare_options)
+        if self._own is not None and settings.comparison.near_copies == "group":
+            self._options["groups"] = copy_groups(self._own)
         self._bank: ReferenceBank | None = None  # of all tasks where it is known, else of this rank's
 
     @property
@@ -73,7 +77,7 @@ class ActiveSource:
         if new is not None:
             self._bank = new
         assert self._bank is not None
-        share = compare_share(states, self._bank.select(self.tasks), step=host.step, **self.settings.compare_options)
+        share = compare_share(states, self._bank.select(self.tasks), step=host.step, **self._options)
         return _Part(signals, share=share, bank=new)
 
     def merge(self, parts: list[_Part], host: HostState) -> tuple[ReferenceBank, Measurement]:
@@ -93,7 +97,7 @@ class ActiveSource:
             assert part.states is not None
             # Tasks that the reference has beside the probes (a bank of a larger study) do not matter.
             bank = self._bank.select(self.tasks) if set(self._bank) > set(self.tasks) else self._bank
-            return self._bank, take_measurement(part.states, bank, step=host.step, **self.settings.compare_options)
+            return self._bank, take_measurement(part.states, bank, step=host.step, **self._options)
         if (new := [part.bank for part in parts if part.bank is not None]) and self.ranks.leads:
             self._bank = ReferenceBank.concat(new, list(self.probes))
         assert self._bank is not None

@@ -179,6 +179,7 @@ class Settings:
             "forward": self.forward is not None,
             "extraction.max_tokens_per_batch": self.extraction.max_tokens_per_batch is not None,
             "output.upload_prompts": self.output.upload_prompts,
+            'comparison.near_copies="group"': self.comparison.near_copies == "group",
             'reference="base"': self.reference_kind == "base",
         }
         if wrong := [key for key, is_given in given.items() if is_given]:
