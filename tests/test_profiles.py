@@ -248,6 +248,14 @@ def test_difference_is_the_second_minus_the_first():
     assert "difference in cka is largest at layer" in found.describe()
 
 
+def test_a_difference_without_a_band_names_none():
+    same, one = make(VALUES), make(VALUES[:1])
+    assert same.diff(same).describe() == "The mean over 3 tasks of the difference in cka is 0 everywhere."
+    told = one.diff(make(np.asarray(VALUES[:1]) + 0.25)).describe()
+    assert told.startswith("Mean over 1 task of the difference in cka is largest at layer")
+    assert told.endswith(": +0.250.")
+
+
 def test_difference_aligns_tasks_by_name():
     second = make(VALUES[::-1])
     renamed = second.frame.assign(task=second.frame["task"].map({"a": "c", "b": "b", "c": "a"}))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SIMILARITY_COLOURS = "viridis"
 LEFT, TOP, BOTTOM = 0.14, 0.72, 0.86
+# For the note on undefined cells, kept free where there are none: trackers lay pictures of one size over each other.
+NOTE_ROOM = 0.16
 
 
 @style.styled
@@ -59,9 +61,9 @@ def heatmap_layer_x_task(
     left = LEFT + style.text_width(grouping.tasks, grid.SMALL) + 0.16
     above = TOP + (0.24 if transition is not None else 0.0)
     figure = style.canvas(
-        max(left + width + grid.bracket_room(grouping), 6.2), above + max(height, 0.8) + BOTTOM + _note_room(values)
+        max(left + width + grid.bracket_room(grouping), 6.2), above + max(height, 0.8) + BOTTOM + NOTE_ROOM
     )
-    bottom = BOTTOM + _note_room(values)
+    bottom = BOTTOM + NOTE_ROOM
     axes = style.place(figure, left, bottom, width, max(height, 0.8))
     image = grid.draw_cells(axes, values, low, high, colours=SIMILARITY_COLOURS)
     grid.layer_ticks(axes, layers, width)
@@ -109,7 +111,7 @@ def heatmap_layer_x_step(
     layers = profile.layers
     width = float(np.clip(0.34 * len(steps), 5.2, 8.0))
     height = float(np.clip(0.17 * len(layers), 1.6, 6.0))
-    left, note = LEFT + 0.52, _note_room(values)
+    left, note = LEFT + 0.52, NOTE_ROOM
     bottom = BOTTOM + note
     figure = style.canvas(max(left + width + 0.3, 6.2), TOP + height + bottom)
     axes = style.place(figure, left, bottom, width, height)
@@ -125,10 +127,6 @@ def heatmap_layer_x_step(
     grid.colour_bar(figure, image, (left, bottom - 0.6, min(width, 2.4), 0.1), measure_name(name), values)
     grid.undefined_note(figure, left, 0.14, values, ["no task has a value there"])
     return figure
-
-
-def _note_room(values: Floats) -> float:
-    return 0.16 if np.isnan(values).any() else 0.0
 
 
 def _mark(figure: Figure, transition: Transition, layers: list[int], left: float, bottom: float, width: float) -> None:

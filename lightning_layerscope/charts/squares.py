@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lightning_layerscope.charts import grid, style
-from lightning_layerscope.charts.heatmaps import BOTTOM, LEFT, SIMILARITY_COLOURS, TOP, _note_room
+from lightning_layerscope.charts.heatmaps import BOTTOM, LEFT, NOTE_ROOM, SIMILARITY_COLOURS, TOP
 from lightning_layerscope.charts.words import Floats, clean, group, limits, measure_name
 from lightning_layerscope.wording import count
 
@@ -42,7 +42,7 @@ def heatmap_layer_x_layer(
     values = _square(matrix, len(layers), "layers")
     low, high = scale or limits(measure, values)
     side = float(np.clip(0.15 * len(layers), 2.4, 5.6))
-    left, note = LEFT + 0.5, _note_room(values)
+    left, note = LEFT + 0.5, NOTE_ROOM
     bottom = BOTTOM + note
     figure = style.canvas(max(left + side + 0.4, 5.0), TOP + side + bottom)
     axes = style.place(figure, left, bottom, side, side)
@@ -90,7 +90,7 @@ def heatmap_task_x_task(
     row = 0.155 if len(tasks) > 24 else 0.2
     side = max(row * len(tasks), 1.6)
     names = style.text_width(grouping.tasks, grid.SMALL) + 0.16
-    left, bar, note = LEFT + names, 0.5, _note_room(values)
+    left, bar, note = LEFT + names, 0.5, NOTE_ROOM
     bottom = names + bar + note + 0.06
     figure = style.canvas(max(left + side + grid.bracket_room(grouping), 6.0), TOP + side + bottom)
     axes = style.place(figure, left, bottom, side, side)

@@ -83,7 +83,8 @@ class Cadence:
         if self.every_n_steps:
             parts.append(f"every {self.every_n_steps} steps")
         if self.at_steps:
-            parts.append(f"at steps {', '.join(map(str, self.at_steps))}")
+            word = "step" if len(self.at_steps) == 1 else "steps"
+            parts.append(f"at {word} {', '.join(map(str, self.at_steps))}")
         if self.geometric is not None:
             parts.append(f"at steps that grow by {self.geometric:g}")
         if self.on_validation_end:

@@ -5,21 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Iterator
-from types import FrameType
 
 from lightning_layerscope.monitor.attempts import Refused, describe
 from lightning_layerscope.monitor.messages import sentence
 from lightning_layerscope.monitor.ranks import RanksLostError
+from lightning_layerscope.notices import users_frame, warn_at
 
 _LOG = logging.getLogger(__name__)
-# Frames that are not the user's own: a warning names the first line beyond them.
-_PACKAGES = frozenset(
-    {"lightning_layerscope", "lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities"}
-    | {"transformers", "trl", "accelerate", "torch", "contextlib", "functools"}
-)
 
 
 class Failures:
@@ -42,17 +36,9 @@ class Failures:
 
     def warn(self, message: str) -> None:
         """Warn at the user's own line, and never raise: not even where warnings were turned into errors."""
-        frame = _users_frame(sys._getframe(1))
-        module = frame.f_globals
+        frame = users_frame(sys._getframe(1))
         try:
-            warnings.warn_explicit(
-                f"{self.name}: {message}",
-                RuntimeWarning,
-                frame.f_code.co_filename,
-                frame.f_lineno,
-                module=str(module.get("__name__", "")),
-                registry=module.setdefault("__warningregistry__", {}),
-            )
+            warn_at(frame, f"{self.name}: {message}", RuntimeWarning)
         except Warning:
             _LOG.warning("%s: %s", self.name, message)
 
@@ -79,13 +65,3 @@ class Failures:
     def summary(self) -> str:
         """The counts in words; empty where nothing failed."""
         return ", ".join(f"{count} x {what}" for what, count in self.counts.items())
-
-
-def _users_frame(frame: FrameType) -> FrameType:
-    """The innermost frame that belongs to none of the packages between the user and the monitor."""
-    here: FrameType | None = frame
-    while here is not None:
-        if str(here.f_globals.get("__name__", "")).partition(".")[0] not in _PACKAGES:
-            return here
-        here = here.f_back
-    return frame

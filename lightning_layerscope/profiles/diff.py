@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lightning_layerscope.profiles.curves import Floats, mean_curve
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles.profile import LayerProfile
@@ -63,10 +64,15 @@ class ProfileDiff:
         if curve["value"].isna().all():
             return f"No difference in {self.measure} can be given: it is undefined everywhere."
         top = curve.iloc[int(np.nanargmax(curve["value"].abs().to_numpy()))]
+        if top["value"] == 0:
+            return (
+                f"The mean over {count(int(top['tasks']), 'task')} of the difference in {self.measure} is 0 everywhere."
+            )
         where = f"depth {top['depth']:.2f}" if self.by_depth else f"layer {int(top['layer'])}"
+        band = f" (90 % band over tasks {top['low']:+.3f} to {top['high']:+.3f})" if np.isfinite(top["low"]) else ""
         return (
-            f"Mean over {int(top['tasks'])} tasks of the difference in {self.measure} is largest at {where}: "
-            f"{top['value']:+.3f} (90 % band over tasks {top['low']:+.3f} to {top['high']:+.3f})."
+            f"Mean over {count(int(top['tasks']), 'task')} of the difference in {self.measure} is largest at {where}: "
+            f"{top['value']:+.3f}{band}."
         )
 
 

@@ -125,10 +125,13 @@ def _cards(record: RunRecord) -> list[tuple[str, str, str]]:
         )
     ]
     if np.isfinite(values).any():
-        least = curve.iloc[int(np.nanargmin(values))]
+        # Chosen from all layers, so its interval is to hold for all of them, as in the words.
+        least = profile.mean_curve(confidence=CONFIDENCE, simultaneous=True).iloc[int(np.nanargmin(values))]
         flat = np.nanmax(values) - np.nanmin(values) < 1e-6
         small = f"{least['value']:.3f}" + (
-            f", {interval}: {least['low']:.3f} to {least['high']:.3f}" if np.isfinite(least["low"]) else ""
+            f", {CONFIDENCE:.0%} band over tasks: {least['low']:.3f} to {least['high']:.3f}"
+            if np.isfinite(least["low"])
+            else ""
         )
         cards.append(("lowest", "everywhere alike" if flat else f"layer {int(least['layer'])}", small))
     if cut.found and cut.start_interval and cut.end_interval:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lightning_layerscope.study.engine.store import AnyStage
+from lightning_layerscope.wording import count
 
 
 def add_parser(subparsers: Any) -> None:
@@ -70,8 +71,8 @@ def _run(options: argparse.Namespace) -> None:
 
 def _status(options: argparse.Namespace) -> None:
     study = _open(options.plan)
-    for kind, (done, count) in study.status().items():
-        print(f"{kind:<10} {done:>5} of {count}")
+    for kind, (done, wanted) in study.status().items():
+        print(f"{kind:<10} {done:>5} of {wanted}")
     print(f"folder     {study.store.root}")
 
 
@@ -104,9 +105,9 @@ def _show(study: Any) -> None:
 def _overview(study: Any) -> str:
     graph, tasks = study.graph, study.context.tasks
     clusters = len(set(tasks.clusters.values()))
-    lines = [f"study           {study.plan.name}", f"tasks           {len(tasks)} in {clusters} clusters"]
+    lines = [f"study           {study.plan.name}", f"tasks           {len(tasks)} in {count(clusters, 'cluster')}"]
     if study.plan.trains:
-        lines.append(f"multi-task      trained on {len(graph.trained)} tasks, {len(graph.held_out)} held out")
+        lines.append(f"multi-task      trained on {count(len(graph.trained), 'task')}, {len(graph.held_out)} held out")
     if study.plan.controls is not None:
         lines.append(f"controls        of an earlier study, {study.plan.controls}")
     counts = []

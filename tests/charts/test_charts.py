@@ -124,6 +124,17 @@ def test_undefined_cells_are_hatched_and_explained(make_profile):
     assert not any("undefined" in text for text in words(charts.heatmap_layer_x_task(make_profile())))
 
 
+def test_undefined_cells_leave_a_picture_its_size(make_profile):
+    profile = make_profile(tasks=4, clusters=2)
+    whole = np.eye(4)
+    holed = np.where(whole == 1, np.nan, whole)
+    figures = [charts.heatmap_task_x_task(each, profile.tasks, profile.clusters, 1) for each in (whole, holed)]
+    figures += [charts.heatmap_layer_x_layer(each, [1, 2, 3, 4]) for each in (whole, holed)]
+    sizes = [tuple(figure.get_size_inches()) for figure in figures]
+    assert sizes[0] == sizes[1]
+    assert sizes[2] == sizes[3]
+
+
 def test_values_below_zero_point_the_colour_bar_and_are_not_clamped(make_profile):
     profile = make_profile(change=lambda step, task, layer, value: -0.04 if (task, layer) == (3, 4) else value)
     figure = charts.heatmap_layer_x_task(profile)

@@ -39,7 +39,7 @@ def test_geometric_is_the_default_and_only_the_default():
 
 def test_words():
     text = Cadence.of(every_n_steps=10, at_steps=[1], geometric=3, on_validation_end=True).describe()
-    assert text == "every 10 steps, at steps 1, at steps that grow by 3, after every validation"
+    assert text == "every 10 steps, at step 1, at steps that grow by 3, after every validation"
 
 
 @pytest.mark.parametrize(

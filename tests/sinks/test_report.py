@@ -92,6 +92,13 @@ def test_it_tells_the_results_with_their_uncertainty(page, record):
     assert "steps 0 to 40" in text
 
 
+def test_the_lowest_layer_has_one_interval_in_cards_and_words(page, record):
+    curve = record.measurements[-1].profile.mean_curve(simultaneous=True)
+    lowest = curve.iloc[int(np.nanargmin(curve["value"]))]
+    assert f"{lowest['value']:.3f}, 90% band over tasks: {lowest['low']:.3f} to {lowest['high']:.3f}" in page.text
+    assert f"({lowest['value']:.3f}, 90% band over tasks {lowest['low']:.3f} to {lowest['high']:.3f})" in page.text
+
+
 def test_numbers_in_words_are_those_of_the_profile(record, kit):
     profile = record.measurements[-1].profile
     task_means = np.nanmean(profile.matrix(), axis=1)

@@ -65,7 +65,7 @@ def curves_per_cluster(
     names = sorted(set(clusters))
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
-    figure, grid = _figure(width=3.1 * columns, height=2.5 * rows + 0.6, rows=rows, columns=columns)
+    figure, grid = _figure(width=max(3.1 * columns, 4.2), height=2.5 * rows + 0.6, rows=rows, columns=columns)
     flat = list(np.asarray(grid).ravel())
     for axes, name in zip(flat, names, strict=False):
         member = np.asarray([cluster == name for cluster in clusters])

@@ -17,6 +17,7 @@ from lightning_layerscope.study.results.sentences import notices, read_study
 from lightning_layerscope.study.results.study_results import StudyResults
 from lightning_layerscope.study.results.table import task_rows
 from lightning_layerscope.transitions import Transition
+from lightning_layerscope.wording import count
 
 _HEADINGS = {
     "figure2_layers": "Over the layers (figure 2)",
@@ -54,9 +55,9 @@ def write_page(
 
 def _subtitle(results: StudyResults) -> str:
     parts = [
-        f"{len(results.names)} tasks",
-        f"{len(set(results.clusters))} clusters",
-        f"{len(results.layers)} layers",
+        count(len(results.names), "task"),
+        count(len(set(results.clusters)), "cluster"),
+        count(len(results.layers), "layer"),
     ]
     if results.has_controls:
         tuned = "multi-task" if results.trained_here else "tuned"
