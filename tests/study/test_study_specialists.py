@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from lightning_layerscope.functional.interval import Interval
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.prepare.budgets import task_budgets
@@ -24,7 +25,6 @@ from lightning_layerscope.study.stages.gains import GAINED, Gains
 from lightning_layerscope.study.stages.measured import MeasuredFacts
 from lightning_layerscope.study.stages.records import read_record
 from lightning_layerscope.study.stages.roles import Control
-from lightning_layerscope.study.stages.similarity import Mean
 from lightning_layerscope.study.study import Study
 from lightning_layerscope.tasks import Example, Task, TaskCollection
 from lightning_layerscope.training.encoding import encode_examples
@@ -167,7 +167,7 @@ def facts(losses: list[float], rows: str = "same") -> MeasuredFacts:
 
 
 BASE, TUNED = [3.0, 4.0, 5.0, 4.5], [1.0, 1.5, 2.0, 1.2]
-GAINS = Gains(Mean(0.5, 0.4, 0.6), Mean(0.2, 0.1, 0.3), [1], None, None, GAINED)
+GAINS = Gains(Interval(0.5, 0.4, 0.6), Interval(0.2, 0.1, 0.3), [1], None, None, GAINED)
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from lightning_layerscope.functional.interval import Interval
 from lightning_layerscope.study.results.statistics import correlate
 from lightning_layerscope.study.results.table import UNDER_TRAINED, beside_rows
 from lightning_layerscope.study.results.verdicts import give_verdicts
 from lightning_layerscope.study.stages.gains import GAINED, MOVED_AWAY, NO_CHANGE, UNDEFINED, Gains
-from lightning_layerscope.study.stages.similarity import Mean
 
 NORMAL = 1.6448536269514722
 
 
 def gains_of(seeds: np.ndarray, stderr: float = 0.01) -> Gains:
     value = float(seeds.mean())
-    gained = Mean(value, value - NORMAL * stderr, value + NORMAL * stderr)
+    gained = Interval(value, value - NORMAL * stderr, value + NORMAL * stderr)
     several = seeds.tolist() if len(seeds) > 1 else None
     return Gains(gained, gained, [1], None, None, NO_CHANGE, several)
 
