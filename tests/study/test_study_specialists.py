@@ -231,6 +231,11 @@ def test_further_seeds_and_another_budget_for_some_tasks(finished: Study, make_p
     beside = pd.read_csv(results / "budgets.csv")
     assert beside["task"].tolist() == ["parity", "last_word"]
     assert set(beside["control_budget"]) == {"equal_steps"}
+    judged = beside[beside["pvalue"].notna()]
+    assert (judged["adjusted_pvalue"] >= judged["pvalue"]).all()
+    assert "| adjusted p | reading |" in (results / "table.md").read_text().split("beside these:")[1]
+    few = f"Intervals over tasks are narrow: only {len(study.context.tasks)} tasks."
+    assert few in (results / "report.html").read_text()
     # More steps, a better specialist.
     losses = beside.set_index("task")["loss_control"]
     assert (losses < known.loc[losses.index, "loss_control"]).all()
