@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from lightning_layerscope.advice.correlation import rank_correlation
-from lightning_layerscope.advice.intervals import Difference
 from lightning_layerscope.advice.lines import read_lines
 from lightning_layerscope.advice.verdict import judge
+from lightning_layerscope.functional.interval import Interval
 from lightning_layerscope.wording import count
 
 RESULTS = Path(__file__).resolve().parent / "advice_results"
@@ -42,7 +42,7 @@ def selectors(path: Path) -> str:
     return "\n".join([*lines, "", verdict.describe(), ""])
 
 
-def words(gap: Difference | None) -> str:
+def words(gap: Interval | None) -> str:
     return "" if gap is None else f"{gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})"
 
 

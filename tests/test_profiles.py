@@ -1,5 +1,6 @@
 """Profiles: tidy rows in, curves, files and differences out."""
 
+import hashlib
 import json
 import random
 import re
@@ -69,6 +70,37 @@ def test_measures_stand_side_by_side():
 def test_warnings_of_all_steps_are_kept_once():
     joined = LayerProfile.concat([make(VALUES, warnings=["w", "v"]), make(VALUES, step=1, warnings=["u", "w"])])
     assert joined.meta["warnings"] == ["w", "v", "u"]
+
+
+def of_task(task, step=0, **meta):
+    cells = [(step, layer, task, f"of {task}", "cka", "debiased", 0.5, 0.4, 0.6, "") for layer in (1, 2)]
+    return LayerProfile(pd.DataFrame(cells, columns=list(COLUMNS)), {"measure": "cka", "examples": {task: 8}, **meta})
+
+
+def test_profiles_of_other_tasks_join_under_a_digest_of_all_of_theirs():
+    own = {"reference_digest": "r", "tokens_digest": "t"}
+    parts = [
+        of_task("b", examples_digest="eb", warnings=["v"], **own),
+        of_task("a", examples_digest="ea", warnings=["w"], **own),
+        of_task("b", 1, examples_digest="eb", **own),
+    ]
+    joined = LayerProfile.concat(parts)
+    assert (joined.tasks, joined.clusters) == (["b", "a"], {"b": "of b", "a": "of a"})
+    assert joined.meta["examples"] == {"b": 8, "a": 8}
+    assert joined.meta["examples_digest"] == hashlib.sha256(b"eb\0ea").hexdigest()
+    assert (joined.meta["tokens_digest"], joined.meta["reference_digest"]) == ("t", "r")
+    assert joined.meta["warnings"] == ["v", "w"]
+    np.testing.assert_array_equal(joined.matrix(step=1), [[0.5, 0.5], [np.nan, np.nan]])
+    unknown = LayerProfile.concat([parts[0], of_task("a", **own)])
+    assert unknown.meta["examples_digest"] == ""
+
+
+def test_profiles_that_share_some_tasks_do_not_join():
+    both = LayerProfile.concat([of_task("a"), of_task("b")])
+    with pytest.raises(ValueError, match=r"got \['a'\] among different ones: tasks=\[\['a', 'b'\], \['a'\]\]"):
+        LayerProfile.concat([both, of_task("a", 1)])
+    with pytest.raises(ValueError, match="profile 1 with reference='base' where an earlier one has ''"):
+        LayerProfile.concat([of_task("a"), of_task("b", reference="base")])
 
 
 def test_profiles_of_other_runs_do_not_join():

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -283,3 +284,41 @@ def test_plain_tensors_are_numbered():
 def test_malformed_input_says_what_to_do(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def part_of(states, *tasks):
+    return replace(
+        states,
+        tensors={task: states[task] for task in tasks},
+        clusters={task: states.clusters[task] for task in tasks},
+        example_ids={task: states.example_ids[task] for task in tasks},
+    )
+
+
+@pytest.mark.parametrize("kind", ["gram", "features"])
+def test_banks_of_parts_join_to_the_bank_of_the_whole(kind):
+    states = random_states()
+    whole = ReferenceBank.from_states(states, kind=kind, name="initial")
+    parts = [ReferenceBank.from_states(part_of(states, task), kind=kind, name="initial") for task in ("task1", "task0")]
+    joined = ReferenceBank.concat(parts, ["task0", "task1"])
+    assert (joined.digest, joined.identity, list(joined)) == (whole.digest, whole.identity, ["task0", "task1"])
+    assert list(ReferenceBank.concat(parts)) == ["task1", "task0"]
+    for task in whole:
+        assert torch.equal(joined[task], whole[task])
+        assert torch.equal(joined.robust_gram(task), whole.robust_gram(task))
+
+
+def test_banks_that_are_no_parts_of_one_do_not_join():
+    states = random_states()
+    one, two = (ReferenceBank.from_states(part_of(states, task)) for task in states)
+    other = ReferenceBank.from_states(part_of(replace(states, model_name="small"), "task1"))
+    plain = ReferenceBank.from_states(part_of(states, "task1"), robust=False)
+    for banks, tasks, message in (
+        ([], None, "at least one reference bank"),
+        ([one, one], None, r"each task in one bank, got \['task0'\] in bank 1 again"),
+        ([one, other], None, "bank 1 with model_name='small' where the first has 'tiny'"),
+        ([one, plain], None, r"one form \(kind, has_robust\)"),
+        ([one, two], ["task0"], r"tasks that the banks hold \(\['task0', 'task1'\]\), got \['task0'\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ReferenceBank.concat(banks, tasks)

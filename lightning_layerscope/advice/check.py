@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from lightning_layerscope.advice.correlation import rank_correlation
-from lightning_layerscope.advice.intervals import Array, Difference, over_rows
+from lightning_layerscope.advice.intervals import Array, over_rows
 from lightning_layerscope.advice.restored import RestorableLayers
 from lightning_layerscope.extraction import no_trace
+from lightning_layerscope.functional.interval import Interval
 from lightning_layerscope.training.encoding import EncodedExample, collate
 from lightning_layerscope.training.loss import answer_loss, device_of
 
@@ -47,7 +48,7 @@ class LayerCheck:
         """The tasks in order."""
         return tuple(dict.fromkeys(self.row_tasks))
 
-    def change(self, way: str = "alone", task: str | None = None) -> list[Difference]:
+    def change(self, way: str = "alone", task: str | None = None) -> list[Interval]:
         """Change of the loss for each layer, paired over rows: positive where the layer's training is missed.
 
         Args:
@@ -77,7 +78,7 @@ class LayerCheck:
         frame: pd.DataFrame = pd.DataFrame(rows)
         return frame
 
-    def agreement(self) -> Difference:
+    def agreement(self) -> Interval:
         """Rank correlation over layers of the drift with the change of the loss when the layer alone is put back.
 
         Raises:
@@ -114,7 +115,7 @@ class LayerCheck:
         return " ".join(sentences)
 
 
-def _meaning(found: Difference) -> str:
+def _meaning(found: Interval) -> str:
     if found.low > 0:
         return "the layers that moved more are those that matter more."
     if found.high < 0:

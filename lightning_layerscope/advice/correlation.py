@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from lightning_layerscope._extras import require
-from lightning_layerscope.advice.intervals import Array, Difference
+from lightning_layerscope.advice.intervals import Array
+from lightning_layerscope.functional.interval import Interval
 
 
-def rank_correlation(one: Array, other: Array, confidence: float = 0.9, draws: int = 1000) -> Difference:
+def rank_correlation(one: Array, other: Array, confidence: float = 0.9, draws: int = 1000) -> Interval:
     """Spearman's correlation over layers of two curves, each the mean over the same units.
 
     The interval is a percentile bootstrap over the units (tasks, or tasks and seeds): it says how far the correlation
@@ -31,14 +32,14 @@ def rank_correlation(one: Array, other: Array, confidence: float = 0.9, draws: i
     known = ~(np.isnan(one).any(axis=0) | np.isnan(other).any(axis=0))
     value = _spearman(one[:, known].mean(axis=0), other[:, known].mean(axis=0))
     if len(one) < 2 or np.isnan(value):
-        return Difference(value, float("nan"), float("nan"))
+        return Interval(value, float("nan"), float("nan"))
     generator = np.random.default_rng(0)
     found = []
     for _ in range(draws):
         units = generator.integers(len(one), size=len(one))
         found.append(_spearman(one[units][:, known].mean(axis=0), other[units][:, known].mean(axis=0)))
     low, high = np.nanquantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Difference(value, float(low), float(high))
+    return Interval(value, float(low), float(high))
 
 
 def _spearman(x: Array, y: Array) -> float:

@@ -4,37 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_layerscope.functional.interval import Interval
 from lightning_layerscope.functional.student import student_quantile
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A mean difference with its interval; NaN ends where one observation is all there is.
-
-    Attributes:
-        value: The mean.
-        low: Lower end.
-        high: Upper end.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def half_width(self) -> float:
-        """Half of the interval."""
-        return (self.high - self.low) / 2
-
-
-def over_rows(groups: Sequence[Array], confidence: float = 0.9) -> Difference:
+def over_rows(groups: Sequence[Array], confidence: float = 0.9) -> Interval:
     r"""Mean over groups of the mean over their rows, with the interval of a stratified sample.
 
     .. math:: \bar d = \frac{1}{T} \sum_t \bar d_t, \qquad
@@ -58,7 +38,7 @@ def over_rows(groups: Sequence[Array], confidence: float = 0.9) -> Difference:
     return _interval(value, float(parts.sum()), freedom, confidence)
 
 
-def over_tasks_and_seeds(differences: Array, confidence: float = 0.9) -> Difference:
+def over_tasks_and_seeds(differences: Array, confidence: float = 0.9) -> Interval:
     r"""Mean of paired differences whose tasks and seeds are both drawn.
 
     .. math:: \mathrm{se}^2 = V_T + V_S - V_R, \qquad V_T = \frac{s^2(\bar d_{t \cdot})}{T}, \quad
@@ -99,8 +79,8 @@ def _satterthwaite(parts: Array, freedoms: Array) -> float:
     return total**2 / float((parts**2 / freedoms).sum()) if total else float(freedoms.sum())
 
 
-def _interval(value: float, variance: float, freedom: float, confidence: float) -> Difference:
+def _interval(value: float, variance: float, freedom: float, confidence: float) -> Interval:
     if freedom < 1:
-        return Difference(value, math.nan, math.nan)
+        return Interval(value, math.nan, math.nan)
     half = student_quantile((1 + confidence) / 2, freedom) * math.sqrt(variance)
-    return Difference(value, value - half, value + half)
+    return Interval.around(value, half)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_layerscope.advice.intervals import Array, Difference, over_tasks_and_seeds
+from lightning_layerscope.advice.intervals import Array, over_tasks_and_seeds
 from lightning_layerscope.advice.lines import BASE, TrialLine
+from lightning_layerscope.functional.interval import Interval
 from lightning_layerscope.wording import count
 
 
@@ -32,9 +33,9 @@ class Standing:
     seeds: int
     layers: tuple[int, ...]
     loss: float
-    gap: Difference | None
+    gap: Interval | None
     retention: float
-    forgotten: Difference | None
+    forgotten: Interval | None
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def judge(lines: Iterable[TrialLine], confidence: float = 0.9) -> Verdict:
     return Verdict(tuple(standings), tuple(tied), max(widths) if widths else float("nan"), confidence)
 
 
-def _gap(one: Mapping[int, TrialLine], best: Mapping[int, TrialLine], confidence: float) -> Difference | None:
+def _gap(one: Mapping[int, TrialLine], best: Mapping[int, TrialLine], confidence: float) -> Interval | None:
     common = sorted(set(one) & set(best))
     if not common:
         return None
@@ -140,7 +141,7 @@ def _gap(one: Mapping[int, TrialLine], best: Mapping[int, TrialLine], confidence
     return over_tasks_and_seeds(_array(differences), confidence)
 
 
-def _forgotten(lines: Mapping[int, TrialLine], base: Mapping[int, TrialLine], confidence: float) -> Difference | None:
+def _forgotten(lines: Mapping[int, TrialLine], base: Mapping[int, TrialLine], confidence: float) -> Interval | None:
     if not base:
         return None
     before = next(iter(base.values())).retention

@@ -12,8 +12,8 @@ from lightning_layerscope.text_tables import number, table
 
 if TYPE_CHECKING:
     from lightning_layerscope.advice.advice import Advice
-    from lightning_layerscope.advice.intervals import Difference
     from lightning_layerscope.advice.verdict import Verdict
+    from lightning_layerscope.functional.interval import Interval
 
 _EXAMPLES = """\
   layerscope advise models/base --tasks data/instruct --budget 6
@@ -98,7 +98,7 @@ def _standings(verdict: Verdict) -> str:
     return table(["rule", "seeds", "loss", "above the best", "retention", "above base"], rows)
 
 
-def _interval(gap: Difference | None) -> str:
+def _interval(gap: Interval | None) -> str:
     if gap is None:
         return ""
     return f"{number(gap.value, sign=True)} ({number(gap.low, sign=True)} to {number(gap.high, sign=True)})"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lightning_layerscope.functional.cluster_intervals import defined_mean
 from lightning_layerscope.profiles.curves import mean_curve
 from lightning_layerscope.sinks.reading import read_results
 from lightning_layerscope.text_tables import number, table
@@ -50,7 +51,7 @@ def cluster_table(result: DemoResult) -> str:
     for cluster in dict.fromkeys(profile.clusters.values()):
         tasks = [task for task in profile.tasks if profile.clusters[task] == cluster]
         part = matrix[[profile.tasks.index(task) for task in tasks]]
-        means = [float(np.nanmean(column)) if np.isfinite(column).any() else np.nan for column in part[:, shown].T]
+        means = [float(mean) for mean in defined_mean(part[:, shown])]
         scores = [(result.before[task], result.after[task]) for task in tasks]
         loss = [float(np.mean([pair[side].loss for pair in scores])) for side in (0, 1)]
         exact = [float(np.mean([pair[side].exact for pair in scores])) for side in (0, 1)]

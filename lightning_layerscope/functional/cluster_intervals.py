@@ -82,7 +82,7 @@ def mean_intervals(
         raise ValueError(f"expected a confidence between 0 and 1, got {confidence}")
     known = ~np.isnan(matrix)
     counts = known.sum(axis=0)
-    mean = np.where(counts > 0, np.where(known, matrix, 0).sum(axis=0) / np.maximum(counts, 1), np.nan)
+    mean = defined_mean(matrix)
     by_cluster = clusters is not None and MIN_CLUSTERS <= len(set(clusters)) < len(matrix)
     labels = list(clusters) if by_cluster and clusters is not None else list(range(len(matrix)))
     number = {label: position for position, label in enumerate(dict.fromkeys(labels))}
@@ -98,6 +98,13 @@ def mean_intervals(
         quantiles = [student_quantile((1 + confidence) / 2, int(f)) if f > 0 else np.nan for f in freedom]
         half = np.asarray(quantiles) * stderr
     return MeanIntervals(mean, mean - half, mean + half, counts.astype(np.int64), by_cluster)
+
+
+def defined_mean(values: Any, axis: int = 0) -> Floats:
+    """Mean over one axis of the values that are not NaN; NaN where there are none."""
+    array = np.asarray(values, dtype=np.float64)
+    count = (~np.isnan(array)).sum(axis=axis)
+    return np.where(count > 0, np.nansum(array, axis=axis) / np.maximum(count, 1), np.nan)
 
 
 def narrow_note(tasks: int, clusters: int, by_cluster: bool) -> str:

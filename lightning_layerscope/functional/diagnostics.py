@@ -176,8 +176,6 @@ def _warnings(directions: float, top: float, index: int, component: float, round
         found.append(f"one principal component holds {component:.0%} of the variance".replace("%", " %"))
     if directions < DIRECTIONS_LIMIT:
         found.append(f"{directions:.1f} effective directions decide CKA (participation ratio of the squared spectrum)")
-    if found:
-        found.append("raw CKA follows these few directions: read the robust value beside it")
     if rounding > ROUNDING_LIMIT:
         found.append(
             f"about {rounding:.1%} of the variance is rounding of the stored numbers: extract in float32".replace(

@@ -83,11 +83,27 @@ def cka_estimate(
         check_prepared(left, right, minimum=JACKKNIFE_GROUPS)
         value, replicates = grouped_cka_replicates(left.gram, right.gram, groups, estimator=estimator)
         quantile = student_quantile(0.5 + confidence / 2, replicates.shape[-1] - 1)
-    n = replicates.shape[-1]
-    spread = (replicates - replicates.mean(dim=-1, keepdim=True)).square().sum(dim=-1)
-    stderr = (spread * (n - 1) / n).sqrt().masked_fill(torch.isnan(value), torch.nan)
+    stderr = jackknife_stderr(replicates).masked_fill(torch.isnan(value), torch.nan)
     half = quantile * stderr
     return Estimate(value, stderr, value - half, value + half)
+
+
+def jackknife_stderr(replicates: Tensor) -> Tensor:
+    r"""Standard error of a value from its delete-one replicates, of examples or of groups of them.
+
+    .. math:: \mathrm{se}^2 = \frac{n - 1}{n} \sum_i \big(\theta_{-i} - \overline{\theta_{-\cdot}}\big)^2
+
+    Source: Tukey 1958.
+
+    Args:
+        replicates: ``(..., examples)``, the value without each of the examples (or groups).
+
+    Returns:
+        ``(...)``.
+    """
+    n = replicates.shape[-1]
+    spread = (replicates - replicates.mean(dim=-1, keepdim=True)).square().sum(dim=-1)
+    return (spread * (n - 1) / n).sqrt()
 
 
 @torch.no_grad()

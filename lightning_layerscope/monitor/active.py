@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from lightning_layerscope.extraction import HiddenStates, extract_hidden_states
@@ -18,7 +18,6 @@ from lightning_layerscope.monitor.source import name_of_reference
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.probes.near_duplicates import copy_groups
 from lightning_layerscope.references import ReferenceBank
-from lightning_layerscope.references.packing import PackedGrams, Stored
 from lightning_layerscope.wording import count
 
 
@@ -100,7 +99,7 @@ class ActiveSource:
             bank = self._bank.select(self.tasks) if set(self._bank) > set(self.tasks) else self._bank
             return self._bank, take_measurement(part.states, bank, step=host.step, **self._options)
         if (new := [part.bank for part in parts if part.bank is not None]) and self.ranks.leads:
-            self._bank = join_banks(new, list(self.probes))
+            self._bank = ReferenceBank.concat(new, list(self.probes))
         assert self._bank is not None
         shares = [part.share for part in parts if part.share is not None]
         return self._bank, merge_shares(shares, list(self.probes), reference_digest=self._bank.digest)
@@ -137,29 +136,3 @@ class ActiveSource:
 
     def _keep(self, states: HiddenStates, name: str) -> ReferenceBank:
         return ReferenceBank.from_states(states, name=name, robust=self.settings.measure == "cka")
-
-
-def join_banks(banks: list[ReferenceBank], tasks: list[str]) -> ReferenceBank:
-    """The reference that one process would have made, from those of several, each of some tasks."""
-    stored: dict[str, Stored] = {}
-    robust: dict[str, PackedGrams] = {}
-    clusters: dict[str, str] = {}
-    ids: dict[str, tuple[str, ...]] = {}
-    for bank in banks:
-        own, own_robust = bank.parts()
-        stored |= own
-        robust |= own_robust
-        clusters |= bank.clusters
-        ids |= bank.example_ids
-    order = [task for task in tasks if task in stored]
-    identity = replace(
-        banks[0].identity,
-        clusters={task: clusters[task] for task in order},
-        example_ids={task: ids[task] for task in order},
-    )
-    return ReferenceBank(
-        banks[0].kind,
-        identity,
-        {task: stored[task] for task in order},
-        {task: robust[task] for task in order if task in robust},
-    )

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,15 +28,13 @@ class Share:
     """What one rank measured: rows and small matrices, never the hidden states.
 
     Attributes:
-        frame: Rows of its tasks.
-        meta: Of its profile.
+        profile: Of its tasks.
         layer_matrices: Per task ``(layers, layers)``.
         means: Per task ``(layers, width)`` float32, for the similarity of tasks.
         noise: Per task ``(layers,)``, the squared standard error of its means.
     """
 
-    frame: pd.DataFrame
-    meta: dict[str, Any]
+    profile: LayerProfile
     layer_matrices: dict[str, NDArray[np.float64]]
     means: dict[str, Tensor]
     noise: dict[str, Tensor]
@@ -74,7 +71,7 @@ def compare_share(states: HiddenStates, bank: ReferenceBank, *, step: int, **opt
     profile, matrices = compare_with_layers(states, bank, step=step, **options)
     means = {task: states[task].float().mean(dim=1).cpu() for task in states}
     noise = {task: mean_noise(states[task]).cpu() for task in states}
-    return Share(profile.frame, dict(profile.meta), matrices, means, noise)
+    return Share(profile, matrices, means, noise)
 
 
 def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_digest: str) -> Measurement:
@@ -94,21 +91,13 @@ def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_dig
     missing = [task for task in tasks if task not in means]
     if missing:
         raise ValueError(f"the ranks together gave no states of the tasks {missing[:5]}")
-    frame = pd.concat([share.frame for share in shares], ignore_index=True)
+    joined = LayerProfile.concat(share.profile for share in shares)
     rank = {task: position for position, task in enumerate(tasks)}
-    frame = frame.sort_values("task", key=lambda names: names.map(rank), kind="stable", ignore_index=True)
-    meta = {
-        **shares[0].meta,
-        "tasks": list(tasks),
-        "reference_digest": reference_digest,
-        "warnings": _distinct(share.meta["warnings"] for share in shares),
-        "notes": _distinct(share.meta["notes"] for share in shares),
-    }
+    frame = joined.frame.sort_values("task", key=lambda names: names.map(rank), kind="stable", ignore_index=True)
+    # The ranks' parts of the reference have digests of their own.
+    meta = {**joined.meta, "tasks": list(tasks), "reference_digest": reference_digest}
     for key in ("clusters", "examples"):
-        joined: dict[str, Any] = {}
-        for share in shares:
-            joined |= share.meta[key]
-        meta[key] = {task: joined[task] for task in tasks}
+        meta[key] = {task: joined.meta[key][task] for task in tasks}
     profile = LayerProfile(frame, meta)
 
     def task_mean(task: str, layer: int) -> tuple[Tensor, Tensor]:
@@ -116,7 +105,3 @@ def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_dig
         return means[task][place], noise[task][place]
 
     return assemble(profile, find_transitions(profile), matrices, task_mean)
-
-
-def _distinct(groups: Any) -> list[str]:
-    return list(dict.fromkeys(text for group in groups for text in group))

@@ -29,13 +29,6 @@ def matrix(rows: pd.DataFrame, tasks: Sequence[str], layers: Sequence[int], colu
     return values
 
 
-def defined_mean(values: Floats) -> Floats:
-    """Mean over the rows of ``(tasks, layers)`` that are not NaN; NaN where there are none."""
-    count = (~np.isnan(values)).sum(axis=0)
-    total = np.nansum(values, axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
 def mean_curve(
     values: Floats,
     layers: Sequence[int],

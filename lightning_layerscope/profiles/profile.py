@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from lightning_layerscope.functional.cluster_intervals import defined_mean
 from lightning_layerscope.profiles import curves, storage
 from lightning_layerscope.profiles.curves import Floats
-from lightning_layerscope.profiles.schema import check_rows, complete_meta, merge_meta
+from lightning_layerscope.profiles.joining import merge_meta
+from lightning_layerscope.profiles.schema import check_rows, complete_meta
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles.diff import ProfileDiff
@@ -159,7 +161,7 @@ class LayerProfile:
         members: dict[str, list[int]] = {}
         for row, task in enumerate(self.tasks):
             members.setdefault(self.clusters[task], []).append(row)
-        return {cluster: curves.defined_mean(values[rows]) for cluster, rows in members.items()}
+        return {cluster: defined_mean(values[rows]) for cluster, rows in members.items()}
 
     def at_step(self, step: int) -> LayerProfile:
         """The rows of one step.
@@ -197,10 +199,14 @@ class LayerProfile:
 
     @classmethod
     def concat(cls, profiles: Iterable[LayerProfile]) -> LayerProfile:
-        """Join profiles of one run (further steps, further measures) into one.
+        """Join profiles of one run (further steps, further measures, further tasks) into one.
+
+        Profiles are of the same tasks, or have none in common. Digests that differ between tasks, where each has probes
+        or a reference of its own, become one digest over theirs; warnings and notes of all are kept.
 
         Raises:
-            ValueError: if they were not measured on the same examples, layers, tasks and reference, or share cells.
+            ValueError: if they were not measured on the same layers and reference, or profiles of the same tasks not on
+                the same examples, or if they share some tasks alone, or cells.
         """
         parts = list(profiles)
         if not parts:

@@ -1,8 +1,8 @@
-"""What a profile's rows and its meta must hold, and how the meta of several profiles become one."""
+"""What a profile's rows and its meta must hold."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,18 +34,8 @@ _DEFAULTS: dict[str, Any] = {
     "confidence": 0.9,
 }
 
-_LISTS = ("warnings", "notes")
-
-_SAME = (
-    "examples_digest",
-    "tokens_digest",
-    "num_layers",
-    "layers",
-    "tasks",
-    "clusters",
-    "reference",
-    "reference_digest",
-)
+LISTS = ("warnings", "notes")
+"""Entries of the meta that hold sentences."""
 
 
 def check_rows(frame: pd.DataFrame) -> pd.DataFrame:
@@ -90,7 +80,7 @@ def complete_meta(frame: pd.DataFrame, meta: Mapping[str, Any]) -> dict[str, Any
     full["num_layers"] = int(full.get("num_layers") or max(full["layers"], default=0))
     for key in ("measure", "estimator"):
         full[key] = str(full.get(key) or (frame[key].iloc[0] if len(frame) else ""))
-    for key in _LISTS:
+    for key in LISTS:
         full[key] = [str(line) for line in full.get(key) or ()]
     for column, allowed in (("task", full["tasks"]), ("layer", full["layers"])):
         foreign = sorted(set(frame[column].unique().tolist()) - set(allowed))
@@ -102,23 +92,3 @@ def complete_meta(frame: pd.DataFrame, meta: Mapping[str, Any]) -> dict[str, Any
     if lost:
         raise ValueError(f"expected a cluster for every task in meta['clusters'], got none for {lost[:5]}")
     return full
-
-
-def merge_meta(metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One meta for profiles of one run: the first one's, with the warnings and notes of all.
-
-    Raises:
-        ValueError: if they differ in what they were measured on or against; the message says where.
-    """
-    first = metas[0]
-    for position, meta in enumerate(metas[1:], start=1):
-        for key in _SAME:
-            if meta.get(key) != first.get(key):
-                raise ValueError(
-                    f"expected profiles of one run, got profile {position} with {key}={meta.get(key)!r} "
-                    f"where the first has {first.get(key)!r}; use `diff` to compare runs"
-                )
-    merged = dict(first)
-    for key in _LISTS:
-        merged[key] = list(dict.fromkeys(line for meta in metas for line in meta.get(key) or ()))
-    return merged

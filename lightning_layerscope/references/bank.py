@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_layerscope.references import storage
-from lightning_layerscope.references.identity import Identity, identify
+from lightning_layerscope.references.identity import Identity, concat_identities, identify
 from lightning_layerscope.references.packing import PackedGrams, Stored, pack, unpack
 
 if TYPE_CHECKING:
@@ -216,6 +216,34 @@ class ReferenceBank(Mapping[str, Tensor]):
         # Derived from this bank's digest, which is kept, rather than by reading all of the content again.
         digest = hashlib.sha256(json.dumps([self.digest, names]).encode()).hexdigest()
         return ReferenceBank(self.kind, self.identity.select(names), stored, robust, digest)
+
+    @classmethod
+    def concat(cls, banks: Iterable[ReferenceBank], tasks: Iterable[str] | None = None) -> ReferenceBank:
+        """Join banks of different tasks into the one that would have been made of all of them together.
+
+        Args:
+            banks: Of one model, reference and probe set; each of other tasks.
+            tasks: All of their tasks in the order wanted; by default as they come.
+
+        Raises:
+            ValueError: for no banks, for banks that share a task or differ in kind, layers, model, digests or name, or
+                where ``tasks`` are not those that the banks hold.
+        """
+        parts = list(banks)
+        identity = concat_identities([bank.identity for bank in parts])
+        if len(forms := {(bank.kind, bank.has_robust) for bank in parts}) > 1:
+            raise ValueError(f"expected banks of one form (kind, has_robust), got {sorted(forms)}; make them alike")
+        order = list(identity.example_ids) if tasks is None else list(tasks)
+        if sorted(order) != sorted(identity.example_ids):
+            raise ValueError(f"expected the tasks that the banks hold ({list(identity.example_ids)}), got {order}")
+        stored = {task: each for bank in parts for task, each in bank._stored.items()}
+        robust = {task: each for bank in parts for task, each in bank._robust.items()}
+        return cls(
+            parts[0].kind,
+            identity.select(order),
+            {task: stored[task] for task in order},
+            {task: robust[task] for task in order if task in robust},
+        )
 
     def save(self, folder: str | Path, *, dtype: str | None = None, overwrite: bool = False) -> Path:
         """Write the bank to a folder, whole or not at all. See :func:`lightning_layerscope.references.storage.save`."""

@@ -60,6 +60,31 @@ class Identity:
         return cls(**{**values, "layers": tuple(values["layers"]), "example_ids": ids})
 
 
+def concat_identities(parts: Sequence[Identity]) -> Identity:
+    """The identity of all tasks together.
+
+    Raises:
+        ValueError: For no parts, for tasks that two parts have, or parts that differ in anything but their tasks.
+    """
+    if not parts:
+        raise ValueError("expected at least one reference bank to join, got none")
+    first = parts[0]
+    clusters: dict[str, str] = {}
+    ids: dict[str, tuple[str, ...]] = {}
+    for position, part in enumerate(parts):
+        for key in ("name", "layers", "num_layers", "examples_digest", "tokens_digest", "model_name"):
+            if getattr(part, key) != getattr(first, key):
+                raise ValueError(
+                    f"expected parts of one reference, got bank {position} with {key}={getattr(part, key)!r} where the "
+                    f"first has {getattr(first, key)!r}; extract all with one ProbeSet and model"
+                )
+        if twice := sorted(set(part.example_ids) & set(ids)):
+            raise ValueError(f"expected each task in one bank, got {twice[:5]} in bank {position} again; drop one")
+        clusters |= part.clusters
+        ids |= part.example_ids
+    return replace(first, clusters=clusters, example_ids=ids, partial=any(part.partial for part in parts))
+
+
 def identify(states: Mapping[str, Tensor], name: str = "") -> Identity:
     """Read the identity of hidden states, and check their shapes.
 

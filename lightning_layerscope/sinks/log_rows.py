@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightning_layerscope.functional.cluster_intervals import defined_mean
 from lightning_layerscope.sinks.keys import ALL, BOUNDARIES, OVERHEAD, ROOT, SECONDS, STEP, KeyPlan, layer_key, slug
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def measurement_row(measurement: Measurement, plan: KeyPlan) -> dict[str, float]
         row[f"{name}/layer_{int(layer):02d}"] = float(value)
     if plan.cluster_means:
         for cluster, curve in profile.cluster_curves(plan.measure, measurement.step).items():
-            row[f"{name}/cluster/{plan.clusters[cluster]}"] = finite_mean(curve)
+            row[f"{name}/cluster/{plan.clusters[cluster]}"] = float(defined_mean(curve))
     row.update(boundaries(measurement.transition))
     row[SECONDS], row[OVERHEAD] = float(measurement.seconds), float(measurement.overhead)
     if plan.tasks:
@@ -116,9 +117,3 @@ def table_rows(profile: LayerProfile, most: int = MOST_ROWS) -> tuple[pd.DataFra
             room -= len(part)
     kept = pd.concat(parts)[list(TABLE_COLUMNS)].sort_index() if parts else frame[list(TABLE_COLUMNS)]
     return kept, len(frame) - len(kept)
-
-
-def finite_mean(values: Any) -> float:
-    """Mean of the finite values of an array; NaN where there is none."""
-    defined = values[np.isfinite(values)]
-    return float(defined.mean()) if defined.size else math.nan

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightning_layerscope.charts.words import Floats, measure_name, step_name
-from lightning_layerscope.functional.cluster_intervals import MIN_CLUSTERS, narrow_note
+from lightning_layerscope.charts.words import measure_name, step_name
+from lightning_layerscope.functional.cluster_intervals import MIN_CLUSTERS, defined_mean, narrow_note
+from lightning_layerscope.functional.interval import Interval
 from lightning_layerscope.profiles.curves import mean_curve
 from lightning_layerscope.wording import count
 
@@ -33,11 +34,11 @@ def read_results(record: RunRecord) -> list[str]:
     return [part for part in parts if part]
 
 
-def overall(profile: LayerProfile) -> tuple[float, float, float]:
+def overall(profile: LayerProfile) -> Interval:
     """Mean over layers and tasks at the last step, with its interval over tasks; NaN where undefined."""
-    means = _task_means(profile.matrix())
+    means = defined_mean(profile.matrix(), axis=1)
     curve = mean_curve(means[:, None], [0], CONFIDENCE, _labels(profile))
-    return tuple(float(curve[name].iloc[0]) for name in ("value", "low", "high"))  # type: ignore[return-value]
+    return Interval(*(float(curve[name].iloc[0]) for name in ("value", "low", "high")))
 
 
 def against(profile: LayerProfile) -> str:
@@ -58,15 +59,15 @@ def number(value: float) -> str:
 
 
 def _level(profile: LayerProfile, step: int) -> str:
-    value, low, high = overall(profile)
+    mean = overall(profile)
     name, estimator = measure_name(profile.measure), profile.meta["estimator"]
     clusters = len(set(profile.clusters.values()))
     grouped = f" in {count(clusters, 'cluster')}" if clusters > 1 else ""
     at_step = f"At {step_name(profile, step)} t" if step_name(profile, step) else "T"
     return (
         f"{at_step}he hidden states of {count(len(profile.tasks), 'task')}{grouped} were compared with "
-        f"{against(profile)}. {name} ({estimator}) averages {number(value)} over tasks and "
-        f"{count(len(profile.layers), 'layer')}{_interval(low, high)}.{_caution(profile)}"
+        f"{against(profile)}. {name} ({estimator}) averages {number(mean.value)} over tasks and "
+        f"{count(len(profile.layers), 'layer')}{_interval(mean.low, mean.high)}.{_caution(profile)}"
     )
 
 
@@ -95,7 +96,7 @@ def _layers(profile: LayerProfile) -> str:
 
 
 def _clusters(profile: LayerProfile) -> str:
-    means = _task_means(profile.matrix())
+    means = defined_mean(profile.matrix(), axis=1)
     groups: dict[str, list[float]] = {}
     for task, mean in zip(profile.tasks, means, strict=True):
         if np.isfinite(mean):
@@ -135,12 +136,6 @@ def _undefined(profile: LayerProfile) -> str:
         return ""
     why = "; ".join(f"{reason} ({number})" for reason, number in missing["reason"].value_counts().items())
     return f"{len(missing)} of {len(rows)} values are undefined and left out of the means: {why}."
-
-
-def _task_means(matrix: Floats) -> Floats:
-    defined = np.isfinite(matrix)
-    counted = defined.sum(axis=1)
-    return np.where(counted > 0, np.where(defined, matrix, 0).sum(axis=1) / np.maximum(counted, 1), np.nan)
 
 
 def _point(row: pd.Series) -> str:

@@ -113,15 +113,15 @@ def _cards(record: RunRecord) -> list[tuple[str, str, str]]:
 
     last = record.measurements[-1]
     profile, cut = last.profile, last.transition
-    value, low, high = overall(profile)
+    mean = overall(profile)
     curve = profile.mean_curve(confidence=CONFIDENCE)
     values = curve["value"].to_numpy(dtype=np.float64)
     interval = f"{CONFIDENCE:.0%} interval over tasks"
     cards = [
         (
             f"mean {measure_name(profile.measure)}",
-            number(value),
-            f"{interval}: {low:.3f} to {high:.3f}" if np.isfinite(low) else "one task: no interval",
+            number(mean.value),
+            f"{interval}: {mean.low:.3f} to {mean.high:.3f}" if np.isfinite(mean.low) else "one task: no interval",
         )
     ]
     if np.isfinite(values).any():

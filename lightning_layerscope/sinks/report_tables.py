@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lightning_layerscope.charts.words import group, limits
-from lightning_layerscope.sinks.log_rows import finite_mean
+from lightning_layerscope.functional.cluster_intervals import defined_mean
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import RunRecord
@@ -35,7 +35,7 @@ def task_table(record: RunRecord) -> dict[str, Any]:
     rows = []
     for position in group(profile.tasks, profile.clusters).order:
         task, line = profile.tasks[position], values[position]
-        mean = finite_mean(line)
+        mean = float(defined_mean(line))
         cells: list[dict[str, Any]] = [_text(task), _text(profile.clusters[task])]
         cells.append(
             {**_number(mean), "share": float(np.clip((mean - low) / (high - low), 0, 1)) if mean == mean else 0}
@@ -44,9 +44,9 @@ def task_table(record: RunRecord) -> dict[str, Any]:
         cells.append(_number(float(np.nanmin(line)) if defined else np.nan))
         least = profile.layers[int(np.nanargmin(line))] if defined else None
         cells.append({"text": "" if least is None else str(least), "sort": -1 if least is None else least})
-        cells += [_number(finite_mean(line[where[part]])) for part in parts]
+        cells += [_number(float(defined_mean(line[where[part]]))) for part in parts]
         if change is not None:
-            cells.append(_number(finite_mean(change[position]), sign="+"))
+            cells.append(_number(float(defined_mean(change[position])), sign="+"))
         rows.append(cells)
     return {"columns": columns, "rows": rows}
 

@@ -62,7 +62,8 @@ def test_each_trouble_is_named_in_words(generator: torch.Generator) -> None:
     x[3] = 2.5
     loud, common, offset, constant = spectrum_diagnostics(x.bfloat16()).warnings
     assert loud[0].startswith("one dimension (9) holds ")
-    assert "robust value" in loud[-1]
+    # The other side, and with it the robust value, is not known here: compare shows it.
+    assert not any("robust" in line or "beside" in line for lines in (loud, common, offset) for line in lines)
     assert not any("dimension" in line for line in common)
     assert common[0].startswith("one principal component holds ")
     assert any(line.startswith("1.0 effective directions decide CKA") for line in common)

@@ -83,7 +83,8 @@ def test_it_tells_the_results_with_their_uncertainty(page, record):
     text = page.text
     for paragraph in read_results(record):
         assert re.sub(r"\s+", " ", paragraph) in text
-    value, low, high = overall(record.measurements[-1].profile)
+    mean = overall(record.measurements[-1].profile)
+    value, low, high = mean.value, mean.low, mean.high
     assert f"averages {value:.3f} over tasks and 32 layers (90% interval over tasks {low:.3f} to {high:.3f})" in text
     assert record.measurements[-1].transition.found
     assert record.measurements[-1].transition.describe() in text
@@ -102,7 +103,8 @@ def test_the_lowest_layer_has_one_interval_in_cards_and_words(page, record):
 def test_numbers_in_words_are_those_of_the_profile(record, kit):
     profile = record.measurements[-1].profile
     task_means = np.nanmean(profile.matrix(), axis=1)
-    value, low, high = overall(profile)
+    mean = overall(profile)
+    value, low, high = mean.value, mean.low, mean.high
     assert value == pytest.approx(task_means.mean())
     names = np.asarray([profile.clusters[task] for task in profile.tasks])
     sums = np.asarray([(task_means - value)[names == name].sum() for name in set(names)])

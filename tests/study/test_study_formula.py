@@ -72,8 +72,8 @@ def test_replicates_are_the_values_without_each_example() -> None:
 
 def test_a_control_has_learned_when_its_losses_are_lower_row_by_row() -> None:
     base = np.asarray([1.0, 5.0, 2.0, 8.0, 3.0, 6.0])
-    assert improvement(base, base - 0.5 + 0.01 * np.arange(6), 0.9).certain
-    assert not improvement(base, base, 0.9).certain
-    assert not improvement(base, base[::-1], 0.9).certain
+    assert improvement(base, base - 0.5 + 0.01 * np.arange(6), 0.9).above_zero
+    assert not improvement(base, base, 0.9).above_zero
+    assert not improvement(base, base[::-1], 0.9).above_zero
     with pytest.raises(ValueError, match="expected the same rows for both models, at least 2, got 6 and 5"):
         improvement(base, base[:5], 0.9)

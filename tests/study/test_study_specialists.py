@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from lightning_layerscope.functional.interval import Interval
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.prepare.budgets import task_budgets
@@ -24,7 +25,6 @@ from lightning_layerscope.study.stages.gains import GAINED, Gains
 from lightning_layerscope.study.stages.measured import MeasuredFacts
 from lightning_layerscope.study.stages.records import read_record
 from lightning_layerscope.study.stages.roles import Control
-from lightning_layerscope.study.stages.similarity import Mean
 from lightning_layerscope.study.study import Study
 from lightning_layerscope.tasks import Example, Task, TaskCollection
 from lightning_layerscope.training.encoding import encode_examples
@@ -167,7 +167,7 @@ def facts(losses: list[float], rows: str = "same") -> MeasuredFacts:
 
 
 BASE, TUNED = [3.0, 4.0, 5.0, 4.5], [1.0, 1.5, 2.0, 1.2]
-GAINS = Gains(Mean(0.5, 0.4, 0.6), Mean(0.2, 0.1, 0.3), [1], None, None, GAINED)
+GAINS = Gains(Interval(0.5, 0.4, 0.6), Interval(0.2, 0.1, 0.3), [1], None, None, GAINED)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +231,11 @@ def test_further_seeds_and_another_budget_for_some_tasks(finished: Study, make_p
     beside = pd.read_csv(results / "budgets.csv")
     assert beside["task"].tolist() == ["parity", "last_word"]
     assert set(beside["control_budget"]) == {"equal_steps"}
+    judged = beside[beside["pvalue"].notna()]
+    assert (judged["adjusted_pvalue"] >= judged["pvalue"]).all()
+    assert "| adjusted p | reading |" in (results / "table.md").read_text().split("beside these:")[1]
+    few = f"Intervals over tasks are narrow: only {len(study.context.tasks)} tasks."
+    assert few in (results / "report.html").read_text()
     # More steps, a better specialist.
     losses = beside.set_index("task")["loss_control"]
     assert (losses < known.loc[losses.index, "loss_control"]).all()

@@ -1,19 +1,22 @@
 """Verdicts on many tasks at once: how many are false where nothing differs."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from lightning_layerscope.functional.interval import Interval
 from lightning_layerscope.study.results.statistics import correlate
+from lightning_layerscope.study.results.table import UNDER_TRAINED, beside_rows
 from lightning_layerscope.study.results.verdicts import give_verdicts
 from lightning_layerscope.study.stages.gains import GAINED, MOVED_AWAY, NO_CHANGE, UNDEFINED, Gains
-from lightning_layerscope.study.stages.similarity import Mean
 
 NORMAL = 1.6448536269514722
 
 
 def gains_of(seeds: np.ndarray, stderr: float = 0.01) -> Gains:
     value = float(seeds.mean())
-    gained = Mean(value, value - NORMAL * stderr, value + NORMAL * stderr)
+    gained = Interval(value, value - NORMAL * stderr, value + NORMAL * stderr)
     several = seeds.tolist() if len(seeds) > 1 else None
     return Gains(gained, gained, [1], None, None, NO_CHANGE, several)
 
@@ -61,3 +64,23 @@ def test_correlations_are_adjusted_for_all_of_them_together() -> None:
         (np.sort(known["pvalue"]) * 16 / np.arange(1, 17)).min(), rel=1e-9
     )
     assert rows.loc[rows["covariate"] == "constant", "adjusted_pvalue"].isna().all()
+
+
+def test_controls_of_other_budgets_are_adjusted_within_their_budget() -> None:
+    def group(budget: str, gained: float, under: list[str]) -> SimpleNamespace:
+        losses = SimpleNamespace(unlearned=[], under_trained=under, mean=1.0)
+        return SimpleNamespace(budget=budget, keys=["control"], losses=losses, gains=gains_of(np.array([gained])))
+
+    beside = {
+        "a": [group("equal_steps", 0.02, []), group("converged", 0.02, [])],
+        "b": [group("equal_steps", 0.0, [])],
+        "c": [group("equal_steps", 0.5, ["control"])],
+    }
+    comparisons = {task: SimpleNamespace(beside=groups, loss_tuned=1.0) for task, groups in beside.items()}
+    rows = beside_rows(SimpleNamespace(comparisons=comparisons, confidence=0.9))  # type: ignore[arg-type]
+    found = {(row.task, row.control_budget): row for row in rows}
+    several, alone = found["a", "equal_steps"], found["a", "converged"]
+    assert several.pvalue == alone.pvalue == alone.adjusted_pvalue == pytest.approx(0.0455, abs=1e-4)
+    assert several.adjusted_pvalue == pytest.approx(0.091, abs=1e-3)
+    assert (several.verdict, found["b", "equal_steps"].verdict) == (GAINED, NO_CHANGE)
+    assert (found["c", "equal_steps"].verdict, found["c", "equal_steps"].pvalue) == (UNDER_TRAINED, None)

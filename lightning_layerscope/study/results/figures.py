@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightning_layerscope.functional.cluster_intervals import defined_mean
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -70,8 +72,7 @@ def curves_per_cluster(
     for axes, name in zip(flat, names, strict=False):
         member = np.asarray([cluster == name for cluster in clusters])
         for role, matrix in values.items():
-            with np.errstate(invalid="ignore"):
-                curve = _nanmean(np.asarray(matrix)[member])
+            curve = defined_mean(np.asarray(matrix)[member])
             axes.plot(
                 layers, curve, color=ROLE_COLOURS.get(role, "#0f766e"), linewidth=1.8, label=ROLE_NAMES.get(role, role)
             )
@@ -136,7 +137,7 @@ def components_per_layer(values: Mapping[str, Array], layers: Sequence[int], *, 
     for role, matrix in values.items():
         axes.plot(
             layers,
-            _nanmean(np.asarray(matrix)),
+            defined_mean(matrix),
             color=ROLE_COLOURS.get(role, "#0f766e"),
             marker="o",
             markersize=3,
@@ -199,14 +200,6 @@ def _label(axes: Axes, layers: Sequence[int], title: str, ylabel: str) -> None:
     axes.set_ylabel(ylabel)
     axes.set_title(title, fontsize=10)
     axes.grid(axis="y", alpha=0.25)
-
-
-def _nanmean(matrix: Array) -> Array:
-    """Mean over rows without NaN cells; NaN where a column has no value."""
-    finite = np.isfinite(matrix)
-    counts = finite.sum(axis=0)
-    sums = np.where(finite, matrix, 0.0).sum(axis=0)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def _lowest(values: Mapping[str, Array]) -> float:

@@ -58,7 +58,7 @@ def _beside(results: StudyResults) -> str:
         return ""
     head = ["task", "budget of these controls", "controls", "encoded in base", "gained by tuning", "noise floor"]
     return "\nControls of other budgets, beside these:\n\n" + _grid(
-        [*head, "loss tuned / control", "reading"], [_beside_cells(row) for row in rows]
+        [*head, "loss tuned / control", "adjusted p", "reading"], [_beside_cells(row) for row in rows]
     )
 
 
@@ -71,6 +71,7 @@ def _beside_cells(row: BesideRow) -> list[str]:
         _interval(row.gained, row.gained_low, row.gained_high, "+"),
         _text(row.noise),
         " / ".join(map(_text, (row.loss_tuned, row.loss_control))),
+        _text(row.adjusted_pvalue),
         row.verdict,
     ]
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lightning_layerscope.functional.cluster_intervals import MIN_CLUSTERS, narrow_note
 from lightning_layerscope.functional.multiplicity import expected_by_chance
 from lightning_layerscope.study.results.study_results import DRIFT, StudyResults
 from lightning_layerscope.study.results.table import (
@@ -48,6 +49,10 @@ def notices(results: StudyResults) -> list[str]:
         sentences.append(f"{len(few)} tasks have fewer than 100 prompts, and wide intervals: {', '.join(few)}.")
     if cut := {name: facts.truncated for name, facts in results.probes.items() if facts.truncated}:
         sentences.append("Prompts cut to the token budget: " + ", ".join(f"{k} {v}" for k, v in cut.items()) + ".")
+    clusters = len({results.probes[name].cluster for name in results.names})
+    by_cluster = MIN_CLUSTERS <= clusters < len(rows)
+    if narrow := narrow_note(len(rows), clusters, by_cluster=by_cluster):
+        sentences.append(f"Intervals over tasks are {narrow}.")
     if results.profiles[DRIFT].meta["estimator"] == "biased":
         sentences.append("The biased estimator is inflated where examples are fewer than dimensions.")
     return sentences

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.study.engine.store import Store
@@ -144,13 +142,13 @@ def gather(
                 samples.setdefault(stage.role.key, {})[stage.task] = sample
     rows = {stage.task: len(stage.load(store).split(TRAIN)) for stage in data}
     profiles = {
-        role: join([each.against_controls[role] for each in compared.values()])
+        role: LayerProfile.concat(each.against_controls[role] for each in compared.values())
         for role in next(iter(compared.values())).against_controls
     }
     return StudyResults(
         tuned=comparisons[0].tuned.role,
         trained=tuple(trained),
-        profiles=profiles | {DRIFT: join([each.drift for each in compared.values()])},
+        profiles=profiles | {DRIFT: LayerProfile.concat(each.drift for each in compared.values())},
         comparisons={task: each.facts for task, each in compared.items()},
         probes={stage.task: stage.base.probes.load(store).facts for stage in comparisons},
         train_rows={task: rows.get(task, 0) for task in compared},
@@ -168,28 +166,3 @@ def _trainings(comparison: CompareStage, store: Store) -> list[ControlTraining]:
         elif isinstance(stage.model, TrainStage):
             trainings.append(ControlTraining.of(stage.model.load(store).record, stage.task))
     return trainings
-
-
-def join(profiles: Sequence[LayerProfile]) -> LayerProfile:
-    """Profiles of single tasks as one.
-
-    Raises:
-        ValueError: If they are not of the same layers.
-    """
-    first = profiles[0]
-    for other in profiles:
-        if other.layers != first.layers or other.num_layers != first.num_layers:
-            raise ValueError(f"expected the same layers for all tasks, got {first.layers} and {other.layers}")
-    meta = dict(first.meta)
-    meta["tasks"] = [name for profile in profiles for name in profile.tasks]
-    meta["clusters"] = {name: cluster for profile in profiles for name, cluster in profile.clusters.items()}
-    meta["examples"] = {name: count for profile in profiles for name, count in profile.meta["examples"].items()}
-    # Each task has probes of its own; a digest over theirs says whether two studies probed the same prompts.
-    for key in ("examples_digest", "tokens_digest", "reference_digest"):
-        meta[key] = _together(str(profile.meta[key]) for profile in profiles)
-    return LayerProfile(pd.concat([profile.frame for profile in profiles], ignore_index=True), meta)
-
-
-def _together(digests: Iterable[str]) -> str:
-    known = list(digests)
-    return hashlib.sha256("\0".join(known).encode()).hexdigest() if all(known) else ""

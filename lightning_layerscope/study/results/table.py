@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from lightning_layerscope.study.results.study_results import DRIFT, StudyResults
 from lightning_layerscope.study.results.verdicts import Verdict, give_verdicts
@@ -104,6 +105,8 @@ class BesideRow(Means):
         controls: How many.
         noise: Half the range of the gain over their seeds.
         verdict: What may be said of the task, seen from them.
+        pvalue: Of the gain against none, as in :class:`TaskRow`, pooled over the tasks with controls of this budget.
+        adjusted_pvalue: The same adjusted for the number of tasks judged by controls of this budget.
         loss_tuned: Held-out loss, nats per answer token.
         loss_control: Held-out loss, mean over these controls.
     """
@@ -113,8 +116,13 @@ class BesideRow(Means):
     controls: int = 0
     noise: float | None = None
     verdict: str = ""
+    pvalue: float | None = None
+    adjusted_pvalue: float | None = None
     loss_tuned: float | None = None
     loss_control: float | None = None
+
+
+_Row = TypeVar("_Row", TaskRow, BesideRow)
 
 
 def task_rows(results: StudyResults) -> list[TaskRow]:
@@ -125,15 +133,15 @@ def task_rows(results: StudyResults) -> list[TaskRow]:
     return [_with_verdict(row, verdicts[row.task]) if row.task in verdicts else row for row in rows]
 
 
-def _with_verdict(row: TaskRow, verdict: Verdict) -> TaskRow:
+def _with_verdict(row: _Row, verdict: Verdict) -> _Row:
     return replace(
         row, verdict=verdict.words, pvalue=_number(verdict.pvalue), adjusted_pvalue=_number(verdict.adjusted)
     )
 
 
 def beside_rows(results: StudyResults) -> list[BesideRow]:
-    """One row per task and further budget."""
-    return [
+    """One row per task and further budget; each budget's verdicts are adjusted together."""
+    rows = [
         BesideRow(
             **_means(group.gains),
             task=name,
@@ -146,6 +154,18 @@ def beside_rows(results: StudyResults) -> list[BesideRow]:
         )
         for name, facts in results.comparisons.items()
         for group in facts.beside
+    ]
+    judged: dict[str, dict[str, Gains]] = {}
+    for name, facts in results.comparisons.items():
+        for group in facts.beside:
+            if verdict_of(group) not in (UNLEARNED, UNDER_TRAINED, UNCHECKED):
+                judged.setdefault(group.budget, {})[name] = group.gains
+    verdicts = {budget: give_verdicts(gains, results.confidence) for budget, gains in judged.items()}
+    return [
+        _with_verdict(row, verdicts[row.control_budget][row.task])
+        if row.task in verdicts.get(row.control_budget, {})
+        else row
+        for row in rows
     ]
 
 

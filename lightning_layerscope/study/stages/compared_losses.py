@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lightning_layerscope.study.stages.improvement import Improvement, improvement
+from lightning_layerscope.functional.interval import Interval
+from lightning_layerscope.study.stages.improvement import improvement
 from lightning_layerscope.study.stages.measured import MeasuredFacts
 
 
@@ -20,8 +21,8 @@ class ComparedLosses:
     """
 
     controls: dict[str, float | None]
-    learned: dict[str, Improvement]
-    behind: dict[str, Improvement]
+    learned: dict[str, Interval]
+    behind: dict[str, Interval]
 
     @property
     def mean(self) -> float | None:
@@ -34,16 +35,16 @@ class ComparedLosses:
         """Controls whose loss is not below the base model's beyond chance; None where that is not known of all."""
         if not self._complete(self.learned):
             return None
-        return [key for key, gain in self.learned.items() if not gain.certain]
+        return [key for key, gain in self.learned.items() if not gain.above_zero]
 
     @property
     def under_trained(self) -> list[str] | None:
         """Controls whose loss is above the tuned model's beyond chance; None where that is not known of all."""
         if not self._complete(self.behind):
             return None
-        return [key for key, gain in self.behind.items() if gain.certain]
+        return [key for key, gain in self.behind.items() if gain.above_zero]
 
-    def _complete(self, compared: Mapping[str, Improvement]) -> bool:
+    def _complete(self, compared: Mapping[str, Interval]) -> bool:
         return all(key in compared for key in self.controls)
 
 
@@ -54,14 +55,11 @@ def compare_losses(
     return ComparedLosses(
         controls={key: facts.mean_loss for key, facts in controls.items()},
         learned=_paired(base, controls, confidence),
-        behind={
-            key: Improvement(-gain.value, -gain.high, -gain.low)
-            for key, gain in _paired(tuned, controls, confidence).items()
-        },
+        behind={key: -gain for key, gain in _paired(tuned, controls, confidence).items()},
     )
 
 
-def _paired(model: MeasuredFacts, controls: Mapping[str, MeasuredFacts], confidence: float) -> dict[str, Improvement]:
+def _paired(model: MeasuredFacts, controls: Mapping[str, MeasuredFacts], confidence: float) -> dict[str, Interval]:
     """How much lower each control's loss is than the model's."""
     return {
         key: improvement(model.losses, facts.losses, confidence)

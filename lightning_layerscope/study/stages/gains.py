@@ -14,8 +14,9 @@ from itertools import combinations
 
 import torch
 
+from lightning_layerscope.functional.interval import Interval
 from lightning_layerscope.references import ReferenceBank
-from lightning_layerscope.study.stages.similarity import Mean, Similarity, against, mean_over_layers
+from lightning_layerscope.study.stages.similarity import Similarity, against, mean_over_layers
 
 GAINED, MOVED_AWAY, NO_CHANGE = "gained by tuning", "moved away from the specialist", "no change beyond the noise"
 UNDEFINED = "undefined"
@@ -35,8 +36,8 @@ class Gains:
         seed_gains: The gain with each seed's control alone; None with one.
     """
 
-    encoded: Mean
-    gained: Mean
+    encoded: Interval
+    gained: Interval
     layers: list[int]
     noise: float | None
     control_agreement: list[float] | None
@@ -77,7 +78,7 @@ def find_gains(compared: Compared, base: Similarity, tuned: Similarity) -> Gains
     keep &= torch.isfinite(base.replicates).all(dim=-1) & torch.isfinite(tuned.replicates).all(dim=-1)
     layers = [layer for layer, kept in zip(compared.base.layers, keep.tolist(), strict=True) if kept]
     if not layers:
-        nothing = Mean(float("nan"), float("nan"), float("nan"))
+        nothing = Interval(float("nan"), float("nan"), float("nan"))
         return Gains(nothing, nothing, [], None, None, UNDEFINED)
     confidence = compared.confidence
     encoded = mean_over_layers(base.values[keep], base.replicates[keep], confidence)
@@ -104,7 +105,7 @@ def _gain_with(compared: Compared, control: ReferenceBank, keep: torch.Tensor) -
     return float((tuned - base).mean())
 
 
-def verdict(gained: Mean, noise: float | None) -> str:
+def verdict(gained: Interval, noise: float | None) -> str:
     """What the numbers say of one task, in words.
 
     Args:

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from lightning_layerscope.functional.interval import Interval
 from lightning_layerscope.functional.student import student_quantile
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
-@dataclass(frozen=True)
-class Improvement:
-    """How much lower one model's loss is than another's, mean over rows with its interval (nats per answer token)."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def certain(self) -> bool:
-        """Whether the loss is lower beyond the rows' chance."""
-        return self.low > 0
-
-
-def improvement(worse: Sequence[float], better: Sequence[float], confidence: float) -> Improvement:
+def improvement(worse: Sequence[float], better: Sequence[float], confidence: float) -> Interval:
     """Paired difference of two models' losses on the same rows, with Student's interval over rows.
 
     Args:
@@ -46,5 +32,4 @@ def improvement(worse: Sequence[float], better: Sequence[float], confidence: flo
         raise ValueError(f"expected the same rows for both models, at least 2, got {len(worse)} and {len(better)}")
     gain: Array = np.asarray(worse) - np.asarray(better)
     half = student_quantile(0.5 + confidence / 2, len(gain) - 1) * float(gain.std(ddof=1)) / math.sqrt(len(gain))
-    mean = float(gain.mean())
-    return Improvement(mean, mean - half, mean + half)
+    return Interval.around(float(gain.mean()), half)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lightning_layerscope.comparison.alignment import align
 from lightning_layerscope.functional.cka import undefined_reasons
-from lightning_layerscope.functional.jackknife import cka_replicates
+from lightning_layerscope.functional.interval import Interval
+from lightning_layerscope.functional.jackknife import cka_replicates, jackknife_stderr
 from lightning_layerscope.references import ReferenceBank
 
 
@@ -28,15 +29,6 @@ class Similarity:
     values: Tensor
     replicates: Tensor
     reasons: list[str]
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over layers with its interval; all NaN where a layer is undefined."""
-
-    value: float
-    low: float
-    high: float
 
 
 def against(task: str, bank: ReferenceBank, references: Sequence[ReferenceBank], estimator: str) -> Similarity:
@@ -57,7 +49,7 @@ def against(task: str, bank: ReferenceBank, references: Sequence[ReferenceBank],
     return Similarity(values, replicates, reasons)
 
 
-def mean_over_layers(values: Tensor, replicates: Tensor, confidence: float) -> Mean:
+def mean_over_layers(values: Tensor, replicates: Tensor, confidence: float) -> Interval:
     """Mean over layers with a jackknife interval.
 
     Args:
@@ -66,15 +58,13 @@ def mean_over_layers(values: Tensor, replicates: Tensor, confidence: float) -> M
         confidence: E.g. 0.9.
 
     Returns:
-        The mean and its interval, from the standard error sqrt((n-1)/n sum_i (m_i - mean m)^2) (Tukey 1958).
+        The mean and its interval; all NaN where a layer is undefined.
     """
     value = float(values.to(torch.float64).mean())
     half = float(jackknife_half(replicates.to(torch.float64).mean(dim=0), confidence))
-    return Mean(value, value - half, value + half)
+    return Interval.around(value, half)
 
 
 def jackknife_half(replicates: Tensor, confidence: float) -> Tensor:
     """Half the width of a delete-one jackknife's interval, over the last axis of the replicates."""
-    n = replicates.shape[-1]
-    spread = (replicates - replicates.mean(dim=-1, keepdim=True)).square().sum(dim=-1)
-    return NormalDist().inv_cdf(0.5 + confidence / 2) * (spread * (n - 1) / n).sqrt()
+    return NormalDist().inv_cdf(0.5 + confidence / 2) * jackknife_stderr(replicates)
