@@ -84,8 +84,18 @@ def signals(results: StudyResults, confidence: float) -> SignalTable:
     curves = results.values(results.seen)
     base = curves.pop("base") if results.has_controls else None
     (tuned,) = curves.values()
-    clusters = _clusters(results, results.seen)
-    return find_signals(tuned, base, clusters=clusters, layers=results.layers, confidence=confidence)
+    counts = results.components().get(results.tuned.key)
+    seen = [results.names.index(name) for name in results.seen]
+    measured = results.measured[results.tuned.key]
+    return find_signals(
+        tuned,
+        base,
+        components=None if counts is None else counts[seen],
+        prompts=[measured[name].component_rows or 0 for name in results.seen],
+        clusters=_clusters(results, results.seen),
+        layers=results.layers,
+        confidence=confidence,
+    )
 
 
 def _clusters(results: StudyResults, names: Sequence[str]) -> list[str]:
