@@ -37,7 +37,7 @@ def write_page(
     from lightning_layerscope.sinks.pages import page_template
 
     page = page_template("study.html").render(
-        title=f"Study {plan.name}",
+        title="Study" if plan.name == "study" else f"Study {plan.name}",
         subtitle=_subtitle(results),
         cards=_cards(results, cuts),
         reading=[*read_study(results, cuts), summary.transitions["signals"]],

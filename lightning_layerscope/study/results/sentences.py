@@ -101,9 +101,9 @@ def _multiplicity(judged: Sequence[TaskRow], confidence: float) -> str:
     pvalues = [math.nan if row.pvalue is None else row.pvalue for row in judged]
     stay = sum(row.adjusted_pvalue is not None and row.adjusted_pvalue <= level for row in judged)
     return (
-        f"If tuning changed nothing, {expected_by_chance(pvalues, level):.1f} tasks would be said to change by chance; "
-        f"{sum(value <= level for value in pvalues)} are, and {stay} stay at a false discovery rate of "
-        f"{level:.0%}."
+        f"If tuning changed nothing, {expected_by_chance(pvalues, level):.1f} tasks would be said to change by chance. "
+        f"Said to change: {sum(value <= level for value in pvalues)}; left at a false discovery rate of "
+        f"{level:.0%}: {stay}."
     )
 
 
