@@ -14,6 +14,7 @@ SLOW = (
     "advice/test_trial.py",
     "callbacks/",
     "charts/",
+    "drawing/",
     "extraction/test_architectures.py",
     "monitor/",
     "sinks/",
@@ -36,6 +37,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here) and str(item.path.relative_to(here)).startswith(SLOW):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def patience_with_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing is waited for on a machine however busy; what becomes of a slow one has tests that say so."""
+    from lightning_layerscope.drawing import process
+
+    monkeypatch.setattr(process, "SECONDS_AT_END", 300.0)
 
 
 @pytest.fixture(scope="session")
