@@ -16,6 +16,7 @@ from lightning_layerscope.advice.correlation import rank_correlation
 from lightning_layerscope.advice.intervals import Difference
 from lightning_layerscope.advice.lines import read_lines
 from lightning_layerscope.advice.verdict import judge
+from lightning_layerscope.wording import count
 
 RESULTS = Path(__file__).resolve().parent / "advice_results"
 
@@ -62,7 +63,9 @@ def correlations(path: Path) -> str:
         # What one more layer back adds, where layers are put back together.
         steps = {"alone": causal, "from_bottom": gained(causal), "from_top": gained(causal[..., ::-1])[..., ::-1]}[way]
         lines.append(f"| {title} | {interval(drift, steps)} | {interval(drift / update, steps)} |")
-    return "\n".join([f"Rank correlation over {drift.shape[-1]} layers, {len(entries)} seeds:", "", *lines, ""])
+    return "\n".join(
+        [f"Rank correlation over {drift.shape[-1]} layers, {count(len(entries), 'seed')}:", "", *lines, ""]
+    )
 
 
 def gained(curve: Any) -> Any:

@@ -3,11 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from lightning_layerscope import HiddenStates, ReferenceBank, compare
 from lightning_layerscope.comparison import MEASURES
+from lightning_layerscope.comparison.task_by_task import StatesComparison
+from lightning_layerscope.comparison.task_comparison import CompareOptions
 from lightning_layerscope.functional import linear_cka
 from lightning_layerscope.functional.gram import centered_gram
 from lightning_layerscope.functional.jackknife import cka_estimate
@@ -224,10 +227,23 @@ def test_a_reference_of_fewer_layers_is_refused_with_those_it_has():
     assert compare(TUNED, few, layers=[1, 2]).meta["layers"] == [1, 2]
 
 
-def test_visitors_see_each_task_once():
-    seen = []
-    compare(TUNED, BASE, visit=lambda task, grams: seen.append((task, tuple(grams.shape))), measure="mutual_knn")
-    assert seen == [("task0", (3, 24, 24)), ("task1", (3, 17, 17))]
+@pytest.mark.parametrize("measure", ["cka", "mutual_knn"])
+def test_a_task_is_compared_alone_and_gives_its_grams_with_it(measure):
+    comparison = StatesComparison(TUNED, BASE, CompareOptions(measure))
+    parts, shapes = [], {}
+    for task in comparison.tasks:
+        part, grams = comparison.compare_task(task, with_grams=True)
+        parts.append(part)
+        torch.testing.assert_close(grams.gram, ReferenceBank.from_states(TUNED).gram(task))
+        shapes[task] = tuple(grams.shape)
+    assert shapes == {"task0": (3, 24, 24), "task1": (3, 17, 17)}
+    together = compare(TUNED, BASE, measure=measure)
+    pd.testing.assert_frame_equal(comparison.profile(parts).frame, together.frame, rtol=1e-6)
+    assert comparison.profile(parts).meta == together.meta
+
+
+def test_grams_that_nobody_needs_are_not_computed():
+    assert StatesComparison(TUNED, BASE, CompareOptions("mutual_knn")).compare_task("task0")[1] is None
 
 
 def test_states_are_not_changed():

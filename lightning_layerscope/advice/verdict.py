@@ -9,6 +9,7 @@ import numpy as np
 
 from lightning_layerscope.advice.intervals import Array, Difference, over_tasks_and_seeds
 from lightning_layerscope.advice.lines import BASE, TrialLine
+from lightning_layerscope.wording import count
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,12 @@ class Verdict:
 
     def _rests_on(self) -> str:
         seeds = sorted({standing.seeds for standing in self.standings})
-        each = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        each = f"{seeds[0]} to {seeds[-1]} seeds" if seeds[0] < seeds[-1] else count(seeds[0], "seed")
+        over = "tasks and seeds" if seeds[0] > 1 else "tasks alone: another seed may say otherwise"
+        trainings = count(sum(standing.seeds for standing in self.standings), "short training")
         return (
-            f"It rests on {sum(standing.seeds for standing in self.standings)} short trainings ({each} seeds of each "
-            f"rule) at equal trainable parameters; {self.confidence:.0%} intervals over tasks and seeds, adjusted for "
-            "all pairs."
+            f"It rests on {trainings} ({each} of each rule) at equal trainable parameters; {self.confidence:.0%} "
+            f"intervals, adjusted for all pairs, over {over}."
         )
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from lightning_layerscope.comparison import compare
+from lightning_layerscope.comparison.task_by_task import StatesComparison
+from lightning_layerscope.comparison.task_comparison import CompareOptions, TaskComparison
 from lightning_layerscope.measurements.assembly import Floats, assemble
 from lightning_layerscope.measurements.measurement import Measurement
 from lightning_layerscope.profiles import LayerProfile
@@ -16,7 +17,6 @@ from lightning_layerscope.transitions import find_transitions
 
 if TYPE_CHECKING:
     from lightning_layerscope.extraction import HiddenStates
-    from lightning_layerscope.functional.gram_statistics import GramStatistics
 
     Source = HiddenStates | Mapping[str, Tensor] | ReferenceBank
 
@@ -85,17 +85,19 @@ def compare_with_layers(
         bank: The reference.
         layer_matrix: Whether to compute the matrices.
         estimator: Of both.
-        options: Further ones of :func:`~lightning_layerscope.compare`.
+        options: Further ones, as :class:`~lightning_layerscope.comparison.task_comparison.CompareOptions` names them.
 
     Returns:
         The profile, and per task ``(layers, layers)``.
     """
     from lightning_layerscope.functional.cka import cka_layer_matrix
 
+    comparison = StatesComparison(states, bank, CompareOptions(estimator=estimator, **options))
+    parts: list[TaskComparison] = []
     matrices: dict[str, Floats] = {}
-
-    def visit(task: str, grams: GramStatistics) -> None:
-        matrices[task] = cka_layer_matrix(grams, grams, estimator).double().cpu().numpy()
-
-    profile = compare(states, bank, estimator=estimator, visit=visit if layer_matrix else None, **options)
-    return profile, matrices
+    for task in comparison.tasks:
+        part, grams = comparison.compare_task(task, with_grams=layer_matrix)
+        parts.append(part)
+        if layer_matrix and grams is not None:
+            matrices[task] = cka_layer_matrix(grams, grams, estimator).double().cpu().numpy()
+    return comparison.profile(parts), matrices

@@ -71,3 +71,8 @@ def test_refuses_what_cannot_be_compared():
     one, *_ = lines({"all": 0.0})[1:]
     with pytest.raises(ValueError, match="different tasks"):
         judge([one, TrialLine("last", 0, (1,), {}, 1, {"other": 1.0}, {})])
+
+
+def test_a_single_seed_is_said_to_be_one():
+    assert "another seed may say otherwise" in judge(lines({"all": 0.0, "last": 0.0}, seeds=1)).describe()
+    assert "(3 seeds of each rule)" in judge(lines({"all": 0.0, "last": 0.0})).describe()

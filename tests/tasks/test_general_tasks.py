@@ -5,6 +5,7 @@ from itertools import combinations
 
 import pytest
 
+from lightning_layerscope.probes.near_duplicates import near_duplicates
 from lightning_layerscope.tasks import general_tasks, load_tasks
 
 
@@ -44,3 +45,10 @@ def test_no_two_prompts_share_a_template(rows):
 
 def test_the_check_above_sees_a_template():
     assert shared("What is the capital of France?", "What is the capital of Peru?") > 0.7
+
+
+def test_it_passes_the_packages_own_check_for_near_copies(rows):
+    vocabulary = {}
+    ids = [[vocabulary.setdefault(word, len(vocabulary)) for word in words(example.input)] for example in rows]
+    assert near_duplicates(ids) == []
+    assert near_duplicates([*ids, ids[40]]) == [[40, len(ids)]]
