@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning_layerscope.probes.digests import TokenChoice, examples_digest, token_choice_name, tokens_digest
@@ -58,8 +58,17 @@ class BaseProbeSet(Mapping[str, Probe]):
         unknown = sorted(set(names) - set(self._probes))
         if unknown:
             raise ValueError(f"no probes of the tasks {unknown}; there are {list(self._probes)}")
+        return self.with_probes([self._probes[name] for name in names], self.notes)
+
+    def with_probes(self, probes: Sequence[Probe], notes: Sequence[str] = ()) -> Self:
+        """Other probes that were made the same way: same tokenizer, template and choices.
+
+        Args:
+            probes: Of distinct tasks.
+            notes: What there is to know of them.
+        """
         return type(self)(
-            [self._probes[name] for name in names],
+            probes,
             token_choice=self.token_choice,
             tokenizer_name=self.tokenizer_name,
             vocab_size=self.vocab_size,
@@ -67,7 +76,7 @@ class BaseProbeSet(Mapping[str, Probe]):
             max_length=self.max_length,
             split=self.split,
             seed=self.seed,
-            notes=self.notes,
+            notes=notes,
         )
 
     @property

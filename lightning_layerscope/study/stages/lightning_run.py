@@ -110,18 +110,7 @@ def _monitor(stage: TrainStage, context: StudyContext, folder: Path) -> Any:
 def _monitor_probes(stages: Sequence[ProbesStage], store: Store, count: int) -> ProbeSet:
     """The first prompts of each task's probes; they are in random order."""
     sets = [stage.load(store).probes for stage in stages]
-    probes = [probe.first(count) for each in sets for probe in each.values()]
-    like = sets[0]
-    return ProbeSet(
-        probes,
-        token_choice=like.token_choice,
-        tokenizer_name=like.tokenizer_name,
-        vocab_size=like.vocab_size,
-        template=like.template,
-        max_length=like.max_length,
-        split=like.split,
-        seed=like.seed,
-    )
+    return sets[0].with_probes([probe.first(count) for each in sets for probe in each.values()])
 
 
 def _wandb_loggers(stage: TrainStage, folder: Path, plan: StudyPlan) -> list[Any]:
