@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from lightning_layerscope.extraction import no_trace
-from lightning_layerscope.measurements import RunRecord
+from lightning_layerscope.measurements import Measurement, RunRecord
 from lightning_layerscope.monitor import messages
 from lightning_layerscope.monitor.active import ActiveSource
 from lightning_layerscope.monitor.attempts import Refused, attempt
@@ -19,6 +19,7 @@ from lightning_layerscope.monitor.budget import Budget
 from lightning_layerscope.monitor.failures import Failures
 from lightning_layerscope.monitor.forecast import Forecast
 from lightning_layerscope.monitor.host_state import HostState
+from lightning_layerscope.monitor.judging import judge
 from lightning_layerscope.monitor.launch import Launch
 from lightning_layerscope.monitor.location import Location
 from lightning_layerscope.monitor.messages import sentence
@@ -27,6 +28,7 @@ from lightning_layerscope.monitor.results import MakeSinks, Results
 from lightning_layerscope.monitor.settings import Settings
 from lightning_layerscope.monitor.source import Source
 from lightning_layerscope.monitor.start import Earlier, Plan
+from lightning_layerscope.monitor.together import measure_together
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 
@@ -79,6 +81,7 @@ class Monitor:
         probes: ProbeSet | None,
         location: Callable[[], Location],
         sinks: MakeSinks,
+        retention: ProbeSet | None = None,
         source: Callable[[Ranks], Source] | None = None,
     ) -> None:
         """Find or take the baseline, print what a measurement costs, and take the first one.
@@ -88,6 +91,7 @@ class Monitor:
             probes: What to measure on; None in passive mode.
             location: Says where results go; another run's folder is left alone. Called on rank 0.
             sinks: Gives the sinks. Called on rank 0.
+            retention: What must not be lost.
             source: Makes the source of hidden states; default active.
 
         Raises:
@@ -104,22 +108,15 @@ class Monitor:
         if not ranks.takes_part:
             return
         with self._contained():
-            launch = Launch(self.settings, self.results, self.failures, self._state, probes, earlier)
+            launch = Launch(self.settings, self.results, self.failures, self._state, (probes, retention), earlier)
             plan = ranks.agree(lambda: self._plan(launch, host, location))
             if plan.mistake:
                 self._running = False
                 raise launch.refusal or Refused(ValueError(plan.mistake))
             self._probes = plan.probes or probes
-            if source is not None:
-                here = source(ranks)
-            else:
-                assert self._probes is not None
-                here = ActiveSource(self.settings, self._probes, ranks)
-            here.reference_name = plan.reference_name
-            self._source, self._off = here, plan.kind == "off"
-            if plan.bank is not None:
-                self.bank = plan.bank
-                here.set_reference(plan.bank)
+            here = self._active(ranks, retention) if source is None else source(ranks)
+            here.begin(plan)
+            self._source, self._off, self.bank = here, plan.kind == "off", plan.bank
             if ranks.leads and not self._off:
                 opened = attempt(lambda: self._open(plan, here, sinks))
                 if opened.error:  # told, not raised: the other ranks are on their way to the first measurement
@@ -211,6 +208,10 @@ class Monitor:
         again = self._broken_off and self._model() is model
         return Earlier(self.record, self.bank, self._probes, broken_off=again)
 
+    def _active(self, ranks: Ranks, retention: ProbeSet | None) -> Source:
+        assert self._probes is not None
+        return ActiveSource(self.settings, self._probes, ranks, retention)
+
     def _plan(self, launch: Launch, host: HostState, location: Callable[[], Location]) -> Plan:
         """On rank 0: how to begin, and the budget of the run that goes on."""
         plan = launch.plan(host, location)
@@ -263,30 +264,33 @@ class Monitor:
         return not self.record.measurements or self.record.measurements[-1].step < step
 
     def _measure(self, host: HostState, *, forced: bool) -> None:
-        """One measurement, on every rank that takes part: own part, one gather, and the rest on rank 0."""
+        """One measurement, on every rank that takes part."""
         assert self._ranks is not None
         assert self._source is not None
-        source = self._source
         with self.budget.measuring(forced=forced):
-            outcomes = self._ranks.gather(attempt(lambda: source.measure_local(host)))
-            if not self._ranks.leads:
+            taken = measure_together(self._ranks, self._source, host)
+            if taken is None:
                 return
-            errors = [f"rank {rank}: {outcome.error}" for rank, outcome in enumerate(outcomes) if outcome.error]
-            if not errors:
-                merged = attempt(lambda: source.merge([outcome.value for outcome in outcomes], host))
-                if merged.value is not None:
-                    self.bank, measurement = merged.value
-                    measurement.seconds, measurement.overhead = self.budget.running, self.budget.overhead
-                    if host.step == self._first_step and not self.budget.resumed:
-                        measurement.overhead = math.nan  # measuring is all that was done so far
-                    self.record.config.update(failures=dict(self.failures.counts), left_out=self.skipped)
-                    self.results.keep(measurement, self.bank, host.host_step)
-                    return
-                errors = [merged.error]
-            text = "; ".join(errors).removeprefix("rank 0: ") if len(outcomes) == 1 else "; ".join(errors)
-            self._model_changed = any(outcome.model_changed for outcome in outcomes)
+            if taken.value is not None:
+                self.bank, measurement = taken.value
+                self._keep(measurement, host)
+                return
+            self._model_changed = taken.model_changed
             after = messages.consequence(self.settings, lost=self.bank is None, changed=self._model_changed)
-            self.failures.add("measurement", f"at step {host.step}: {sentence(text)} {after}")
+            self.failures.add("measurement", f"at step {host.step}: {sentence(taken.error)} {after}")
+
+    def _keep(self, measurement: Measurement, host: HostState) -> None:
+        """On rank 0: what the measurement says, into the record, the files and the loggers."""
+        assert self._source is not None
+        assert self.bank is not None
+        if not self.record.measurements:
+            measurement.behaviour.baseline = self._source.baseline
+        judge(measurement, self.record.measurements, self._source.baseline)
+        measurement.seconds, measurement.overhead = self.budget.running, self.budget.overhead
+        if host.step == self._first_step and not self.budget.resumed:
+            measurement.overhead = math.nan  # measuring is all that was done so far
+        self.record.config.update(failures=dict(self.failures.counts), left_out=self.skipped)
+        self.results.keep(measurement, self.bank, host.host_step)
 
     def _finish(self, status: str) -> None:
         """Nothing is measured here."""
