@@ -55,6 +55,16 @@ def step_name(profile: LayerProfile, step: int | None) -> str:
     return f"step {step:,}"
 
 
+def chosen_steps(steps: Sequence[int]) -> list[int]:
+    """The first, the previous and the current of the measured steps, each once.
+
+    Examples:
+        >>> chosen_steps([0, 10, 20, 30]), chosen_steps([0, 10]), chosen_steps([0])
+        ([0, 20, 30], [0, 10], [0])
+    """
+    return list(dict.fromkeys([steps[0], *steps[-2:]]))
+
+
 def context(profile: LayerProfile, measure: str, step: int | None = None) -> str:
     """The second line of a title: step, estimator, reference, number of tasks."""
     rows = profile.frame[profile.frame["measure"] == measure]
