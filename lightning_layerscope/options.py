@@ -119,6 +119,11 @@ class Signals:
         kl: Divergence of the next-word distribution behind each prompt from that at the beginning (with the adapters
             off under ``reference="base"``), in nats. The beginning's 64 likeliest words and the rest as one are kept,
             776 bytes a prompt: a lower bound, and equal where nothing changed among the rest.
+        retention_tolerance: With ``retention=``: by how many nats per answer token the loss on what must not be lost
+            may rise before that counts. 0 counts every rise that is no chance, also those that nobody would notice.
+
+    Raises:
+        ValueError: For a negative tolerance.
     """
 
     update: bool = False
@@ -127,11 +132,16 @@ class Signals:
     effective_rank: bool = False
     answer_loss: bool = False
     kl: bool = False
+    retention_tolerance: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not self.retention_tolerance >= 0:
+            raise ValueError(f"retention_tolerance must be 0 or more nats, got {self.retention_tolerance}.")
 
     @property
     def names(self) -> tuple[str, ...]:
         """Those that are on."""
-        return tuple(name for name, on in vars(self).items() if on)
+        return tuple(name for name, on in vars(self).items() if on is True)
 
 
 @dataclass(frozen=True)

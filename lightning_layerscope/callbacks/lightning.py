@@ -86,6 +86,11 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
         self.monitor.load_state_dict(state_dict)
 
     @contained
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> None:
+        """Remember that there is a checkpoint of this step."""
+        self.monitor.checkpoint(int(trainer.global_step))
+
+    @contained
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Resolve the probes; what was configured wrongly ends the run here, before it costs anything."""
         if stage != "fit" or self._passive is not None:

@@ -101,6 +101,11 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
         self._remember(state)
 
     @contained
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Remember that there is a checkpoint of this step."""
+        self.monitor.checkpoint(int(state.global_step))
+
+    @contained
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure where asked for; an evaluation outside a training measures nothing."""
         if self._model is None:

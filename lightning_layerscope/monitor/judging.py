@@ -22,13 +22,14 @@ _LEAST_TASKS = 4
 _COLLAPSED = 0.5
 
 
-def judge(measurement: Measurement, earlier: Sequence[Measurement], baseline: Rows) -> None:
+def judge(measurement: Measurement, earlier: Sequence[Measurement], baseline: Rows, *, tolerance: float = 0.0) -> None:
     """Add the change of the retention loss to a measurement's scores, and the alerts that it is the first to give.
 
     Args:
         measurement: The new one.
         earlier: Those of the run before it.
         baseline: How the model answered at the beginning.
+        tolerance: Rise of the retention loss that does not count, in nats per answer token.
     """
     told = {alert.kind for each in earlier for alert in each.alerts}
     rows = measurement.behaviour.rows
@@ -38,7 +39,7 @@ def judge(measurement: Measurement, earlier: Sequence[Measurement], baseline: Ro
     change = loss_change(baseline, rows, look=1 + sum(each != Interval(0.0, 0.0, 0.0) for each in seen))
     if change:
         measurement.behaviour.scores[signal] = change
-        if change[MEAN].above_zero and FORGETTING not in told:
+        if change[MEAN].low > tolerance and FORGETTING not in told:
             measurement.alerts.append(Alert(FORGETTING, _forgotten(measurement.step, change[MEAN])))
     if earlier and COLLAPSE not in told:
         layers = collapsed_layers(
