@@ -267,7 +267,7 @@ def test_a_resumed_loop_goes_on_with_its_run_and_its_reference(tiny, tmp_path):
             again.step(step)
     record = ls.RunRecord.load(tmp_path / "out")
     assert record.steps == [0, 2, 4, 6]
-    assert again.monitor.bank.digest == digest == record.profile.meta["reference_digest"]
+    assert again.monitor.bank.digest == digest == record.profile.meta.reference_digest
     assert not (tmp_path / "out-2").exists()
 
 
@@ -360,7 +360,7 @@ def test_accelerate_keeps_the_monitor_in_its_checkpoints(tiny, tmp_path):
     assert again.monitor.record.run_id == first.monitor.record.run_id
     record = ls.RunRecord.load(tmp_path / "layerscope")
     assert record.steps == [0, 2, 4, 6]
-    assert record.profile.meta["reference_digest"] == first.monitor.bank.digest
+    assert record.profile.meta.reference_digest == first.monitor.bank.digest
 
 
 def test_trackers_of_accelerate_are_logged_to(tiny, tmp_path):
