@@ -168,10 +168,10 @@ def heatmap_difference(difference: ProfileDiff) -> alt.LayerChart:
     what = f"difference in {measure_name(difference.measure)}"
     words = Words(
         f"{what[0].upper()}{what[1:]} per layer and task",
-        [count(len(first["tasks"]), "task")],
+        [count(len(first.tasks), "task")],
         f"{what} (second - first)",
     )
-    spans = rows.cluster_spans(first["tasks"], first["clusters"])
+    spans = rows.cluster_spans(first.tasks, first.clusters)
     across = Axis("depth", "relative depth (layer / number of layers)") if difference.by_depth else LAYERS
     return heatmap(cells, across, TASKS, words, limits=(-most, most), diverging=True, brackets=spans)
 

@@ -111,7 +111,7 @@ def difference_cells(difference: ProfileDiff) -> list[Row]:
     for position, cell in enumerate(cells):
         cell.update({name: values[position] for name, values in numbers.items()}, depth=round(cell["depth"], 4))
     meta = difference.meta["first"]
-    order = {meta["tasks"][place]: row for row, place in enumerate(group(meta["tasks"], meta["clusters"]).order)}
+    order = {meta.tasks[place]: row for row, place in enumerate(group(meta.tasks, meta.clusters).order)}
     return sorted(cells, key=lambda cell: (order[cell["task"]], cell["depth"]))
 
 
