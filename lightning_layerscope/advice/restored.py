@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_layerscope.compat.peft import is_tuner_layer, merged_layers, switched_off
 from lightning_layerscope.extraction import DecoderLayers, find_layers
+from lightning_layerscope.wording import count
 
 Call = Callable[..., Any]
 
@@ -43,7 +44,8 @@ class RestorableLayers:
             others = find_layers(base)
             if others.num_layers != self.layers.num_layers:
                 raise ValueError(
-                    f"the base model has {others.num_layers} layers and the tuned one {self.layers.num_layers}; "
+                    f"the base model has {count(others.num_layers, 'layer')} and the tuned one "
+                    f"{self.layers.num_layers}; "
                     "expected two checkpoints of one architecture."
                 )
             self._base = [layer.__call__ for layer in others.modules]

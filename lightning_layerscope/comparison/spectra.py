@@ -15,6 +15,7 @@ from lightning_layerscope.functional.diagnostics import (
     spectrum_diagnostics,
 )
 from lightning_layerscope.references import ReferenceBank
+from lightning_layerscope.wording import count
 
 _SHOWN = ("participation_ratio", "effective_directions", "top_dimension_share", "top_component_share", "rounding_share")
 
@@ -102,7 +103,7 @@ def _line(
         plain, other = (float(side[position]) for side in robust[worst])
         beside = f" (there cka {plain:.3f}, cka_robust {other:.3f})"
     return (
-        f"step {step}: {name} {'below' if low else 'above'} {limit:g} in {len(tasks)} of {len(values)} tasks at "
-        f"{len(where)} layers ({where[0]} to {where[-1]}); most in {worst!r} at layer {layers[position]} "
-        f"({float(values[worst][position]):.3g}): {meaning}{beside}"
+        f"step {step}: {name} {'below' if low else 'above'} {limit:g} in {len(tasks)} of "
+        f"{count(len(values), 'task')} at {count(len(where), 'layer')} ({where[0]} to {where[-1]}); most in {worst!r} "
+        f"at layer {layers[position]} ({float(values[worst][position]):.3g}): {meaning}{beside}"
     )

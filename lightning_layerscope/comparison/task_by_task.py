@@ -22,6 +22,7 @@ from lightning_layerscope.comparison.task_comparison import CompareOptions, Task
 from lightning_layerscope.functional.gram_statistics import GramStatistics, prepare_gram
 from lightning_layerscope.profiles import LayerProfile, ProfileMeta
 from lightning_layerscope.references import ReferenceBank, as_bank
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from lightning_layerscope.extraction import HiddenStates
@@ -156,7 +157,7 @@ class StatesComparison:
             return []
         return [
             f"the biased estimator is inflated the more, the fewer the examples: tasks of {min(counts)} to "
-            f"{max(counts)} examples cannot be compared with each other"
+            f"{count(max(counts), 'example')} cannot be compared with each other"
         ]
 
 

@@ -15,6 +15,7 @@ from lightning_layerscope.profiles.curves import Floats
 from lightning_layerscope.profiles.joining import merge_meta
 from lightning_layerscope.profiles.meta import ProfileMeta
 from lightning_layerscope.profiles.schema import check_rows
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles.diff import ProfileDiff
@@ -52,8 +53,8 @@ class LayerProfile:
 
     def __repr__(self) -> str:
         return (
-            f"LayerProfile(measure={self.measure!r}, {len(self.tasks)} tasks, {len(self.layers)} of {self.num_layers} "
-            f"layers, steps={self.steps}, reference={self.meta.reference!r})"
+            f"LayerProfile(measure={self.measure!r}, {count(len(self.tasks), 'task')}, {len(self.layers)} of "
+            f"{count(self.num_layers, 'layer')}, steps={self.steps}, reference={self.meta.reference!r})"
         )
 
     def __len__(self) -> int:

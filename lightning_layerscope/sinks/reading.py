@@ -107,7 +107,11 @@ def _clusters(profile: LayerProfile) -> str:
 
     def told(cluster: str) -> str:
         values = groups[cluster]
-        spread = f"its {len(values)} tasks {min(values):.3f} to {max(values):.3f}" if len(values) > 1 else "one task"
+        spread = (
+            f"its {count(len(values), 'task')} {min(values):.3f} to {max(values):.3f}"
+            if len(values) > 1
+            else "one task"
+        )
         return f"{cluster} ({np.mean(values):.3f}; {spread})"
 
     return f"Averaged over layers, the cluster with the lowest mean is {told(order[0])}, the highest {told(order[-1])}."
