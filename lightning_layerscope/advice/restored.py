@@ -58,13 +58,13 @@ class RestorableLayers:
         """Collect what every layer puts out in the passes of the block, in order of the layers."""
         outputs: list[Any] = [None] * len(self)
 
-        def keep(place: int) -> Callable[..., None]:
+        def keep(position: int) -> Callable[..., None]:
             def hook(module: nn.Module, arguments: Any, output: Any) -> None:
-                outputs[place] = output
+                outputs[position] = output
 
             return hook
 
-        handles = [layer.register_forward_hook(keep(place)) for place, layer in enumerate(self.layers.modules)]
+        handles = [layer.register_forward_hook(keep(position)) for position, layer in enumerate(self.layers.modules)]
         try:
             yield outputs
         finally:
@@ -83,11 +83,11 @@ class RestorableLayers:
         wanted = set(layers)
         changed: list[Any] = []
         try:
-            for place, layer in enumerate(self.layers.modules):
-                if place < len(known):
-                    _set(layer, _giving(known[place]), changed)
-                elif place + 1 in wanted:
-                    _set(layer, self._base[place], changed)
+            for position, layer in enumerate(self.layers.modules):
+                if position < len(known):
+                    _set(layer, _giving(known[position]), changed)
+                elif position + 1 in wanted:
+                    _set(layer, self._base[position], changed)
             yield
         finally:
             for layer in changed:

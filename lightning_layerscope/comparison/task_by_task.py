@@ -101,15 +101,15 @@ class StatesComparison:
             own = _pick(current.robust_gram(task), self._alignment.current)
             other = _pick(self._reference.robust_gram(task), self._alignment.reference).to(own.device)
             robust = measure_cka(own, other, self._method(task))
-        found: Spectra = {}
+        diagnostics: Spectra = {}
         if options.diagnostics:
-            found = spectra(current, task, self._alignment.current, None if grams is None else grams.gram)
-        return TaskComparison(task, headline, robust, found), grams
+            diagnostics = spectra(current, task, self._alignment.current, None if grams is None else grams.gram)
+        return TaskComparison(task, headline, robust, diagnostics), grams
 
     def profile(self, parts: Sequence[TaskComparison]) -> LayerProfile:
         """The profile of all tasks, from the results of each."""
         current, options, plan = self._current, self._options, self._alignment
-        found = {part.task: part.spectra for part in parts if options.diagnostics}
+        diagnostics = {part.task: part.spectra for part in parts if options.diagnostics}
         beside = {part.task: (part.headline.value, part.robust.value) for part in parts if part.robust is not None}
         meta = ProfileMeta(
             layers=tuple(plan.layers),
@@ -127,7 +127,7 @@ class StatesComparison:
             confidence=options.confidence,
             warnings=(
                 *self._size_warning(),
-                *warn_in_words(found, plan.layers, options.step, beside if options.diagnostics else None),
+                *warn_in_words(diagnostics, plan.layers, options.step, beside if options.diagnostics else None),
             ),
             notes=tuple(self._notes),
         )

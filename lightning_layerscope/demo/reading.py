@@ -65,7 +65,7 @@ def cluster_table(result: DemoResult) -> str:
                 f"{exact[0]:.0%} > {exact[1]:.0%}",
             ]
         )
-    return table(["cluster", "tasks", *(f"layer {layers[place]}" for place in shown), "loss", "exact"], rows)
+    return table(["cluster", "tasks", *(f"layer {layers[position]}" for position in shown), "loss", "exact"], rows)
 
 
 def places(result: DemoResult) -> str:

@@ -105,7 +105,7 @@ def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_dig
     profile = LayerProfile(frame, meta)
 
     def task_mean(task: str, layer: int) -> tuple[Tensor, Tensor]:
-        place = profile.layers.index(layer)
-        return means[task][place], noise[task][place]
+        position = profile.layers.index(layer)
+        return means[task][position], noise[task][position]
 
     return assemble(profile, find_transitions(profile), matrices, task_mean)

@@ -95,13 +95,14 @@ def signal_curves(signals: Signals, values: SignalValues, profile: LayerProfile)
 
 def _neighbours(states: HiddenStates, task: str, estimator: str) -> Floats:
     """CKA of each layer with the one before it; NaN where that one was not measured."""
-    found = np.full(len(states.layers), np.nan)
-    here = [place for place in range(1, len(states.layers)) if states.layers[place] == states.layers[place - 1] + 1]
+    layers = states.layers
+    values = np.full(len(layers), np.nan)
+    here = [position for position in range(1, len(layers)) if layers[position] == layers[position - 1] + 1]
     if here:
         x = states[task].float()
-        before, after = x[[place - 1 for place in here]], x[torch.tensor(here)]
-        found[here] = linear_cka(before, after, estimator).cpu().numpy()
-    return found
+        before, after = x[[position - 1 for position in here]], x[torch.tensor(here)]
+        values[here] = linear_cka(before, after, estimator).cpu().numpy()
+    return values
 
 
 def _over_tasks(rows: list[Floats]) -> Floats:

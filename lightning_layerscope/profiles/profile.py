@@ -105,11 +105,11 @@ class LayerProfile:
         if name not in self.measures:
             raise KeyError(f"no measure {name!r} in this profile; it has {self.measures}")
         when = (self.steps[-1] if self.steps else None) if step is None else step
-        found: pd.DataFrame = self.frame[(self.frame["measure"] == name) & (self.frame["step"] == when)]
-        if found.empty:
+        rows: pd.DataFrame = self.frame[(self.frame["measure"] == name) & (self.frame["step"] == when)]
+        if rows.empty:
             has = sorted(self.frame.loc[self.frame["measure"] == name, "step"].unique().tolist())
             raise KeyError(f"no rows of {name!r} at step {when}; it was measured at steps {has}")
-        return found
+        return rows
 
     def matrix(self, measure: str | None = None, step: int | None = None, *, column: str = "value") -> Floats:
         """Values ``(tasks, layers)`` of one measure at one step; NaN where undefined or not measured.

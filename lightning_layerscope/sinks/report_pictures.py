@@ -99,7 +99,7 @@ def _layer_x_task(measurement: Measurement, *, name: str, scale: tuple[float, fl
     label = f"{measure_name(profile.measure)} per task and layer{_at(measurement)}; the table holds the values"
     order = list(group(profile.tasks, profile.clusters).order)
     values = {column: profile.matrix(column=column)[order] for column in ("value", "low", "high")}
-    cells = _cells(figure, [profile.tasks[place] for place in order], _numbered(profile.layers), **values)
+    cells = _cells(figure, [profile.tasks[row] for row in order], _numbered(profile.layers), **values)
     return Picture("", charts.to_svg(figure, name=name, label=label), cells)
 
 
