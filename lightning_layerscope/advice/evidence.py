@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_layerscope.advice.check import check_rows
-from lightning_layerscope.advice.ranks import equal_ranks
-from lightning_layerscope.advice.recipe import TrialRecipe
+from lightning_layerscope.advice.lora_ranks import equal_ranks
 from lightning_layerscope.advice.selectors import all_layers, condition_ranking, signal_to_noise
 from lightning_layerscope.advice.short_training import trained_adapter
 from lightning_layerscope.advice.targets import Targets, weights_of
+from lightning_layerscope.advice.trial_recipe import TrialRecipe
 from lightning_layerscope.comparison.weight_updates import adapter_updates
 from lightning_layerscope.extraction import HiddenStates, extract_hidden_states
 from lightning_layerscope.functional import drift_per_update, linear_cka

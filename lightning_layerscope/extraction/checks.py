@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lightning_layerscope.compat.peft import unmerging_layers
 from lightning_layerscope.compat.transformers import learned_positions, rescales_when_evaluated
 from lightning_layerscope.extraction.target import Target
-from lightning_layerscope.probes.check import check_prompts
+from lightning_layerscope.probes.fit import check_prompts
 from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from lightning_layerscope.extraction.capture import Capture
 from lightning_layerscope.extraction.exactness import EquivalenceCache, deviation, tolerance
 from lightning_layerscope.extraction.prefix import PrefixSharing
 from lightning_layerscope.extraction.target import Target
-from lightning_layerscope.extraction.tokens import Selection, TokenChoice, select_tokens
+from lightning_layerscope.extraction.token_choice import Selection, TokenChoice, select_tokens
 from lightning_layerscope.wording import count
 
 # Whether states of padded prompts are those of each prompt alone.

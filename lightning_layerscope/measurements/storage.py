@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_layerscope.measurements import earlier_format
-from lightning_layerscope.measurements.parts import (
+from lightning_layerscope.measurements.files import (
     ENTRIES,
     MATRICES,
     PROFILE,

@@ -9,8 +9,8 @@ from typing import Any
 
 from lightning_layerscope.compat.known_warnings import without_training_notes
 from lightning_layerscope.study.plan import StudyPlan
-from lightning_layerscope.study.prepare.check_controls import controls_problems
-from lightning_layerscope.study.prepare.check_models import model_problems
+from lightning_layerscope.study.prepare.control_checks import controls_problems
+from lightning_layerscope.study.prepare.model_checks import model_problems
 from lightning_layerscope.study.stages.context import StudyContext
 from lightning_layerscope.study.stages.controls import KeptControls
 from lightning_layerscope.study.stages.probes import make_probes, prompt_template
