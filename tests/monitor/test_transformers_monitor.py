@@ -12,6 +12,15 @@ from lightning_layerscope.measurements import RunRecord
 
 transformers = pytest.importorskip("transformers")
 
+# What accelerate, the trainer and TRL warn about in their own code.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:torch"),
+    pytest.mark.filterwarnings("ignore::UserWarning:trl"),
+    pytest.mark.filterwarnings("ignore::UserWarning:peft"),
+]
+
 
 class Keep(transformers.TrainerCallback):
     """Keeps the losses, as numbers."""

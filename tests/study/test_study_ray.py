@@ -17,7 +17,8 @@ from .stages_for_tests import Step, Steps
 
 ray = pytest.importorskip("ray")
 
-pytestmark = pytest.mark.slow
+# Ray's own: it forks, warns about the future of its defaults and leaves sockets to the garbage collector.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,11 @@ from lightning_layerscope.study.study import Study
 from .conftest import PLAN
 from .test_study_command import call
 
-pytestmark = pytest.mark.slow
+# wandb's service and Lightning's logger leave threads and files to the garbage collector.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning"),
+]
 
 
 def configs(root: Path) -> list[str]:
