@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from lightning_layerscope.advice.correlation import rank_correlation
-from lightning_layerscope.advice.intervals import Array, over_rows
 from lightning_layerscope.advice.restored import RestorableLayers
 from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.functional.interval import Interval
+from lightning_layerscope.functional.row_intervals import Array, over_rows
 from lightning_layerscope.training.encoding import EncodedExample, collate
 from lightning_layerscope.training.loss import answer_loss, device_of
 

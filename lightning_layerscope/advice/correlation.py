@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lightning_layerscope._extras import require
-from lightning_layerscope.advice.intervals import Array
 from lightning_layerscope.functional.interval import Interval
+from lightning_layerscope.functional.row_intervals import Array
 
 
 def rank_correlation(one: Array, other: Array, confidence: float = 0.9, draws: int = 1000) -> Interval:

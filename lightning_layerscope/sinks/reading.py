@@ -10,6 +10,7 @@ from lightning_layerscope.charts.words import measure_name, step_name
 from lightning_layerscope.functional.cluster_intervals import MIN_CLUSTERS, defined_mean, narrow_note
 from lightning_layerscope.functional.interval import Interval
 from lightning_layerscope.profiles.curves import mean_curve
+from lightning_layerscope.sinks.reading_answers import read_answers
 from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def read_results(record: RunRecord) -> list[str]:
     profile = last.profile
     parts = [_level(profile, last.step), _layers(profile), _clusters(profile), _change(record)]
     parts += [last.transition.describe(), last.signals.describe() if last.signals else "", _undefined(profile)]
+    parts += read_answers(record)
     return [part for part in parts if part]
 
 
