@@ -5,20 +5,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from lightning_layerscope import LayerProfile, ReferenceBank
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-
-pytestmark = [
-    # Lightning's and transformers' own: deprecated calls, and advice about loaders, loggers and pinned memory.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*pin_memory"),
-]
 
 
 def run(monkeypatch, name, *arguments):

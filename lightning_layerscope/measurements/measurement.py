@@ -21,7 +21,7 @@ class Measurement:
     """What was measured at one step.
 
     Attributes:
-        step: of training.
+        step: Step of training.
         profile: the rows of this step.
         transition: where its curve changes, or none.
         signals: where each signal that a run has changes, and where they agree; ``None`` in runs of older versions.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class BaseProbeSet(Mapping[str, Probe]):
-    """`ProbeSet` without the ways to make, store and check one; it is documented there."""
+    """``ProbeSet`` without the ways to make, store and check one; it is documented there."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class BaseProbeSet(Mapping[str, Probe]):
         """Other probes that were made the same way: same tokenizer, template and choices.
 
         Args:
-            probes: Of distinct tasks.
+            probes: The probes, each of another task.
             notes: What there is to know of them.
         """
         return type(self)(

@@ -27,7 +27,7 @@ class ProfileDiff:
             did.
         measure: what was compared.
         by_depth: whether the comparison is over relative depth.
-        meta: of both profiles, under ``first`` and ``second``.
+        meta: The meta of both profiles, under ``first`` and ``second``.
     """
 
     frame: pd.DataFrame
@@ -95,8 +95,8 @@ def diff_profiles(
         first: subtracted.
         second: subtracted from.
         measure: the headline by default, which must then be the same in both.
-        step: of the first; its last by default.
-        other_step: of the second; its last by default.
+        step: Step of the first; its last by default.
+        other_step: Step of the second; its last by default.
 
     Raises:
         ValueError: if the profiles were not measured on the same examples or tasks, their headline measures differ, or

@@ -341,7 +341,6 @@ def accelerated(tiny, out, *, watched, precision="no", stop=None, resume=None):
     return tiny.fingerprint(_Fitted(accelerator.unwrap_model(model), losses)), monitor
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_accelerate_trains_bitwise_the_same_in_its_precision(tiny, tmp_path, precision):
     plain, _ = accelerated(tiny, tmp_path / "plain", watched=False, precision=precision)
@@ -353,7 +352,6 @@ def test_accelerate_trains_bitwise_the_same_in_its_precision(tiny, tmp_path, pre
     assert record.profile.matrix(step=0) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_accelerate_keeps_the_monitor_in_its_checkpoints(tiny, tmp_path):
     _, first = accelerated(tiny, tmp_path, watched=True, stop=3)
     _, again = accelerated(tiny, tmp_path, watched=True, resume=tmp_path / "kept")
