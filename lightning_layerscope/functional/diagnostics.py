@@ -61,10 +61,10 @@ def spectrum_diagnostics(x: Tensor, gram: Tensor | None = None) -> Diagnostics:
 
     with ``S`` the covariance of the states. CKA weighs directions by their squared variance, so that one direction with
     a tenth of the variance of an otherwise flat spectrum decides it; the second term falls to 2 there, while PR and the
-    shares stay unremarkable. It and the count of components are taken from at most 512 examples. A warning is given when a share is above 0.2, when
-    the second term is below 4, and when the states were rounded so coarsely (bfloat16 or float16 under a large mean)
-    that the rounding is more than 0.1 % of the variance. float32 states that hold nothing but bfloat16 (or float16)
-    numbers are recognised as such.
+    shares stay unremarkable. It and the count of components are taken from at most 512 examples. A warning is given
+    when a share is above 0.2, when the second term is below 4, and when the states were rounded so coarsely (bfloat16
+    or float16 under a large mean) that the rounding is more than 0.1 % of the variance. float32 states that hold
+    nothing but bfloat16 (or float16) numbers are recognised as such.
 
     Args:
         x: ``(..., examples, width)`` hidden states in the dtype that they were stored in.

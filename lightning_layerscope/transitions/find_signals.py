@@ -123,9 +123,9 @@ def _curves(
 
 def _own_components(profile: Any, step: int | None) -> tuple[Floats | None, list[int]]:
     """The components that a profile holds, and of how many prompts of each task; None where it holds none."""
-    if COMPONENTS not in getattr(profile, "measures", ()) or not profile.meta.get("examples"):
+    if COMPONENTS not in getattr(profile, "measures", ()) or not profile.meta.examples:
         return None, []
-    counts = profile.meta["examples"]
+    counts = profile.meta.examples
     return profile.matrix(COMPONENTS, step), [min(counts[task], DIRECT) for task in profile.tasks]
 
 
