@@ -192,7 +192,7 @@ def test_a_measurement_that_fails_is_a_warning_and_training_goes_on(tiny, tmp_pa
 def test_what_the_budget_does_not_allow_is_left_out_and_counted(tiny, tmp_path):
     _, monitor = train(tiny, watch=watching(tiny, tmp_path / "out", max_overhead=1e-6))
     assert monitor.monitor.record.steps == [0, 6]
-    assert monitor.monitor.skipped == 2
+    assert monitor.monitor.choice.skipped == 2
 
 
 def test_an_exception_in_the_block_passes_and_the_last_measurement_is_logged(tiny, tmp_path):
