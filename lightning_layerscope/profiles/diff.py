@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from lightning_layerscope.notebook import card, charts
 from lightning_layerscope.profiles.curves import Floats, mean_curve
 from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
+    import altair as alt
+
     from lightning_layerscope.profiles.meta import ProfileMeta
     from lightning_layerscope.profiles.profile import LayerProfile
 
@@ -52,6 +55,14 @@ class ProfileDiff:
         curve = mean_curve(self.matrix(), layers, confidence, clusters, simultaneous=simultaneous)
         curve["depth"] = self.frame["depth"].to_numpy()[:points]
         return curve
+
+    def plot(self) -> alt.LayerChart:
+        """Layer x task as a chart, two colours that meet where nothing differs."""
+        return charts().heatmap_difference(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: where the mean difference is largest."""
+        return card(f"ProfileDiff: {self.measure}, second minus first", [self.describe()])
 
     def to_pandas(self) -> pd.DataFrame:
         """A copy of the rows."""
