@@ -194,19 +194,31 @@ def test_transitions_in_words_and_json(extracted, capsys):
     code, words, _ = run(capsys, "transitions", extracted / "tuned.parquet")
     assert code == 0
     assert "ransition in " in words
-    header, median, spread, agreement = words.splitlines()[-4:]
+    header, *signals, agreement = words.splitlines()[-5:]
     assert header.split() == ["signal", "start", "end", "why", "not"]
-    assert (median.split()[0], spread.split()[0]) == ("median", "spread")
+    assert [line.split()[0] for line in signals] == ["median", "spread", "components"]
+    assert "too few prompts: " in signals[-1]
     assert "signals" in agreement
     _, text, _ = run(capsys, "transitions", extracted / "tuned.parquet", "--json")
     found = json.loads(text)
     assert found["layers"] == [1, 2, 3, 4, 5, 6]
     assert found["found"] is ("No " not in words)
-    assert [cut["name"] for cut in found["signals"]["cuts"]] == ["median", "spread"]
+    assert [cut["name"] for cut in found["signals"]["cuts"]] == ["median", "spread", "components"]
     tuned = extracted / "tuned.parquet"
     _, text, _ = run(capsys, "transitions", tuned, "--base", tuned, "--json")
     cuts = json.loads(text)["signals"]["cuts"]
-    assert [cut["name"] for cut in cuts] == ["median", "spread", "tuned - base", "crossing"]
+    assert [cut["name"] for cut in cuts] == ["median", "spread", "tuned - base", "crossing", "components"]
+
+
+def test_show_draws_in_the_terminal(extracted, capsys):
+    profile = extracted / "tuned.parquet"
+    code, out, _ = run(capsys, "show", profile)
+    assert code == 0
+    assert "CKA per layer and task" in out
+    assert all(task in out for task in LayerProfile.from_parquet(profile).tasks)
+    code, _, error = run(capsys, "show", profile, "--measure", "svcca")
+    assert code == 2
+    assert "no measure 'svcca'" in error
 
 
 def test_report_of_a_profile(extracted, capsys, tmp_path):
@@ -282,7 +294,7 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch, capsys, extracted):
         main(["transitions", str(extracted / "none.parquet")])
 
 
-@pytest.mark.parametrize("command", ["demo", "extract", "compare", "diff", "transitions", "report", "recipe"])
+@pytest.mark.parametrize("command", ["demo", "extract", "compare", "diff", "transitions", "show", "report", "recipe"])
 def test_every_command_explains_itself_with_examples(capsys, command):
     code, out, _ = run(capsys, command, "--help")
     assert code == 0
@@ -292,7 +304,7 @@ def test_every_command_explains_itself_with_examples(capsys, command):
 
 def test_the_examples_in_the_help_can_be_parsed():
     parser = build_parser()
-    for command in ("demo", "extract", "compare", "diff", "transitions", "report", "recipe"):
+    for command in ("demo", "extract", "compare", "diff", "transitions", "show", "report", "recipe"):
         (commands,) = [action for action in parser._actions if action.dest == "command"]
         for line in commands.choices[command].epilog.splitlines()[1:]:
             command_line = line.strip().removeprefix("WANDB_MODE=online ").split("     ")[0].split(" > ")[0]

@@ -33,7 +33,7 @@ class LayerCheck:
         row_tasks: Task of each row.
         tuned: ``(rows,)`` cross-entropy per answer token of the tuned model, in nats.
         restored: Way to ``(layers, rows)``, the same with layers put back; a way that was not asked for is missing.
-        confidence: Of the intervals.
+        confidence: Nominal coverage of the intervals.
         drift: Task to 1 - CKA of base and tuned model in each layer; empty where it was not measured.
     """
 
@@ -53,7 +53,7 @@ class LayerCheck:
 
         Args:
             way: One of ``"alone"``, ``"from_bottom"`` (layers 1..l are back) and ``"from_top"`` (layers l..L are).
-            task: Of one task; default the mean over tasks.
+            task: Which task; by default the mean over tasks.
 
         Raises:
             KeyError: For a way that was not measured.
@@ -107,18 +107,18 @@ class LayerCheck:
             if better:
                 sentences.append(f"Without the training of layers {_listed(better)} the model answers better.")
         if self.drift and "alone" in self.restored:
-            found = self.agreement()
+            agreement = self.agreement()
             sentences.append(
-                f"Rank correlation of drift and change of loss over layers: {found.value:.2f} ({found.low:.2f} to "
-                f"{found.high:.2f}): {_meaning(found)}"
+                f"Rank correlation of drift and change of loss over layers: {agreement.value:.2f} "
+                f"({agreement.low:.2f} to {agreement.high:.2f}): {_meaning(agreement)}"
             )
         return " ".join(sentences)
 
 
-def _meaning(found: Interval) -> str:
-    if found.low > 0:
+def _meaning(agreement: Interval) -> str:
+    if agreement.low > 0:
         return "the layers that moved more are those that matter more."
-    if found.high < 0:
+    if agreement.high < 0:
         return "the layers that moved more matter less."
     return "where the model moved does not tell which layers matter."
 
@@ -154,7 +154,7 @@ def check_rows(
         base: The base model; default the tuned one with its adapters off.
         ways: Which of ``"alone"``, ``"from_bottom"`` and ``"from_top"``.
         max_tokens_per_batch: Bound of the padded tokens of a batch; its states in all layers are in memory twice.
-        confidence: Of the intervals.
+        confidence: Nominal coverage of the intervals.
         progress: Called with (rows done, rows in all).
 
     Raises:
@@ -163,7 +163,7 @@ def check_rows(
     unknown = sorted(set(ways) - set(WAYS))
     if unknown or not ways:
         raise ValueError(f"expected ways of {WAYS}, got {unknown or 'none'}.")
-    order = sorted(range(len(rows)), key=lambda place: len(rows[place]), reverse=True)
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row]), reverse=True)
     layers = RestorableLayers(tuned, base)
     plain = np.full(len(rows), np.nan)
     restored = {way: np.full((len(layers), len(rows)), np.nan) for way in ways}
@@ -197,5 +197,5 @@ def check_rows(
 
 def _losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> Array:
     losses = answer_loss(model, batch)
-    found: Array = (losses.total.double() / losses.tokens).cpu().numpy()
-    return found
+    means: Array = (losses.total.double() / losses.tokens).cpu().numpy()
+    return means

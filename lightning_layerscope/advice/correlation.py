@@ -18,8 +18,8 @@ def rank_correlation(one: Array, other: Array, confidence: float = 0.9, draws: i
     Args:
         one: ``(units, layers)``.
         other: ``(units, layers)``.
-        confidence: Of the interval.
-        draws: Of the bootstrap, from a fixed seed.
+        confidence: Nominal coverage of the interval.
+        draws: Number of draws of the bootstrap, from a fixed seed.
 
     Returns:
         The correlation and its interval; NaN where a curve is constant or undefined, NaN ends for a single unit.
@@ -34,11 +34,11 @@ def rank_correlation(one: Array, other: Array, confidence: float = 0.9, draws: i
     if len(one) < 2 or np.isnan(value):
         return Interval(value, float("nan"), float("nan"))
     generator = np.random.default_rng(0)
-    found = []
+    drawn = []
     for _ in range(draws):
         units = generator.integers(len(one), size=len(one))
-        found.append(_spearman(one[units][:, known].mean(axis=0), other[units][:, known].mean(axis=0)))
-    low, high = np.nanquantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+        drawn.append(_spearman(one[units][:, known].mean(axis=0), other[units][:, known].mean(axis=0)))
+    low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(value, float(low), float(high))
 
 

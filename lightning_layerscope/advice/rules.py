@@ -7,9 +7,9 @@ from functools import partial
 
 from lightning_layerscope.advice import selectors
 from lightning_layerscope.advice.evidence import Evidence
-from lightning_layerscope.advice.recipe import TrialRecipe
 from lightning_layerscope.advice.selection import Selection
 from lightning_layerscope.advice.targets import Targets
+from lightning_layerscope.advice.trial_recipe import TrialRecipe
 
 #: Selectors of a trial, those that need least evidence last: when time runs out, what was hard to know is there.
 NAMES = (
@@ -42,11 +42,11 @@ def select(name: str, evidence: Evidence, targets: Targets, recipe: TrialRecipe,
     """What one rule says.
 
     Args:
-        name: One of `NAMES`.
-        evidence: Of the base model and the tasks.
+        name: One of ``NAMES``.
+        evidence: What was gathered of the base model and the tasks.
         targets: The matrices that may get adapters.
         recipe: Tells the budget.
-        seed: Of ``"random"``.
+        seed: Seed of the rule ``"random"``.
 
     Raises:
         ValueError: For an unknown name, or a rule without the evidence it needs.

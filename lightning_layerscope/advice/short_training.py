@@ -10,8 +10,8 @@ import torch
 
 from lightning_layerscope._extras import require
 from lightning_layerscope.advice.exports import lora_config
-from lightning_layerscope.advice.recipe import TrialRecipe
 from lightning_layerscope.advice.targets import Targets
+from lightning_layerscope.advice.trial_recipe import TrialRecipe
 from lightning_layerscope.compat.peft import forget_adapters
 from lightning_layerscope.tasks import TaskCollection
 
@@ -32,12 +32,12 @@ def trained_adapter(
 
     Args:
         model: The base model, without adapters, where it is to be trained (CPU or card).
-        tokenizer: Of the model.
+        tokenizer: The tokenizer of the model.
         tasks: With a split ``"train"``.
         targets: The matrices that may get adapters.
-        ranks: Of the matrices that do.
+        ranks: The ranks of those that do.
         recipe: How to train.
-        seed: Of everything random.
+        seed: Seed of everything random.
     """
     from pytorch_lightning import Trainer
 

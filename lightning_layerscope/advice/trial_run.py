@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning_layerscope.advice.evidence import Evidence
-from lightning_layerscope.advice.lines import BASE, TrialLine, append_line, read_lines
-from lightning_layerscope.advice.ranks import equal_ranks, parameters
-from lightning_layerscope.advice.recipe import TrialRecipe
+from lightning_layerscope.advice.lora_ranks import equal_ranks, parameters
 from lightning_layerscope.advice.rules import select
 from lightning_layerscope.advice.selection import Selection
 from lightning_layerscope.advice.short_training import trained_adapter
 from lightning_layerscope.advice.targets import Targets
+from lightning_layerscope.advice.trial_file import BASE, TrialLine, append_line, read_lines
+from lightning_layerscope.advice.trial_recipe import TrialRecipe
 from lightning_layerscope.tasks import TaskCollection
 from lightning_layerscope.training.encoding import EncodedExample, encode_examples
 from lightning_layerscope.training.evaluation import score_rows
@@ -29,7 +29,7 @@ class TrialSetting:
 
     Attributes:
         model: The base model, without adapters.
-        tokenizer: Of the model.
+        tokenizer: The tokenizer of the model.
         tasks: With the splits ``"train"`` and ``"test"``.
         targets: The matrices that may get adapters.
         recipe: How to train.
@@ -100,7 +100,7 @@ def run_trial(
 def train_line(
     setting: TrialSetting, name: str, seed: int, inspect: Callable[[TrialLine, Any], None] | None = None
 ) -> TrialLine:
-    """Make one training and score it; see `run_trial`."""
+    """Make one training and score it; see ``run_trial``."""
     selection = setting.selection(name, seed)
     ranks = equal_ranks(setting.targets, selection, setting.budget)
     with trained_adapter(

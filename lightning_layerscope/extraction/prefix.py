@@ -18,7 +18,7 @@ from lightning_layerscope.compat.transformers_cache import (
 from lightning_layerscope.extraction.capture import Capture
 from lightning_layerscope.extraction.exactness import EquivalenceCache, deviation, tolerance
 from lightning_layerscope.extraction.target import Target
-from lightning_layerscope.extraction.tokens import Selection
+from lightning_layerscope.extraction.token_choice import Selection
 
 # Whether states behind a cached prefix are those of whole prompts.
 _EXACT = EquivalenceCache()
@@ -81,8 +81,8 @@ class PrefixSharing:
         """Compare states ``(layers, width)``, and remember the outcome for the model.
 
         Args:
-            shared: Of a prompt behind the cached prefix.
-            plain: Of the same prompt without a cache.
+            shared: States of a prompt behind the cached prefix.
+            plain: States of the same prompt without a cache.
             before: At the prefix's last token.
             after: The same when a later token is another one: equal where attention is causal.
             longest: Tokens of the batch's longest prompt, prefix included.

@@ -17,6 +17,7 @@ from lightning_layerscope.monitor.weights import check_update_source
 from lightning_layerscope.options import did_you_mean
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
+from lightning_layerscope.wording import count
 
 _WAY_OUT = "Probe with the probes that it was made of (probes.json of the same results), or make it anew."
 
@@ -129,7 +130,7 @@ def _check_layers(bank: ReferenceBank, target: Target, layers: tuple[int, ...]) 
     """A bank of another depth, or without some of the layers that are measured."""
     if bank.num_layers != target.stack.num_layers:
         raise ValueError(
-            f"the reference {bank.name!r} is of a model of {bank.num_layers} layers, and this one has "
+            f"the reference {bank.name!r} is of a model of {count(bank.num_layers, 'layer')}, and this one has "
             f"{target.stack.num_layers}: only models of one depth can be compared."
         )
     if lacking := [layer for layer in layers if layer not in bank.layers]:

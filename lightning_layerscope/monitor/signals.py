@@ -69,9 +69,9 @@ def measure_signals(
     Args:
         signals: Which.
         model: Read only.
-        states: Of one rank's tasks.
-        estimator: Of the neighbours' similarity.
-        weights: What an update is against; default are the adapters' factors.
+        states: The states of one rank's tasks.
+        estimator: Estimator of the neighbours' similarity.
+        weights: What an update is against; the adapters' factors by default.
     """
     by_task: dict[str, dict[str, Floats]] = {}
     if signals.neighbour_similarity:
@@ -112,8 +112,8 @@ def signal_curves(signals: Signals, values: SignalValues, profile: LayerProfile)
 
     Args:
         signals: Which were asked for.
-        values: Of all tasks.
-        profile: Of the same step; its headline is the drift.
+        values: The values of all tasks.
+        profile: The profile of the same step; its headline is the drift.
     """
 
     def over_tasks(rows: Any) -> Floats:
@@ -138,13 +138,14 @@ def signal_curves(signals: Signals, values: SignalValues, profile: LayerProfile)
 
 def _neighbours(states: HiddenStates, task: str, estimator: str) -> Floats:
     """CKA of each layer with the one before it; NaN where that one was not measured."""
-    found = np.full(len(states.layers), np.nan)
-    here = [place for place in range(1, len(states.layers)) if states.layers[place] == states.layers[place - 1] + 1]
+    layers = states.layers
+    values = np.full(len(layers), np.nan)
+    here = [position for position in range(1, len(layers)) if layers[position] == layers[position - 1] + 1]
     if here:
         x = states[task].float()
-        before, after = x[[place - 1 for place in here]], x[torch.tensor(here)]
-        found[here] = linear_cka(before, after, estimator).cpu().numpy()
-    return found
+        before, after = x[[position - 1 for position in here]], x[torch.tensor(here)]
+        values[here] = linear_cka(before, after, estimator).cpu().numpy()
+    return values
 
 
 def _moments(states: Tensor) -> Moments:

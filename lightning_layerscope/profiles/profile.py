@@ -10,13 +10,17 @@ import numpy as np
 import pandas as pd
 
 from lightning_layerscope.functional.cluster_intervals import defined_mean
-from lightning_layerscope.profiles import curves, storage
+from lightning_layerscope.notebook import charts
+from lightning_layerscope.profiles import curves, describe, storage
 from lightning_layerscope.profiles.curves import Floats
 from lightning_layerscope.profiles.joining import merge_meta
 from lightning_layerscope.profiles.meta import ProfileMeta
 from lightning_layerscope.profiles.schema import check_rows
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
+    import altair as alt
+
     from lightning_layerscope.profiles.diff import ProfileDiff
 
 
@@ -52,12 +56,28 @@ class LayerProfile:
 
     def __repr__(self) -> str:
         return (
-            f"LayerProfile(measure={self.measure!r}, {len(self.tasks)} tasks, {len(self.layers)} of {self.num_layers} "
-            f"layers, steps={self.steps}, reference={self.meta.reference!r})"
+            f"LayerProfile(measure={self.measure!r}, {count(len(self.tasks), 'task')}, {len(self.layers)} of "
+            f"{count(self.num_layers, 'layer')}, steps={self.steps}, reference={self.meta.reference!r})"
         )
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what was measured, and the mean over tasks of the last step."""
+        return describe.html(self)
+
+    def plot(self, what: str = "tasks") -> alt.TopLevelMixin:
+        """A chart, for a notebook or for :func:`lightning_layerscope.charts.png` and its like.
+
+        Args:
+            what: ``"tasks"`` (layer x task, the last step), ``"curve"`` (the mean over layers) or ``"steps"`` (layer x
+                step).
+
+        Raises:
+            ValueError: for another name.
+        """
+        return charts().profile_chart(self, what)
 
     @property
     def measure(self) -> str:
@@ -104,11 +124,11 @@ class LayerProfile:
         if name not in self.measures:
             raise KeyError(f"no measure {name!r} in this profile; it has {self.measures}")
         when = (self.steps[-1] if self.steps else None) if step is None else step
-        found: pd.DataFrame = self.frame[(self.frame["measure"] == name) & (self.frame["step"] == when)]
-        if found.empty:
+        rows: pd.DataFrame = self.frame[(self.frame["measure"] == name) & (self.frame["step"] == when)]
+        if rows.empty:
             has = sorted(self.frame.loc[self.frame["measure"] == name, "step"].unique().tolist())
             raise KeyError(f"no rows of {name!r} at step {when}; it was measured at steps {has}")
-        return found
+        return rows
 
     def matrix(self, measure: str | None = None, step: int | None = None, *, column: str = "value") -> Floats:
         """Values ``(tasks, layers)`` of one measure at one step; NaN where undefined or not measured.

@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from lightning_layerscope.wording import count
+
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement
     from lightning_layerscope.profiles import LayerProfile
@@ -140,7 +142,7 @@ def plan_keys(profile: LayerProfile, *, per_task: bool = False) -> KeyPlan:
     curves: tuple[str, ...] = ("final",) if profile.meta.reference == "initial" else ("init", "final")
     plan = KeyPlan(profile.measure, layers, clusters, {}, curves)
     if plan.count() > max(150, 2 * len(layers) + 100):
-        plan = replace(plan, cluster_means=False, left_out=(f"the means of {len(clusters)} clusters",))
+        plan = replace(plan, cluster_means=False, left_out=(f"the means of {count(len(clusters), 'cluster')}",))
     return replace(plan, tasks=slugs(profile.tasks) if per_task else {})
 
 

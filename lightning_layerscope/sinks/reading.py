@@ -107,12 +107,17 @@ def _clusters(profile: LayerProfile) -> str:
         return ""
     order = sorted(groups, key=lambda cluster: float(np.mean(groups[cluster])))
 
-    def told(cluster: str) -> str:
+    def described(cluster: str) -> str:
         values = groups[cluster]
-        spread = f"its {len(values)} tasks {min(values):.3f} to {max(values):.3f}" if len(values) > 1 else "one task"
+        spread = (
+            f"its {count(len(values), 'task')} {min(values):.3f} to {max(values):.3f}"
+            if len(values) > 1
+            else "one task"
+        )
         return f"{cluster} ({np.mean(values):.3f}; {spread})"
 
-    return f"Averaged over layers, the cluster with the lowest mean is {told(order[0])}, the highest {told(order[-1])}."
+    lowest, highest = described(order[0]), described(order[-1])
+    return f"Averaged over layers, the cluster with the lowest mean is {lowest}, the highest {highest}."
 
 
 def _change(record: RunRecord) -> str:

@@ -47,14 +47,14 @@ def pretrain(
 
     Args:
         model: a causal language model; changed in place.
-        tokenizer: of the model, with an end token.
+        tokenizer: The tokenizer of the model, with an end token.
         texts: raw texts.
         steps: optimiser steps (AdamW, warm-up and cosine, gradients clipped to norm 1).
         batch_size: blocks per step.
         length: tokens per block.
         learning_rate: at its peak.
         warmup: share of the steps over which it rises.
-        seed: of the order; the global generators are left alone.
+        seed: Seed of the order; the global generators are left alone.
         progress: called with (step, loss) after every step.
 
     Returns:
@@ -97,7 +97,7 @@ def _pack(texts: Sequence[str], tokenizer: Any, length: int, generator: torch.Ge
     end = tokenizer.eos_token_id
     if end is None:
         raise ValueError("pre-training needs a tokenizer with an end token, which separates the texts")
-    encoded = tokenizer([texts[place] for place in order], verbose=False)["input_ids"] if texts else []
+    encoded = tokenizer([texts[row] for row in order], verbose=False)["input_ids"] if texts else []
     stream = [token for ids in encoded for token in (*ids, end)]
     count = len(stream) // length
     if count < 1:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lightning_layerscope.notebook import card
+from lightning_layerscope.wording import count
+
 
 @dataclass(frozen=True)
 class Transition:
@@ -81,13 +84,25 @@ class Transition:
             return f"No {self.kind} in {self.signal}: {self.reason}.{notes}"
         before, middle, after = (f"{level:.3g}" for level in self.levels)
         kind = self.kind[0].upper() + self.kind[1:]
-        clusters = f" in {self.clusters} clusters" if self.clusters else ""
+        clusters = f" in {count(self.clusters, 'cluster')}" if self.clusters else ""
         return (
             f"{kind} in {self.signal}: shared layers {_span(self.shared)} (mean {before}), transition "
             f"{_span(self.transition)} (mean {middle}), refinement {_span(self.refinement)} (mean {after}). "
-            f"At {self.confidence:.0%} confidence over {self.tasks} tasks{clusters} it starts at layer "
+            f"At {self.confidence:.0%} confidence over {count(self.tasks, 'task')}{clusters} it starts at layer "
             f"{_span(self.start_interval)} and ends at layer {_span(self.end_interval)}; shape: {self.shape}.{notes}"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the sentences, and the layers and mean of each part."""
+        if not self.found:
+            return card(f"No {self.kind}", [self.describe()])
+        parts = (("shared", self.shared), ("transition", self.transition), ("refinement", self.refinement))
+        rows = [
+            [name, _span(layers), f"{level:.3f}"]
+            for (name, layers), level in zip(parts, self.levels, strict=True)
+            if layers
+        ]
+        return card(self.kind.capitalize(), [self.describe()], ["part", "layers", "mean"], rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

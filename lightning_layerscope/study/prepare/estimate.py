@@ -15,6 +15,7 @@ from lightning_layerscope.study.stages.measured import MOST_IN_GRAMS
 from lightning_layerscope.study.stages.roles import Control
 from lightning_layerscope.study.stages.states import StatesStage
 from lightning_layerscope.study.stages.train import TrainStage
+from lightning_layerscope.wording import count
 
 _PER_STAGE = 0.5
 """Seconds for what a stage costs besides: starting a trainer, reading and writing files."""
@@ -28,15 +29,15 @@ class CostEstimate:
 
     Attributes:
         stages: Stages in all.
-        done: Of them, those whose results are there.
+        done: How many of them have their results already.
         trainings: Still to do.
         measurements: Models times tasks still to measure.
-        parameters: Of the base model.
+        parameters: Number of parameters of the base model.
         trainable: Parameters per training.
         row_passes: Training rows times epochs, over all trainings still to do.
         prompts: Prompts still to measure, over all models.
         scored_rows: Held-out rows still to score, over all models.
-        bounded: Of the trainings, those that end earlier when they converge; their bound is counted.
+        bounded: How many of the trainings end earlier when they converge; their bound is counted.
         bytes: To be written.
         seconds: From the calibration; one process, as many at once divide it.
     """
@@ -59,13 +60,17 @@ class CostEstimate:
         lines = [f"stages          {self.stages} ({self.done} done)", f"trainings       {self.trainings} to do"]
         if self.trainings:
             lines.append(f"parameters      {self.trainable:,} of {self.parameters:,} trained in each")
-            most = f" at most: {self.bounded} trainings end when they converge" if self.bounded else ""
+            most = (
+                f" at most: {count(self.bounded, 'training ends', 'trainings end')} at convergence"
+                if self.bounded
+                else ""
+            )
             lines.append(f"rows to train   {self.row_passes:,} (epochs counted){most}")
         else:
             lines.append(f"parameters      {self.parameters:,}")
         lines.append(
-            f"measurements    {self.measurements} of a model on a task, {self.prompts:,} prompts, "
-            f"{self.scored_rows:,} held-out rows"
+            f"measurements    {self.measurements} of a model on a task, {count(self.prompts, 'prompt')}, "
+            f"{count(self.scored_rows, 'held-out row')}"
         )
         lines.append(f"disk            about {_bytes(self.bytes)} more")
         lines.append(f"time            about {_duration(self.seconds)} in one process (from a short calibration)")
@@ -73,7 +78,7 @@ class CostEstimate:
 
 
 def estimate(graph: StudyGraph, context: StudyContext, *, timed: bool = True) -> CostEstimate:
-    """Count what is to do and, when `timed`, run a few batches of it to know how long it will take."""
+    """Count what is to do and, when ``timed``, run a few batches of it to know how long it will take."""
     plan, todo = context.plan, [stage for stage in graph.stages.values() if not context.store.done(stage)]
     trainings = [stage for stage in todo if isinstance(stage, TrainStage)]
     measured = [stage for stage in todo if isinstance(stage, StatesStage)]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.stages.context import StudyContext
-from lightning_layerscope.study.stages.rows import digest_rows, load_rows, save_rows
+from lightning_layerscope.study.stages.row_files import digest_rows, load_rows, save_rows
 from lightning_layerscope.tasks import Example, Task
 from lightning_layerscope.tasks.sampling import sampling_key
 
@@ -25,9 +25,9 @@ class DataStage(Stage[StudyContext, Task]):
 
     Attributes:
         task: Name of the task.
-        digest: Of the chosen rows.
+        digest: Digest of the chosen rows.
         split: Where they are chosen from.
-        seed: Of the choice.
+        seed: Seed of the choice.
         count: At most so many.
         start: So many of the chosen order are left to others.
         purpose: ``"data"``, or ``"validation"`` for rows that no model is trained on.

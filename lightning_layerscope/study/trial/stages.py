@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lightning_layerscope.advice.evidence import Evidence, gather_evidence
-from lightning_layerscope.advice.lines import TrialLine
-from lightning_layerscope.advice.recipe import TrialRecipe
+from lightning_layerscope.advice.trial_file import TrialLine
+from lightning_layerscope.advice.trial_recipe import TrialRecipe
 from lightning_layerscope.advice.trial_run import base_line, train_line
 from lightning_layerscope.json_files import read_json
 from lightning_layerscope.study.engine.stage import Stage
@@ -25,7 +25,7 @@ class EvidenceStage(Stage[TrialContext, Evidence]):
     Attributes:
         model: Digest of the base model.
         tasks: Digest of the tasks.
-        recipe: Of the trial.
+        recipe: The recipe of the trial.
         pilot: Whether a pilot run is part of it.
     """
 
@@ -68,7 +68,7 @@ class TrainingStage(Stage[TrialContext, TrialLine]):
     Attributes:
         evidence: What the rule looks at.
         rule: Its name.
-        seed: Of everything random.
+        seed: Seed of everything random.
         retention: Digest of the retention set.
     """
 
