@@ -49,14 +49,15 @@ def make_module(pl, model=None, *, manual=False, lr=1e-2):
         def __init__(self):
             super().__init__()
             self.model = make_llama() if model is None else model
-            self.lr, self.losses, self.held = lr, [], []
+            self.lr, self.losses = lr, []
             self.automatic_optimization = not manual
 
         def forward(self, batch):
             return self.model(input_ids=batch, labels=batch).loss
 
         def on_train_batch_start(self, batch, index):
-            self.held.append([None if p.grad is None else p.grad.double().sum().item() for p in self.parameters()])
+            sums = [None if p.grad is None else p.grad.double().sum().item() for p in self.parameters()]
+            self.held = [*getattr(self, "held", []), sums]
 
         def training_step(self, batch, index):
             loss = self(batch)
@@ -93,7 +94,7 @@ def fingerprint(module):
     draws = torch.get_rng_state().clone(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
     return SimpleNamespace(
         losses=list(module.losses),
-        held=list(module.held),
+        held=list(getattr(module, "held", ())),
         tensors={name: tensor.detach().clone() for name, tensor in module.state_dict(keep_vars=True).items()}
         | {f"buffer {name}": buffer.clone() for name, buffer in module.named_buffers()},
         modes={name: part.training for name, part in module.named_modules()},
