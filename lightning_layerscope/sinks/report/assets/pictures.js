@@ -1,0 +1,160 @@
+// Pictures: Vega-Lite descriptions drawn in the page's width and colours, with rows put in as the page's choices change.
+(() => {
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  let printing = false;
+  const drawn = new Set();
+
+  const config = (light) => layerscope.page.looks[light || printing || !dark.matches ? "light" : "dark"];
+
+  // Every part of a description, with the way to it: layers in layers, rows of charts, small panels.
+  function* parts(spec, name = "") {
+    yield [name, spec];
+    for (const kind of ["layer", "vconcat", "hconcat"]) {
+      for (const [i, each] of (spec[kind] ?? []).entries()) yield* parts(each, `${name}${kind.replace("v", "").replace("h", "")}_${i}_`);
+    }
+    if (spec.spec) yield* parts(spec.spec, `${name}child_`);
+  }
+
+  // Those of the rows that a description draws.
+  function named(spec, datasets) {
+    const names = new Set([...parts(spec)].map(([, part]) => part.data?.name));
+    return Object.fromEntries(Object.entries(datasets).filter(([name]) => names.has(name)));
+  }
+
+  // The description for a place of this width: without tooltips, which the page shows itself (a text per cell and update
+  // costs more than the cells), and with everything inside of the width.
+  function fitted(spec, { datasets, width, title }, light) {
+    const own = { ...structuredClone(spec), datasets: named(spec, datasets), config: { ...config(light), aria: false } };
+    if (title) own.title = { text: title[0], subtitle: title.slice(1) };
+    for (const [, part] of parts(own)) {
+      for (const channel of Object.values(part.encoding ?? {})) {
+        if (channel.legend && width < 620) Object.assign(channel.legend, { orient: "bottom", columns: 1, labelLimit: width - 60 });
+      }
+      if (part.encoding) delete part.encoding.tooltip;
+    }
+    if (typeof own.width === "number") {
+      own.width = width;
+      own.autosize = { type: "fit-x", contains: "padding" };
+    } else if (own.width?.step && datasets.cells) {
+      const sides = own.layer[0].encoding;
+      const count = new Set(datasets.cells.map((row) => row[sides.x.field])).size;
+      const longest = Math.max(0, ...datasets.cells.map((row) => (sides.y.type === "nominal" ? String(row[sides.y.field]).length : 4)));
+      const beside = Math.max(0, ...(datasets.brackets ?? []).map((row) => row.cluster.length));
+      const room = width - 30 - 6.2 * Math.min(longest, 44) - (beside ? 24 + 6.2 * beside : 0);
+      const names = sides.x.type === "nominal";
+      own.width = { step: Math.max(names ? 13 : 4, Math.min(own.width.step, Math.floor(room / count))) };
+    }
+    if (own.spec && own.facet) own.spec.width = Math.max(200, width - 90);
+    return own;
+  }
+
+  function formatted(value, format) {
+    if (value === null || value === undefined || value === "") return "";
+    if (typeof value !== "number") return String(value);
+    const digits = /\.(\d+)/.exec(format ?? "");
+    if (!digits) return value.toLocaleString("en-US", { maximumFractionDigits: 4 });
+    return (format.startsWith("+") && value > 0 ? "+" : "") + value.toFixed(Number(digits[1]));
+  }
+
+  class Picture {
+    // holder: where it goes. what: { spec, datasets, caption, name, table } as views.js describes.
+    constructor(holder, what) {
+      this.holder = holder;
+      this.what = what;
+      this.width = 0;
+      drawn.add(this);
+      this.watcher = new ResizeObserver(() => {
+        if (this.view && !this.fits) this.draw();
+      });
+      this.watcher.observe(holder);
+    }
+
+    get fits() {
+      return this.width === Math.floor(this.holder.clientWidth);
+    }
+
+    async draw() {
+      this.width = Math.floor(this.holder.clientWidth);
+      this.forget();
+      const spec = fitted(this.what.spec, { datasets: this.what.datasets, width: this.width });
+      this.defined = new Map(parts(this.what.spec));
+      const options = { actions: false, renderer: "canvas", tooltip: false, hover: true };
+      this.embedded = await vegaEmbed(this.holder, spec, options);
+      this.view = this.embedded.view;
+      this.holder.setAttribute("role", "img");
+      this.holder.setAttribute("aria-label", this.what.caption);
+      this.view.addEventListener("pointermove", (event, item) => this.hover(event, item));
+      this.view.addEventListener("pointerout", () => layerscope.tip.hide());
+    }
+
+    // Other rows in the same picture; drawn anew where its rows or columns are others than before.
+    async update(what) {
+      const same = this.view && this.fits && what.shape === this.what.shape && what.spec === this.what.spec;
+      this.what = what;
+      if (!same) return this.draw();
+      this.holder.setAttribute("aria-label", what.caption);
+      for (const [name, rows] of Object.entries(named(what.spec, what.datasets))) this.view.data(name, rows);
+      return this.view.runAsync();
+    }
+
+    // What is under the pointer, in the words of the description's own tooltip.
+    lines(item) {
+      const fields = item && this.fieldsOf(item);
+      if (!fields?.length) return [];
+      return fields
+        .map((field) => [field.title ?? field.field, formatted(item.datum[field.field], field.format)])
+        .filter(([, text]) => text !== "");
+    }
+
+    fieldsOf(item) {
+      const name = item.mark?.name?.replace(/(marks|pathgroup|group)$/, "") ?? "";
+      const key = [...this.defined.keys()].filter((each) => each && name.startsWith(each)).sort((a, b) => b.length - a.length)[0];
+      const tooltip = this.defined.get(key ?? "")?.encoding?.tooltip;
+      return Array.isArray(tooltip) ? tooltip : tooltip ? [tooltip] : [];
+    }
+
+    hover(event, item) {
+      const lines = this.lines(item);
+      if (lines.length) layerscope.tip.show(lines, event.clientX, event.clientY);
+      else layerscope.tip.hide();
+    }
+
+    // A view of its own, in light colours and with a title, for files.
+    async file(kind) {
+      const title = [this.what.name, ...(this.what.below ?? [])];
+      const spec = fitted(this.what.spec, { datasets: this.what.datasets, width: Math.max(this.width, 720), title }, true);
+      const { view, finalize } = await vegaEmbed(document.createElement("div"), spec, { actions: false, renderer: "svg" });
+      try {
+        if (kind === "svg") return new Blob([await view.toSVG()], { type: "image/svg+xml" });
+        const canvas = await view.toCanvas(2);
+        return await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+      } finally {
+        finalize();
+      }
+    }
+
+    forget() {
+      this.embedded?.finalize();
+      this.embedded = this.view = null;
+    }
+
+    remove() {
+      this.watcher.disconnect();
+      this.forget();
+      drawn.delete(this);
+    }
+  }
+
+  const redraw = () => Promise.all([...drawn].filter((each) => each.view).map((each) => each.draw()));
+  dark.addEventListener("change", redraw);
+  window.addEventListener("beforeprint", () => {
+    printing = true;
+    redraw();
+  });
+  window.addEventListener("afterprint", () => {
+    printing = false;
+    redraw();
+  });
+
+  Object.assign(layerscope, { Picture, formatted });
+})();
