@@ -96,7 +96,7 @@ def test_fsdp2_is_watched_passively_and_active_mode_is_refused_on_every_rank(run
         assert 'use mode="passive"' in (out / f"refused-{rank}.txt").read_text()
     record = RunRecord.load(out / "results")
     assert record.steps == [0, 2, 4]
-    assert record.profile.meta["examples"] == {"a": 9, "b": 9}  # the sampler's padding is dropped
+    assert record.profile.meta.examples == {"a": 9, "b": 9}  # the sampler's padding is dropped
     rows, probes = tiny.rows(), []
     for task, part in (("a", rows[:9]), ("b", rows[9:18])):
         ordered = sorted((_content_id(row), tuple(row.tolist())) for row in part)

@@ -134,7 +134,7 @@ def _tell_apart(measures: Sequence[dict[str, Any]]) -> None:
 def _title(records: Mapping[str, RunRecord]) -> str:
     if len(records) > 1:
         return " · ".join(records)
-    model = str(next(iter(records.values())).measurements[-1].profile.meta.get("model_name") or "")
+    model = next(iter(records.values())).measurements[-1].profile.meta.model_name
     return f"Layers of {model}" if model else "Layers of a fine-tuned model"
 
 
@@ -156,6 +156,6 @@ def _reported(measurements: Sequence[Measurement], kind: str) -> list[str]:
     """Warnings or notes of the measurements, each once, the latest last."""
     lines: list[Any] = []
     for measurement in measurements:
-        lines += measurement.profile.meta.get(kind) or []
-        lines += measurement.warnings if kind == "warnings" else []
+        meta = measurement.profile.meta
+        lines += [*meta.warnings, *measurement.warnings] if kind == "warnings" else meta.notes
     return list(dict.fromkeys(str(line) for line in lines))

@@ -60,7 +60,7 @@ def _measures(measurements: Sequence[Measurement], tasks: Sequence[str], packer:
     """Per measure its values ``(measurements, tasks, layers)``, their intervals, and why a value is undefined."""
     profiles = [each.profile for each in measurements]
     names = list(dict.fromkeys(pair for profile in profiles for pair in measures_of(profile)))
-    headline = (profiles[-1].measure, str(profiles[-1].meta["estimator"]))
+    headline = (profiles[-1].measure, profiles[-1].meta.estimator)
     names.sort(key=lambda pair: (pair != headline, pair[0] != headline[0]))  # the rest keeps its order
     reasons: dict[str, int] = {"": 0}
     cubes = [measure_cubes(profile, names, tasks, reasons) for profile in profiles]
