@@ -53,6 +53,11 @@ def load_profile(path: Path) -> LayerProfile:
     )
 
 
+def run_folder(path: Path) -> Path:
+    """The folder of a run's record, where the path is that of the folder around it; else the path."""
+    return path / "results" if (path / "results" / "config.json").is_file() else path
+
+
 def check_new_file(path: Path, overwrite: bool) -> None:
     """Refuse to write over a file, or where nothing can be written.
 

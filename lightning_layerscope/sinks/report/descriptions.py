@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from lightning_layerscope import charts
@@ -35,7 +36,8 @@ def looks() -> dict[str, Any]:
     return {"light": theme.config(), "dark": theme.config(dark=True)}
 
 
-def descriptions(layers: Sequence[int], tasks: Sequence[str]) -> dict[str, dict[str, Any]]:
+@lru_cache(maxsize=16)
+def descriptions(layers: tuple[int, ...], tasks: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """Kind of picture to its description, for runs with these layers and tasks.
 
     A description depends on how many layers and tasks there are, not on values: rows, names of values and limits come

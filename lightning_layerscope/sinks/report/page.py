@@ -111,7 +111,7 @@ def page_data(records: Mapping[str, RunRecord], pairs: Sequence[comparing.Pair])
     data = {
         "runs": runs,
         "differences": [{"first": pair.first, "second": pair.second, "reason": pair.reason} for pair in pairs],
-        "descriptions": [descriptions.descriptions(run["layers"], run["tasks"]) for run in runs],
+        "descriptions": [descriptions.descriptions(tuple(run["layers"]), tuple(run["tasks"])) for run in runs],
         "blanks": descriptions.blanks(),
         "looks": descriptions.looks(),
         "colours": descriptions.COLOURS,

@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lightning_layerscope.charts.words import group, limits, measure_name, step_name
-from lightning_layerscope.sinks.reading import against
 from lightning_layerscope.sinks.report.packing import Packer, fine_unit
 
 if TYPE_CHECKING:
@@ -39,17 +38,14 @@ def run_data(name: str, record: RunRecord, packer: Packer) -> dict[str, Any]:
     tasks = [last.tasks[place] for place in order]
     return {
         "name": name,
-        "against": against(last),
         "steps": record.steps,
         "when": [step_name(each.profile, each.step) for each in measurements],
         "tasks": tasks,
         "clusters": [last.clusters[task] for task in tasks],
         "layers": last.layers,
         "depth": last.num_layers,
-        "headline": last.measure,
         "measures": _measures(measurements, tasks, packer),
         "cuts": [_cut(each) for each in measurements],
-        "warnings": [each.warnings for each in measurements],
         "signals": _signals(measurements, packer),
         "neighbours": _neighbours(measurements, packer),
         "between": _between(measurements, order, packer),

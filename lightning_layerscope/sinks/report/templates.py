@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ASSETS = Path(__file__).with_name("assets")
 
 SCRIPTS = (
-    "numbers", "statistics", "runs", "state", "tip", "pictures", "views", "squares", "signals", "sections",
+    "numbers", "statistics", "runs", "state", "sight", "tip", "pictures", "views", "squares", "signals", "sections",
     "controls", "chooser", "ribbon", "sorting", "tables", "start",
 )  # fmt: skip
 """The page's own scripts, in the order in which they need each other."""

@@ -77,6 +77,7 @@
 
   function pairs() {
     const select = at("pair");
+    if (!select) return;
     const show = () => {
       const known = layerscope.pairLayers();
       if ([...select.options].map((each) => each.value).join() !== known.join()) {
@@ -91,11 +92,24 @@
   }
 
   function over() {
+    if (!at("overs")) return;
     for (const input of document.getElementsByName("over")) {
       input.checked = input.value === layerscope.state.over;
       input.addEventListener("change", () => set({ over: input.value }));
     }
     at("overs").hidden = layerscope.runs.every((run) => run.steps.length < 2);
+  }
+
+  // A page that is written again and again loads itself again, unless somebody is working with it.
+  function follow() {
+    const seconds = Number(document.documentElement.dataset.follow);
+    at("follow-choice").hidden = !seconds;
+    if (!seconds) return;
+    let touched = -Infinity;
+    for (const kind of ["pointerdown", "keydown", "wheel"]) document.addEventListener(kind, () => (touched = performance.now()), { passive: true });
+    setInterval(() => {
+      if (at("follow").checked && !document.hidden && performance.now() - touched > 1000 * seconds) location.reload();
+    }, 1000 * seconds);
   }
 
   // Arrows move through the measurements wherever nothing else takes them.
@@ -108,5 +122,5 @@
   });
 
   layerscope.chooseLayers = choose;
-  layerscope.startControls = () => [steps, measures, layers, pairs, over].forEach((start) => start());
+  layerscope.startControls = () => [steps, measures, layers, pairs, over, follow].forEach((start) => start());
 })();

@@ -21,6 +21,26 @@
     return Object.fromEntries(Object.entries(datasets).filter(([name]) => names.has(name)));
   }
 
+  // Cells of whole pixels, as wide as there is room. Their rows and columns are told, for Vega would look for them anew
+  // with every update.
+  function fitCells(own, { cells, brackets }, width) {
+    const sides = {};
+    for (const side of ["x", "y"]) {
+      const { field, type, sort } = own.layer[0].encoding[side];
+      const names = [...new Set(cells.map((row) => row[field]))];
+      sides[side] = { field, names: sort === "descending" ? names.reverse() : names, written: type === "nominal" };
+    }
+    for (const [, { encoding }] of parts(own)) {
+      for (const side of ["x", "y"]) {
+        if (encoding?.[side]?.type) Object.assign(encoding[side], { scale: { ...encoding[side].scale, domain: sides[side].names }, sort: undefined });
+      }
+    }
+    const letters = (names) => 6.2 * Math.min(44, Math.max(0, ...names.map((name) => String(name).length)));
+    const beside = brackets?.length ? 24 + letters(brackets.map((row) => row.cluster)) : 0;
+    const room = width - 34 - (sides.y.written ? letters(sides.y.names) : 24) - beside;
+    own.width = { step: Math.max(sides.x.written ? 13 : 4, Math.min(own.width.step, Math.floor(room / sides.x.names.length))) };
+  }
+
   // The description for a place of this width: without tooltips, which the page shows itself (a text per cell and update
   // costs more than the cells), and with everything inside of the width.
   function fitted(spec, { datasets, width, title }, light) {
@@ -35,14 +55,8 @@
     if (typeof own.width === "number") {
       own.width = width;
       own.autosize = { type: "fit-x", contains: "padding" };
-    } else if (own.width?.step && datasets.cells) {
-      const sides = own.layer[0].encoding;
-      const count = new Set(datasets.cells.map((row) => row[sides.x.field])).size;
-      const longest = Math.max(0, ...datasets.cells.map((row) => (sides.y.type === "nominal" ? String(row[sides.y.field]).length : 4)));
-      const beside = Math.max(0, ...(datasets.brackets ?? []).map((row) => row.cluster.length));
-      const room = width - 30 - 6.2 * Math.min(longest, 44) - (beside ? 24 + 6.2 * beside : 0);
-      const names = sides.x.type === "nominal";
-      own.width = { step: Math.max(names ? 13 : 4, Math.min(own.width.step, Math.floor(room / count))) };
+    } else if (own.width?.step) {
+      fitCells(own, datasets, width);
     }
     if (own.spec && own.facet) own.spec.width = Math.max(200, width - 90);
     return own;
@@ -78,21 +92,21 @@
       this.forget();
       const spec = fitted(this.what.spec, { datasets: this.what.datasets, width: this.width });
       this.defined = new Map(parts(this.what.spec));
-      const options = { actions: false, renderer: "canvas", tooltip: false, hover: true };
+      const options = { actions: false, defaultStyle: false, renderer: "canvas", tooltip: false };
       this.embedded = await vegaEmbed(this.holder, spec, options);
       this.view = this.embedded.view;
       this.holder.setAttribute("role", "img");
-      this.holder.setAttribute("aria-label", this.what.caption);
+      this.holder.setAttribute("aria-label", this.what.label);
       this.view.addEventListener("pointermove", (event, item) => this.hover(event, item));
       this.view.addEventListener("pointerout", () => layerscope.tip.hide());
     }
 
     // Other rows in the same picture; drawn anew where its rows or columns are others than before.
     async update(what) {
-      const same = this.view && this.fits && what.shape === this.what.shape && what.spec === this.what.spec;
+      const same = this.view && what.shape === this.what.shape && what.spec === this.what.spec;
       this.what = what;
       if (!same) return this.draw();
-      this.holder.setAttribute("aria-label", what.caption);
+      this.holder.setAttribute("aria-label", what.label);
       for (const [name, rows] of Object.entries(named(what.spec, what.datasets))) this.view.data(name, rows);
       return this.view.runAsync();
     }

@@ -33,8 +33,8 @@
       );
       const none = new Float64Array(count).fill(NaN);
       return this.tasks.map((task, i) => {
-        const cut = (column) => (column ? Array.from(column.subarray(i * count, (i + 1) * count)) : Array.from(none));
-        const why = reason ? Array.from(reason.subarray(i * count, (i + 1) * count), (n) => measure.reasons[n] ?? "") : [];
+        const cut = (column) => (column ? column.subarray(i * count, (i + 1) * count) : none);
+        const why = reason ? Array.from(cut(reason), (n) => measure.reasons[n] ?? "") : [];
         return { task, cluster: this.clusters[i], value: cut(value), low: cut(low), high: cut(high), why };
       });
     }
@@ -84,7 +84,7 @@
       return first.map((line) => {
         const other = byName.get(line.task);
         const [a, b] = [shift(line, this.first), shift(other, this.second)];
-        const why = a.value.map((value, i) => {
+        const why = Array.from(a.value, (value, i) => {
           const missing = Number.isNaN(value) + 2 * Number.isNaN(b.value[i]);
           return ["", "undefined in the first", "undefined in the second", "undefined in both"][missing];
         });

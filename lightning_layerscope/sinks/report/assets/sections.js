@@ -1,8 +1,6 @@
-// Puts a section's pictures on the page: those in sight are kept up to date, the others when they come into sight.
+// Puts a section's pictures on the page, each with its files to save.
 (() => {
   const { Picture } = layerscope;
-  const sections = new Map(); // element -> { view, pictures, stale }
-  const inSight = new Set();
 
   // A description with its blanks filled in: what the value is called, and its limits.
   const filled = new Map();
@@ -35,12 +33,25 @@
     return made;
   }
 
-  function save(blob, name) {
+  function saveFrom(address, name) {
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(blob);
+    link.href = address;
     link.download = name;
     link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+
+  function save(blob, name) {
+    const address = URL.createObjectURL(blob);
+    saveFrom(address, name);
+    setTimeout(() => URL.revokeObjectURL(address), 1000);
+  }
+
+  // Pictures that came with the page can be saved, too.
+  for (const box of document.querySelectorAll("figure.paper")) {
+    const tools = document.createElement("span");
+    tools.className = "tools";
+    tools.append(button("PNG", "Save this picture as PNG", () => saveFrom(box.querySelector("img").src, `${box.dataset.name}.png`)));
+    box.querySelector("figcaption").append(tools);
   }
 
   const fileName = (what, suffix) => `${[what.name, what.caption].filter(Boolean).join(" ").replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 100)}.${suffix}`;
@@ -76,79 +87,38 @@
     return { box, words, picture };
   }
 
-  async function refresh(section) {
-    const known = sections.get(section);
-    known.stale = false;
-    const wanted = known.view().map((what) => ({ ...what, spec: describe(what), caption: what.caption ?? "" }));
+  async function update(section, view, figures) {
+    const wanted = view();
     section.hidden = wanted.length === 0;
-    const list = section.querySelector(".pictures");
-    while (known.figures.length > wanted.length) {
-      const gone = known.figures.pop();
+    while (figures.length > wanted.length) {
+      const gone = figures.pop();
       gone.picture.remove();
       gone.box.remove();
     }
     for (const [i, what] of wanted.entries()) {
+      if (figures[i]?.what === what) continue;
       const label = [what.name, what.caption].filter(Boolean).join(": ");
-      const whole = { ...what, label, below: [what.caption].filter(Boolean) };
-      if (!known.figures[i]) {
-        known.figures[i] = figure(whole);
-        list.append(known.figures[i].box);
+      const whole = { ...what, spec: describe(what), label, below: [what.caption].filter(Boolean) };
+      if (!figures[i]) {
+        figures[i] = figure(whole);
+        section.querySelector(".pictures").append(figures[i].box);
       }
-      known.figures[i].words.textContent = label;
-      known.figures[i].box.classList.toggle("wide", what.kind === "curve" || what.kind === "over-steps");
-      await known.figures[i].picture.update(whole);
+      figures[i].what = what;
+      figures[i].words.textContent = label;
+      figures[i].box.classList.toggle("wide", what.kind === "curve" || what.kind === "over-steps");
+      await figures[i].picture.update(whole);
     }
   }
-
-  let busy = null;
-  let again = false;
-  // One pass after the other: a slider that moves faster than pictures can be drawn skips what lies between.
-  async function refreshAll() {
-    if (busy) {
-      again = true;
-      return busy;
-    }
-    busy = (async () => {
-      do {
-        again = false;
-        for (const section of sections.keys()) if (inSight.has(section)) await refresh(section);
-      } while (again);
-    })();
-    await busy;
-    busy = null;
-    return null;
-  }
-
-  const watcher = new IntersectionObserver(
-    (entries) => {
-      for (const { target, isIntersecting } of entries) {
-        if (isIntersecting) inSight.add(target);
-        else inSight.delete(target);
-        if (isIntersecting && sections.get(target).stale) refresh(target);
-      }
-    },
-    { rootMargin: "150px" },
-  );
 
   function show(section, view) {
-    sections.set(section, { view, figures: [], stale: true });
+    const figures = [];
     section.hidden = view().length === 0;
-    watcher.observe(section);
+    layerscope.keep(section, () => update(section, view, figures));
+    // What is hidden never comes into sight.
+    layerscope.onChange(() => {
+      if (section.hidden) section.hidden = view().length === 0;
+    });
   }
 
-  layerscope.onChange(() => {
-    for (const [section, known] of sections) {
-      known.stale = true;
-      if (section.hidden) section.hidden = known.view().length === 0;
-    }
-    refreshAll();
-  });
-
-  // Everything drawn, for paper.
-  window.addEventListener("beforeprint", () => {
-    for (const section of sections.keys()) inSight.add(section);
-    refreshAll();
-  });
-
-  Object.assign(layerscope, { showSection: show, csv, refreshAll, sections });
+  Object.assign(layerscope, { showSection: show, csv });
 })();

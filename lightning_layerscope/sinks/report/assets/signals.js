@@ -1,7 +1,7 @@
 // Curves beside the heatmaps: the measure over the steps, and every signal that a run has, over layers or over steps.
 (() => {
   const { plain, meanIntervals, definedMean, viewParts } = layerscope;
-  const { at, step, when, joined, named, linesAt, capital, measureOf, known, finite, shownTasks } = viewParts;
+  const { at, step, when, joined, named, linesAt, capital, measureOf, known, finite, shownTasks, remembered } = viewParts;
 
   function limitsOf(rows) {
     const values = rows.flatMap(finite);
@@ -60,18 +60,28 @@
     }));
   }
 
-  function signals() {
+  // Every signal of any run: its title, and which runs have it.
+  function everySignal(draw) {
     const titles = new Map(layerscope.runs.flatMap((run) => run.signals.map((each) => [each.name, each.title])));
-    return [...titles].flatMap(([name, title]) => {
-      const having = layerscope.runs.flatMap((run) => run.signals.filter((each) => each.name === name).map(({ curve }) => ({ run, curve })));
-      const depth = having[0].run.depth;
-      const alike = having.filter(({ run }) => run.depth === depth);
-      return layerscope.state.over === "steps" ? signalOverSteps(title, having) : signalOverLayers(title, alike);
-    });
+    return [...titles].flatMap(([name, title]) =>
+      draw(title, layerscope.runs.flatMap((run) => run.signals.filter((each) => each.name === name).map(({ curve }) => ({ run, curve })))),
+    );
+  }
+
+  const overLayers = () => everySignal((title, having) => signalOverLayers(title, having.filter(({ run }) => run.depth === having[0].run.depth)));
+  const signalsOverSteps = remembered("signals", () => everySignal(signalOverSteps));
+  const signals = () => (layerscope.state.over === "steps" ? signalsOverSteps() : overLayers());
+
+  // Limits that hold for every measurement, so that pictures of two can be compared.
+  const limits = new Map();
+  function limitsOverAll(title, having) {
+    if (!limits.has(title)) {
+      limits.set(title, limitsOf(having.flatMap(({ run, curve }) => run.steps.flatMap((_, m) => curveRows(run, curve, m, "")))));
+    }
+    return limits.get(title);
   }
 
   function signalOverLayers(title, having) {
-    const all = having.flatMap(({ run, curve }) => run.steps.flatMap((_, m) => curveRows(run, curve, m, "")));
     const rows = having.flatMap(({ run, curve }) => {
       const now = at(run, step());
       return curveRows(run, curve, now, joined(named(run), when(run, now)) || title);
@@ -81,7 +91,7 @@
       run: having[0].run,
       name: `${capital(title)} per layer`,
       value: title,
-      limits: limitsOf(all),
+      limits: limitsOverAll(title, having),
       datasets: { curves: rows, parts: [], boundaries: [] },
       table: "curves",
       shape: title,
@@ -103,7 +113,7 @@
     return [stepPicture(run, rows, { name: `${capital(title)} over training, mean over ${layerWords(run)}`, value: title, limits: limitsOf(rows) })];
   }
 
-  layerscope.views.overSteps = overSteps;
+  layerscope.views.overSteps = remembered("steps", overSteps);
   layerscope.views.signals = signals;
   layerscope.layerWords = layerWords;
 })();

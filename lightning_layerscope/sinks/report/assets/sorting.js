@@ -1,4 +1,4 @@
-// Tables that sort by a click on a heading, here and on the page of a study.
+// Tables that sort by a click on a heading and show the lines with a text, on every page.
 (() => {
   function sort(table, column, down) {
     const heads = [...table.tHead.rows[0].cells];
@@ -28,5 +28,23 @@
     if (column >= 0) sort(table, column, heads[column].getAttribute("aria-sort") === "descending");
   }
 
-  Object.assign(layerscope, { makeSortable, sortAgain });
+  // Hides lines whose name or group is without the text, and says how many are left.
+  function filter(input) {
+    const text = input.value.trim().toLowerCase();
+    const rows = [...document.getElementById(input.dataset.filters).tBodies[0].rows];
+    for (const row of rows) {
+      row.hidden = ![row.cells[0], row.cells[1]].some((each) => each.textContent.toLowerCase().includes(text));
+    }
+    const shown = rows.filter((row) => !row.hidden).length;
+    input.parentElement.querySelector("output").textContent = text ? `${shown} of ${rows.length} lines` : "";
+  }
+
+  function filterAgain(table) {
+    for (const input of document.querySelectorAll(`[data-filters="${table.id}"]`)) filter(input);
+  }
+
+  for (const input of document.querySelectorAll("[data-filters]")) input.addEventListener("input", () => filter(input));
+  for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
+
+  Object.assign(layerscope, { makeSortable, sortAgain, filterAgain });
 })();

@@ -3,6 +3,7 @@
 (() => {
   const listeners = [];
   let waiting = false;
+  let remembering = 0;
 
   const state = {
     step: 0, // place among the page's steps
@@ -16,7 +17,8 @@
 
   function set(changes) {
     Object.assign(state, changes);
-    remember();
+    clearTimeout(remembering);
+    remembering = setTimeout(remember, 200); // browsers refuse an address that changes a hundred times a second
     if (waiting) return;
     waiting = true;
     requestAnimationFrame(() => {

@@ -70,7 +70,7 @@
     at("table-when").textContent = [...found.map((run) => [one ? "" : run.name, viewParts.when(run, viewParts.at(run, viewParts.step()))].filter(Boolean).join(": ")), layerscope.layerWords(runs[0])]
       .filter(Boolean)
       .join("; ");
-    filter();
+    layerscope.filterAgain(at("task-table"));
   }
 
   function runColumns(run, one) {
@@ -105,17 +105,6 @@
       ...parts,
       ...change,
     ];
-  }
-
-  // Hides lines without the text, and says how many are left.
-  function filter() {
-    const text = at("table-filter").value.trim().toLowerCase();
-    const rows = [...at("task-table").tBodies[0].rows];
-    for (const row of rows) {
-      row.hidden = ![row.cells[0], row.cells[1]].some((each) => each.textContent.toLowerCase().includes(text));
-    }
-    const shown = rows.filter((row) => !row.hidden).length;
-    at("table-count").textContent = text ? `${shown} of ${rows.length} lines` : "";
   }
 
   // Every value with its reason; made when it is opened, for it is long.
@@ -176,10 +165,9 @@
   }
 
   layerscope.startTables = () => {
-    at("table-filter").addEventListener("input", filter);
+    layerscope.keep(at("cuts"), cuts);
+    if (!at("task-table")) return; // a study has a table of its own
     at("values").addEventListener("toggle", valueTables);
-    const show = () => [taskTable, valueTables, cuts].forEach((each) => each());
-    layerscope.onChange(show);
-    show();
+    layerscope.keep(at("table"), () => [taskTable, valueTables].forEach((each) => each()));
   };
 })();

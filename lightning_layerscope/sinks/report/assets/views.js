@@ -41,6 +41,17 @@
     return extremes.get(key);
   }
 
+  // What does not depend on the measurement, made once for the same choices.
+  const kept = new Map();
+  function remembered(name, make) {
+    return () => {
+      const { measure, hidden, layers, own } = layerscope.state;
+      const key = JSON.stringify([measure, [...hidden], layers, own]);
+      if (kept.get(name)?.key !== key) kept.set(name, { key, pictures: make() });
+      return kept.get(name).pictures;
+    };
+  }
+
   const symmetric = ([low, high]) => {
     const most = Math.max(Math.abs(low), Math.abs(high)) || 0.001;
     return [-most, most];
@@ -49,7 +60,7 @@
   const finite = (row) => [row.value, row.low ?? row.value, row.high ?? row.value].filter((value) => value !== null);
 
   function cellLimits(run) {
-    const own = () => extent("cells", run, (m) => (linesAt(run, m) ?? []).flatMap((line) => line.value));
+    const own = () => extent("cells", run, (m) => (linesAt(run, m) ?? []).flatMap((line) => [...line.value]));
     if (run.first) return symmetric(own());
     const { state } = layerscope;
     return state.own ? own() : run.measure(state.measure).range;
@@ -209,6 +220,6 @@
     });
   }
 
-  Object.assign(layerscope, { views: { curves, clusters, tasks, training, differences: () => comparable().map((pair) => curvePicture([pair])) } });
-  Object.assign(layerscope, { viewParts: { at, step, when, joined, named, several, linesAt, heat, capital, curveLimits, measureOf, symmetric, title, known, shownTasks, finite } });
+  Object.assign(layerscope, { views: { curves, clusters, tasks, training: remembered("training", training), differences: () => comparable().map((pair) => curvePicture([pair])) } });
+  Object.assign(layerscope, { viewParts: { at, step, when, joined, named, several, linesAt, heat, capital, curveLimits, measureOf, symmetric, title, known, shownTasks, finite, remembered } });
 })();
