@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_layerscope.commands.options import add_command, positive
-from lightning_layerscope.commands.stored import check_new_file, load_profile, run_folder
-
-if TYPE_CHECKING:
-    from lightning_layerscope.measurements import RunRecord
+from lightning_layerscope.commands.stored import check_new_file, load_record, run_folder
 
 _EXAMPLES = """\
   layerscope report runs/one/layerscope
@@ -66,26 +63,6 @@ def run(options: argparse.Namespace) -> None:
     print(f"report: {write_comparison(records, page, title=options.title)}")
 
 
-def load_record(source: Path) -> RunRecord:
-    """The record of a run's folder, or that of a profile, of which nothing but its rows is known.
-
-    Raises:
-        FileNotFoundError: when there is none.
-        ValueError: when a file is damaged, or something else.
-    """
-    from lightning_layerscope.measurements import Measurement, RunRecord
-    from lightning_layerscope.transitions import find_transitions
-
-    if source.is_dir():
-        return RunRecord.load(source)
-    profile = load_profile(source)
-    steps = [profile.at_step(step) for step in profile.steps]
-    return RunRecord(
-        {key: getattr(profile.meta, key) for key in ("measure", "estimator", "reference", "num_layers")},
-        [Measurement(step=part.steps[0], profile=part, transition=find_transitions(part)) for part in steps],
-    )
-
-
 def _page(sources: Sequence[Path], out: Path | None, overwrite: bool) -> Path:
     """Where the page goes; nothing but a run's own report is replaced unasked."""
     first = sources[0]
@@ -100,7 +77,9 @@ def _names(sources: Sequence[Path], names: Sequence[str] | None) -> list[str]:
     """One name per run; a single one needs none."""
     if names is not None:
         if len(names) != len(sources) or len(set(names)) != len(names):
-            raise ValueError(f"expected {len(sources)} different names, one for each run, got --names {' '.join(names)}")
+            raise ValueError(
+                f"expected {len(sources)} different names, one for each run, got --names {' '.join(names)}"
+            )
         return list(names)
     return [""] if len(sources) == 1 else differing_parts(sources)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_layerscope.extraction import HiddenStates
+    from lightning_layerscope.measurements import RunRecord
     from lightning_layerscope.profiles import LayerProfile
     from lightning_layerscope.references import ReferenceBank
 
@@ -50,6 +51,26 @@ def load_profile(path: Path) -> LayerProfile:
             return LayerProfile.from_parquet(file)
     raise FileNotFoundError(
         f"there is no profile at {path}; expected a .parquet file from layerscope compare, or the results of a run"
+    )
+
+
+def load_record(source: Path) -> RunRecord:
+    """The record of a run's folder, or that of a profile, of which nothing but its rows is known.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when a file is damaged, or something else.
+    """
+    from lightning_layerscope.measurements import Measurement, RunRecord
+    from lightning_layerscope.transitions import find_transitions
+
+    if source.is_dir():
+        return RunRecord.load(source)
+    profile = load_profile(source)
+    steps = [profile.at_step(step) for step in profile.steps]
+    return RunRecord(
+        {key: getattr(profile.meta, key) for key in ("measure", "estimator", "reference", "num_layers")},
+        [Measurement(step=part.steps[0], profile=part, transition=find_transitions(part)) for part in steps],
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_layerscope.commands.stored import load_record
 from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ def watch(sources: Mapping[str, Path], page: Path, *, title: str, seconds: float
 
 def _load(sources: Mapping[str, Path]) -> dict[str, RunRecord] | None:
     """All records; ``None`` with a word where one cannot be read yet, for the next look may find it whole."""
-    from lightning_layerscope.commands.report import load_record
-
     try:
         with warnings.catch_warnings():
             # A measurement that is being written while we read is no reason to warn: the next look has it.
@@ -63,7 +62,16 @@ def _files(source: Path) -> list[tuple[str, int, int]]:
     from lightning_layerscope.measurements.storage import WRITTEN
 
     found = [source] if source.is_file() else [path for name in WRITTEN for path in _below(source / name)]
-    return sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in found if path.is_file())
+    return sorted((str(path), *_changes(path)) for path in found)
+
+
+def _changes(path: Path) -> tuple[int, int]:
+    """Size and time of a file; zeros where it is not there, or no longer."""
+    try:
+        known = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return known.st_size, known.st_mtime_ns
 
 
 def _below(path: Path) -> list[Path]:

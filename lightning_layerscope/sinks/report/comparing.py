@@ -68,4 +68,8 @@ def _card(difference: ProfileDiff, minus: str) -> tuple[str, str, str] | None:
     top = curve.iloc[int(np.nanargmax(np.abs(values)))]
     where = f"at depth {top['depth']:.2f}" if difference.by_depth else f"at layer {int(top['layer'])}"
     band = f"; 90 % band over tasks {top['low']:+.3f} to {top['high']:+.3f}" if np.isfinite(top["low"]) else ""
-    return (minus, f"{top['value']:+.3f}", f"largest mean difference in {measure_name(difference.measure)}, {where}{band}")
+    return (
+        minus,
+        f"{top['value']:+.3f}",
+        f"largest mean difference in {measure_name(difference.measure)}, {where}{band}",
+    )

@@ -10,7 +10,7 @@ from typing import Any
 from lightning_layerscope import charts
 from lightning_layerscope.charts import theme
 
-VALUE = "‹value›"
+VALUE = "<value>"
 """Stands for the name of what is shown."""
 
 LIMITS = (-1e9, 1e9)
@@ -74,15 +74,17 @@ def descriptions(layers: tuple[int, ...], tasks: tuple[str, ...]) -> dict[str, d
 
 
 def _curves(layers: Sequence[int]) -> dict[str, dict[str, Any]]:
-    rows = [{"series": "", "step": 0, "layer": layer, "value": 0.5, "low": 0.0, "high": 1.0, "tasks": 1} for layer in layers]
-    clusters = [{"series": "", "step": 0, "cluster": "", "every": False, "layer": layer, "value": 0.5} for layer in layers]
+    rows = [
+        {"series": "", "step": 0, "layer": layer, "value": 0.5, "low": 0.0, "high": 1.0, "tasks": 1} for layer in layers
+    ]
+    clusters = [
+        {"series": "", "step": 0, "cluster": "", "every": False, "layer": layer, "value": 0.5} for layer in layers
+    ]
     words = charts.Words(value=VALUE)
     part = [{"part": "", "changes": True, "start": layers[0], "end": layers[0]}]
     boundary = [{"boundary": "", "first": True, "layer": 0.5, "low": 0.5, "high": 0.5, "confidence": ""}]
     both = _bare(
-        charts.spec(
-            charts.curves(rows, words, limits=LIMITS, parts=part, boundaries=boundary, clusters=clusters)
-        )
+        charts.spec(charts.curves(rows, words, limits=LIMITS, parts=part, boundaries=boundary, clusters=clusters))
     )
     curve, panels = both["vconcat"]
     shared = {key: value for key, value in both.items() if key not in ("vconcat", "spacing", "resolve")}

@@ -105,8 +105,8 @@ def measure_cubes(
     frame = profile.frame
     pairs = pd.MultiIndex.from_frame(frame[["measure", "estimator"]])
     measure = pd.MultiIndex.from_tuples(measures).get_indexer(pairs)
-    task = pd.Index(list(tasks)).get_indexer(frame["task"])
-    layer = pd.Index(profile.layers).get_indexer(frame["layer"])
+    task = pd.Index(list(tasks)).get_indexer(pd.Index(frame["task"]))
+    layer = pd.Index(profile.layers).get_indexer(pd.Index(frame["layer"]))
     cube = np.full((4, len(measures), len(tasks), len(profile.layers)), np.nan)
     for part, column in enumerate(("value", "low", "high")):
         cube[part, measure, task, layer] = frame[column].to_numpy()

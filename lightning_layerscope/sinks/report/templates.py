@@ -17,7 +17,7 @@ _ASSETS = Path(__file__).with_name("assets")
 
 SCRIPTS = (
     "numbers", "statistics", "runs", "state", "sight", "tip", "pictures", "views", "squares", "signals", "sections",
-    "controls", "chooser", "ribbon", "sorting", "tables", "start",
+    "controls", "chooser", "ribbon", "cursor", "sorting", "tables", "start",
 )  # fmt: skip
 """The page's own scripts, in the order in which they need each other."""
 
@@ -70,7 +70,4 @@ def policy(scripts: Sequence[str]) -> str:
     """
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return (
-        "default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; "
-        f"script-src 'unsafe-eval' {allowed}"
-    )
+    return f"default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; script-src 'unsafe-eval' {allowed}"

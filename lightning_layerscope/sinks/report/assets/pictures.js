@@ -70,10 +70,17 @@
     return (format.startsWith("+") && value > 0 ? "+" : "") + value.toFixed(Number(digits[1]));
   }
 
+  // A row in the words of a description's tooltip: names and values, what is unknown left out.
+  const wording = (fields, row) =>
+    fields
+      .map((field) => [field.title ?? field.field, formatted(row[field.field], field.format)])
+      .filter(([, text]) => text !== "");
+
   class Picture {
-    // holder: where it goes. what: { spec, datasets, caption, name, table } as views.js describes.
+    // holder: the element it goes into. what: { spec, datasets, caption, name, table } as views.js describes.
     constructor(holder, what) {
       this.holder = holder;
+      holder.picture = this;
       this.what = what;
       this.width = 0;
       drawn.add(this);
@@ -95,7 +102,9 @@
       const options = { actions: false, defaultStyle: false, renderer: "canvas", tooltip: false };
       this.embedded = await vegaEmbed(this.holder, spec, options);
       this.view = this.embedded.view;
-      this.holder.setAttribute("role", "img");
+      this.holder.tabIndex = 0;
+      this.holder.setAttribute("role", "application");
+      this.holder.setAttribute("aria-roledescription", "picture, arrows walk over its values");
       this.holder.setAttribute("aria-label", this.what.label);
       this.view.addEventListener("pointermove", (event, item) => this.hover(event, item));
       this.view.addEventListener("pointerout", () => layerscope.tip.hide());
@@ -112,12 +121,17 @@
     }
 
     // What is under the pointer, in the words of the description's own tooltip.
-    lines(item) {
-      const fields = item && this.fieldsOf(item);
-      if (!fields?.length) return [];
-      return fields
-        .map((field) => [field.title ?? field.field, formatted(item.datum[field.field], field.format)])
-        .filter(([, text]) => text !== "");
+    lines(event, item) {
+      return item ? wording(this.fieldsOf(item), this.rowUnder(event, item)) : [];
+    }
+
+    // A line and an area are one item each, of their first row: the row nearest to the pointer is meant.
+    rowUnder(event, item) {
+      if (!["line", "area"].includes(item.mark.marktype) || !this.what.datasets.curves) return item.datum;
+      const box = this.holder.querySelector("canvas").getBoundingClientRect();
+      const layer = this.view.scale("x").invert(event.clientX - box.left - this.view.origin()[0]);
+      const own = this.what.datasets.curves.filter((row) => row.series === item.datum.series);
+      return own.reduce((near, row) => (Math.abs(row.layer - layer) < Math.abs(near.layer - layer) ? row : near));
     }
 
     fieldsOf(item) {
@@ -128,7 +142,7 @@
     }
 
     hover(event, item) {
-      const lines = this.lines(item);
+      const lines = this.lines(event, item);
       if (lines.length) layerscope.tip.show(lines, event.clientX, event.clientY);
       else layerscope.tip.hide();
     }
@@ -145,6 +159,17 @@
       } finally {
         finalize();
       }
+    }
+
+    // What the keyboard stands on: the row, in the description's words, and where it is in the holder.
+    place(x, y, row) {
+      const middle = (scale, value) => scale(value) + (scale.bandwidth ? scale.bandwidth() / 2 : 0);
+      const [left, top] = this.view.origin();
+      return {
+        lines: wording(this.what.spec.layer.map((each) => each.encoding?.tooltip).find((each) => each?.some(({ field }) => field === "value")), row),
+        x: left + middle(this.view.scale("x"), x),
+        y: top + middle(this.view.scale("y"), y),
+      };
     }
 
     forget() {

@@ -55,5 +55,5 @@
     for (const element of parts.keys()) refresh(element);
   });
 
-  Object.assign(layerscope, { keep, refreshAll });
+  Object.assign(layerscope, { keep, refresh, refreshAll });
 })();
