@@ -74,8 +74,8 @@ def spectrum_diagnostics(x: Tensor, gram: Tensor | None = None) -> Diagnostics:
     Example:
         >>> x = torch.randn(64, 100, generator=torch.Generator().manual_seed(0))
         >>> x[:, 7] *= 1000
-        >>> found = spectrum_diagnostics(x)
-        >>> found.warnings[0][0]
+        >>> diagnostics = spectrum_diagnostics(x)
+        >>> diagnostics.warnings[0][0]
         'one dimension (7) holds 100 % of the variance'
     """
     check_features(x)
@@ -169,17 +169,19 @@ def _largest_eigenvalue(k: Tensor, steps: int = 64, tolerance: float = 1e-4) -> 
 def _warnings(directions: float, top: float, index: int, component: float, rounding: float, trace: float) -> list[str]:
     if not trace > 0:
         return ["all examples are equal: similarity is undefined"]
-    found = []
+    warnings = []
     if top > SHARE_LIMIT:
-        found.append(f"one dimension ({index}) holds {top:.0%} of the variance".replace("%", " %"))
+        warnings.append(f"one dimension ({index}) holds {top:.0%} of the variance".replace("%", " %"))
     if component > SHARE_LIMIT:
-        found.append(f"one principal component holds {component:.0%} of the variance".replace("%", " %"))
+        warnings.append(f"one principal component holds {component:.0%} of the variance".replace("%", " %"))
     if directions < DIRECTIONS_LIMIT:
-        found.append(f"{directions:.1f} effective directions decide CKA (participation ratio of the squared spectrum)")
+        warnings.append(
+            f"{directions:.1f} effective directions decide CKA (participation ratio of the squared spectrum)"
+        )
     if rounding > ROUNDING_LIMIT:
-        found.append(
+        warnings.append(
             f"about {rounding:.1%} of the variance is rounding of the stored numbers: extract in float32".replace(
                 "%", " %"
             )
         )
-    return found
+    return warnings

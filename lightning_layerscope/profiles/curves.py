@@ -20,12 +20,14 @@ def matrix(rows: pd.DataFrame, tasks: Sequence[str], layers: Sequence[int], colu
         ValueError: if the rows hold one cell under several estimators.
     """
     if rows.duplicated(["task", "layer"]).any():
-        found = rows["estimator"].unique().tolist()
-        raise ValueError(f"expected one estimator per measure and step, got {found}; select the rows of one of them")
+        estimators = rows["estimator"].unique().tolist()
+        raise ValueError(
+            f"expected one estimator per measure and step, got {estimators}; select the rows of one of them"
+        )
     row = {task: position for position, task in enumerate(tasks)}
-    place = {layer: position for position, layer in enumerate(layers)}
+    column_of = {layer: position for position, layer in enumerate(layers)}
     values = np.full((len(tasks), len(layers)), np.nan)
-    values[rows["task"].map(row).to_numpy(), rows["layer"].map(place).to_numpy()] = rows[column].to_numpy()
+    values[rows["task"].map(row).to_numpy(), rows["layer"].map(column_of).to_numpy()] = rows[column].to_numpy()
     return values
 
 
@@ -44,7 +46,7 @@ def mean_curve(
     Raises:
         ValueError: for a confidence outside (0, 1).
     """
-    found = mean_intervals(values, clusters, confidence=confidence, simultaneous=simultaneous)
-    columns = {"layer": list(layers), "value": found.mean, "low": found.low, "high": found.high, "tasks": found.tasks}
+    means = mean_intervals(values, clusters, confidence=confidence, simultaneous=simultaneous)
+    columns = {"layer": list(layers), "value": means.mean, "low": means.low, "high": means.high, "tasks": means.tasks}
     curve: pd.DataFrame = pd.DataFrame(columns)
     return curve

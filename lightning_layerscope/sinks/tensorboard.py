@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from lightning_layerscope.sinks.keys import KeyPlan, plan_keys
+from lightning_layerscope.sinks.keys import KeyPlan, plan_of
 from lightning_layerscope.sinks.log_rows import measurement_row
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class TensorBoardSink:
         if writer is None:
             raise RuntimeError("TensorBoard is to be logged to, and the trainer has opened no SummaryWriter")
         if self._plan is None:
-            self._plan = plan_keys(measurement.profile, per_task=self._per_task_keys, signals=measurement.curves)
+            self._plan = plan_of(measurement, per_task=self._per_task_keys)
         for key, value in measurement_row(measurement, self._plan).items():
             writer.add_scalar(key, value, int(host_step))
         # The scalars are in the file by now, whatever becomes of the pictures.

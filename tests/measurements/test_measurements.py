@@ -106,7 +106,7 @@ def test_another_run_is_never_written_over(tmp_path, record_of):
     first = record_of(0)
     first.save(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
-    with pytest.raises(FileExistsError, match=r"holds another run .* 1 measurements\); choose another folder"):
+    with pytest.raises(FileExistsError, match=r"holds another run .* 1 measurement\); choose another folder"):
         record_of(0, 5).save(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
 
