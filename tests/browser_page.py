@@ -42,7 +42,8 @@ def open_page(browser, path, *, width=1280, height=900, scheme="light", anchor="
 def show(tab, section):
     """Scroll to a section and wait until its pictures are drawn."""
     tab.evaluate(
-        "async (id) => { const part = document.getElementById(id); part.scrollIntoView(); await layerscope.refresh(part); }",
+        "async (id) => { const part = document.getElementById(id); part.scrollIntoView();"
+        " await layerscope.refresh(part); }",
         section,
     )
     settle(tab)

@@ -326,12 +326,21 @@ def test_two_checkpoints_have_no_slider_and_speak_of_no_step(browser, kit, tmp_p
 @pytest.mark.parametrize("width", [400, 1280])
 def test_nothing_is_cut_at_any_width(browser, comparison, width, scheme):
     with open_page(browser, comparison[1], width=width, scheme=scheme) as tab:
-        for section in ("layers", "clusters", "difference", "tasks", "training", "steps-curve", "neighbours", "between"):
+        for section in (
+            "layers",
+            "clusters",
+            "difference",
+            "tasks",
+            "training",
+            "steps-curve",
+            "neighbours",
+            "between",
+        ):
             show(tab, section)
             wide = tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert wide <= 0, f"the page scrolls sideways at {section}"
         cut = tab.evaluate(
-            """() => [...document.querySelectorAll(".wide .picture")].map((each) => each.scrollWidth - each.clientWidth)"""
+            "[...document.querySelectorAll('.wide .picture')].map((each) => each.scrollWidth - each.clientWidth)"
         )
         assert max(cut) <= 0, "legends stay within curves"
 

@@ -99,8 +99,8 @@ def _curves(layers: Sequence[int]) -> dict[str, dict[str, Any]]:
 
 
 def _bare(description: dict[str, Any]) -> dict[str, Any]:
-    """Without rows and look, which the page has once for all."""
-    return {key: value for key, value in description.items() if key not in ("datasets", "config")}
+    """Without rows and look, which the page has once for all, and without the address of Vega-Lite's schema."""
+    return {key: value for key, value in description.items() if key not in ("datasets", "config", "$schema")}
 
 
 def _speak_of_steps(description: Any) -> None:

@@ -94,6 +94,8 @@ def render(records: Mapping[str, RunRecord], *, title: str = "", follow: float |
         scripts=scripts,
         policy=policy(scripts),
         several=len(runs) > 1,
+        trained=any(len(record) > 1 for record in runs),
+        has={name: any(run[name] for run in data["runs"]) for name in ("signals", "scores")},
         follow=follow,
         version=__version__,
     )

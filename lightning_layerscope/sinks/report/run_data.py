@@ -47,6 +47,7 @@ def run_data(name: str, record: RunRecord, packer: Packer) -> dict[str, Any]:
         "measures": _measures(measurements, tasks, packer),
         "cuts": [_cut(each) for each in measurements],
         "signals": _signals(measurements, packer),
+        "scores": _scores(measurements, packer),
         "neighbours": _neighbours(measurements, packer),
         "between": _between(measurements, order, packer),
     }
@@ -147,6 +148,21 @@ def _signals(measurements: Sequence[Measurement], packer: Packer) -> list[dict[s
     for name in names:
         curves = np.stack([each.curves.get(name, nothing) for each in measurements])
         found.append({"name": name, "title": name.replace("_", " "), "curve": packer.add(curves, fine_unit(curves))})
+    return found
+
+
+def _scores(measurements: Sequence[Measurement], packer: Packer) -> list[dict[str, Any]]:
+    """How the model answers: value, low and high, ``(measurements, 3, tasks)``; the first task is the mean over all."""
+    found = []
+    for name in dict.fromkeys(name for each in measurements for name in each.behaviour.scores):
+        known = [each.behaviour.scores.get(name, {}) for each in measurements]
+        tasks = list(dict.fromkeys(["", *(task for scores in known for task in scores)]))
+        values = np.full((len(known), 3, len(tasks)), np.nan)
+        for row, scores in enumerate(known):
+            for task, score in scores.items():
+                values[row, :, tasks.index(task)] = score.value, score.low, score.high
+        title = name.replace("/", ", ").replace("_", " ")
+        found.append({"name": name, "title": title, "tasks": tasks, "score": packer.add(values, fine_unit(values))})
     return found
 
 

@@ -97,7 +97,6 @@
       input.checked = input.value === layerscope.state.over;
       input.addEventListener("change", () => set({ over: input.value }));
     }
-    at("overs").hidden = layerscope.runs.every((run) => run.steps.length < 2);
   }
 
   // A page that is written again and again loads itself again, unless somebody is working with it.

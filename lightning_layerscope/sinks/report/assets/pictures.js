@@ -1,6 +1,7 @@
 // Pictures: Vega-Lite descriptions drawn in the page's width and colours, with rows put in as the page's choices change.
 (() => {
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const plainly = { mode: "vega-lite", actions: false, defaultStyle: false, tooltip: false };
   let printing = false;
   const drawn = new Set();
 
@@ -99,7 +100,7 @@
       this.forget();
       const spec = fitted(this.what.spec, { datasets: this.what.datasets, width: this.width });
       this.defined = new Map(parts(this.what.spec));
-      const options = { actions: false, defaultStyle: false, renderer: "canvas", tooltip: false };
+      const options = { ...plainly, renderer: "canvas" };
       this.embedded = await vegaEmbed(this.holder, spec, options);
       this.view = this.embedded.view;
       this.holder.tabIndex = 0;
@@ -151,7 +152,7 @@
     async file(kind) {
       const title = [this.what.name, ...(this.what.below ?? [])];
       const spec = fitted(this.what.spec, { datasets: this.what.datasets, width: Math.max(this.width, 720), title }, true);
-      const { view, finalize } = await vegaEmbed(document.createElement("div"), spec, { actions: false, renderer: "svg" });
+      const { view, finalize } = await vegaEmbed(document.createElement("div"), spec, { ...plainly, renderer: "svg" });
       try {
         if (kind === "svg") return new Blob([await view.toSVG()], { type: "image/svg+xml" });
         const canvas = await view.toCanvas(2);

@@ -115,5 +115,6 @@
 
   layerscope.views.overSteps = remembered("steps", overSteps);
   layerscope.views.signals = signals;
+  Object.assign(viewParts, { limitsOf, stepPicture });
   layerscope.layerWords = layerWords;
 })();

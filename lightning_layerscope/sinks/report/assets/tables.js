@@ -164,10 +164,17 @@
     at("cuts-list").replaceChildren(...boxes);
   }
 
+  function scores() {
+    const { heads, rows } = layerscope.scoreTable();
+    fill(at("scores-table"), heads, rows);
+    layerscope.filterAgain(at("scores-table"));
+  }
+
   layerscope.startTables = () => {
     layerscope.keep(at("cuts"), cuts);
     if (!at("task-table")) return; // a study has a table of its own
     at("values").addEventListener("toggle", valueTables);
+    if (at("scores")) layerscope.keep(at("scores"), scores);
     layerscope.keep(at("table"), () => [taskTable, valueTables].forEach((each) => each()));
   };
 })();
