@@ -156,7 +156,7 @@ def test_states_rounded_too_coarsely_are_warned_of():
 
 def test_diagnostics_from_grams_are_those_from_states():
     exact, stored = compare(TUNED, BASE), compare(ReferenceBank.from_states(TUNED), BASE)
-    for name in ("participation_ratio", "effective_directions", "top_component_share"):
+    for name in ("participation_ratio", "effective_directions", "top_component_share", "components_99"):
         np.testing.assert_allclose(stored.matrix(name), exact.matrix(name), rtol=1e-3)
     assert "top_dimension_share" not in stored.measures
     assert any("top_dimension_share" in note and "not given" in note for note in stored.meta.notes)

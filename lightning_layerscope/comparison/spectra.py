@@ -11,13 +11,21 @@ from lightning_layerscope.functional.diagnostics import (
     DIRECTIONS_LIMIT,
     ROUNDING_LIMIT,
     SHARE_LIMIT,
+    component_counts,
     effective_directions,
     spectrum_diagnostics,
 )
 from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.wording import count
 
-_SHOWN = ("participation_ratio", "effective_directions", "top_dimension_share", "top_component_share", "rounding_share")
+_SHOWN = (
+    "participation_ratio",
+    "effective_directions",
+    "top_dimension_share",
+    "top_component_share",
+    "components_99",
+    "rounding_share",
+)
 
 _WORDS = {
     "effective_directions": (DIRECTIONS_LIMIT, "hardly more than that many directions decide the similarity"),
@@ -46,11 +54,12 @@ def spectra(bank: ReferenceBank, task: str, layers: tuple[int, ...], gram: Tenso
         return {name: values.masked_fill(values.isinf(), torch.nan) for name, values in held.items()}
     k = (bank.gram(task)[list(layers)] if gram is None else gram).double()
     trace = k.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
-    top = torch.linalg.eigvalsh(k)[:, -1]
+    share, components = component_counts(k, trace)
     return {
         "participation_ratio": (trace.square() / k.square().sum(dim=(-2, -1))).cpu(),
         "effective_directions": effective_directions(k).cpu(),
-        "top_component_share": (top / trace).cpu(),
+        "top_component_share": share.cpu(),
+        "components_99": components.cpu(),
     }
 
 

@@ -214,6 +214,7 @@ def test_foreign_and_damaged_folders_are_refused(tmp_path, record_of):
 def test_a_measurement_says_where_its_signals_change(measure):
     found = measure(5)
     cuts = {cut.name: cut for cut in found.signals.cuts}
-    assert list(cuts) == ["median", "spread", "neighbours"]
+    assert list(cuts) == ["median", "spread", "components", "neighbours"]
     assert (cuts["median"].start, cuts["median"].end) == (4, 6)
-    assert [cut.name for cut in measure(5, layer_matrix=False).signals.cuts] == ["median", "spread"]
+    assert "too few prompts" in cuts["components"].reason
+    assert [cut.name for cut in measure(5, layer_matrix=False, diagnostics=False).signals.cuts] == ["median", "spread"]
