@@ -45,7 +45,7 @@ def _load(sources: Mapping[str, Path]) -> dict[str, RunRecord] | None:
     try:
         with warnings.catch_warnings():
             # A measurement that is being written while we read is no reason to warn: the next look has it.
-            warnings.filterwarnings("ignore", message=".*was not completed.*")
+            warnings.simplefilter("ignore", UserWarning)
             records = {name: load_record(source) for name, source in sources.items()}
     except (OSError, ValueError) as error:
         print(f"waiting: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
