@@ -65,7 +65,7 @@ def load_record(source: Path) -> RunRecord:
     from lightning_layerscope.transitions import find_transitions
 
     if source.is_dir():
-        return RunRecord.load(source)
+        return RunRecord.load(run_folder(source))
     profile = load_profile(source)
     steps = [profile.at_step(step) for step in profile.steps]
     return RunRecord(
