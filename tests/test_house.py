@@ -1,4 +1,4 @@
-"""Small files, few parameters, no imports in a circle, one place for each thing; each check is shown to find a fault."""
+"""Small files, few parameters, no imports in a circle, one place for each thing; every check can find a fault."""
 
 import ast
 import re
