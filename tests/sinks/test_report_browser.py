@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 
+from lightning_layerscope.charts import theme
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.sinks.report import write_comparison, write_report
 from tests.browser_page import chromium, open_page, rows, settle, show
@@ -351,11 +352,11 @@ def test_paper_gets_every_picture_in_light_colours(browser, page):
         tab.wait_for_function(
             "[...document.querySelectorAll('[data-view]:not([hidden])')].every((each) => each.querySelector('canvas'))"
         )
-        ground = tab.evaluate(
-            """() => { const canvas = document.querySelector("#tasks canvas");
-              return [...canvas.getContext("2d").getImageData(2, 2, 1, 1).data]; }"""
-        )
-        assert ground[:3] == [255, 255, 255]
+        spec = "document.querySelector('#tasks .picture').picture.embedded.spec"
+        assert tab.evaluate(f"{spec}.config.axis.labelColor") == theme.config()["axis"]["labelColor"]
+        tab.evaluate("() => window.dispatchEvent(new Event('afterprint'))")
+        dark = theme.config(dark=True)["axis"]["labelColor"]
+        tab.wait_for_function(f"{spec}.config.axis.labelColor === '{dark}'")
 
 
 def test_names_never_become_markup_or_scripts(browser, kit, tmp_path):

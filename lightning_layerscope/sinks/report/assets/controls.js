@@ -111,6 +111,14 @@
     }, 1000 * seconds);
   }
 
+  // On a phone the slider alone stays on top: the bar moves out of sight as far as its last row.
+  function stick() {
+    const bar = at("controls");
+    new ResizeObserver(() => {
+      bar.style.setProperty("--above", `${bar.offsetHeight - at("steps").offsetHeight - 14}px`);
+    }).observe(bar);
+  }
+
   // Arrows move through the measurements wherever nothing else takes them.
   document.addEventListener("keydown", (event) => {
     if (event.target.closest("input, select, textarea, button, summary, [role=grid], .picture") || event.altKey || event.ctrlKey || event.metaKey) return;
@@ -121,5 +129,5 @@
   });
 
   layerscope.chooseLayers = choose;
-  layerscope.startControls = () => [steps, measures, layers, pairs, over, follow].forEach((start) => start());
+  layerscope.startControls = () => [steps, measures, layers, pairs, over, follow, stick].forEach((start) => start());
 })();

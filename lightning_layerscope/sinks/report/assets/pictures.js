@@ -46,6 +46,7 @@
   // costs more than the cells), and with everything inside of the width.
   function fitted(spec, { datasets, width, title }, light) {
     const own = { ...structuredClone(spec), datasets: named(spec, datasets), config: { ...config(light), aria: false } };
+    if (!light) own.background = "transparent"; // the page's own
     if (title) own.title = { text: title[0], subtitle: title.slice(1) };
     for (const [, part] of parts(own)) {
       for (const channel of Object.values(part.encoding ?? {})) {
