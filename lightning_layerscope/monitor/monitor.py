@@ -135,6 +135,7 @@ class Monitor:
         since, self._seen = self._seen, host.step
         if not self._measures:
             return
+        self.results.after_step()
         if self._ranks is not None and self._ranks.leads and (warning := self._forecast.warning(host)):
             self.failures.warn(warning)
         if self.settings.mode == "active" and self.cadence.due(host.step, since):
@@ -255,9 +256,8 @@ class Monitor:
         return True
 
     def _due_since_last(self, step: int) -> bool:
-        if not self.record.measurements or self.cadence.on_validation_end:
-            return True
-        return self.cadence.due(step, since=self.record.measurements[-1].step)
+        always = not self.record.measurements or self.cadence.on_validation_end
+        return always or self.cadence.due(step, since=self.record.measurements[-1].step)
 
     def _is_new(self, step: int) -> bool:
         return not self.record.measurements or self.record.measurements[-1].step < step

@@ -1,4 +1,4 @@
-"""What becomes of a measurement: files first, loggers second, so that a crash in between loses nothing."""
+"""What becomes of a measurement: files first, loggers second, pictures third, so that a crash loses no number."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import nn
+
+from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.measurements import Measurement, RunRecord
 from lightning_layerscope.monitor.attempts import attempt
+from lightning_layerscope.monitor.drawings import Drawings
 from lightning_layerscope.monitor.failures import Failures
 from lightning_layerscope.monitor.files import RunFiles
 from lightning_layerscope.monitor.location import Location
@@ -25,13 +29,14 @@ class Results:
 
     Args:
         failures: Where a full disk or a logger that is gone is told.
-        report: Write the HTML report along with every measurement.
+        report: Have the HTML report drawn after every measurement.
         upload_prompts: Hand the file of prompts to the sinks.
     """
 
     def __init__(self, failures: Failures, *, report: bool, upload_prompts: bool = False) -> None:
-        self.failures, self.report, self.upload_prompts = failures, report, upload_prompts
+        self.failures, self.upload_prompts = failures, upload_prompts
         self.record = RunRecord()
+        self._drawings = Drawings(failures, report=report)
         self._files: RunFiles | None = None
         self._sinks: list[Any] = []
         self._missing: list[str] = []
@@ -49,6 +54,7 @@ class Results:
     def begin(self, record: RunRecord, location: Location) -> None:
         """Go on with this record in this location."""
         self.record, self._sinks, self._missing = record, [], []
+        self._drawings.close()
         self._files = None if location.folder is None else RunFiles(record.run_id, location.folder, location)
         if self._files is not None:
             self._report_missing(self._files.reserve())
@@ -65,9 +71,10 @@ class Results:
         for sink in opened.value or []:
             if self._tell(sink, partial(sink.start, self.record)):
                 self._sinks.append(sink)
+        self._drawings.open(self._sinks)
 
     def keep(self, measurement: Measurement, bank: ReferenceBank, host_step: int) -> None:
-        """Add a measurement to the record, write all, and log it."""
+        """Add a measurement to the record, write it, log its numbers, and have it drawn."""
         meta = measurement.profile.meta
         self.record.config.update({key: meta[key] for key in ("num_layers", "layers", "reference", "reference_digest")})
         self.record.config["model_name"] = meta.get("model_name", "")
@@ -78,11 +85,19 @@ class Results:
         self.write(bank)
         for sink in self._sinks:
             self._tell(sink, partial(sink.log, measurement, self.record, host_step))
+        if self.folder is not None and not self._missing:  # it is drawn from its files
+            self._drawings.ask(self.folder, self.record, host_step)
+
+    def after_step(self) -> None:
+        """Log pictures that are ready. No error reaches training, and no draw of random numbers."""
+        if self._drawings.ready():
+            with self.failures.contained(), no_trace(nn.Module()):
+                self._drawings.deliver()
 
     def write(self, bank: ReferenceBank | None) -> None:
         """Make the folder complete: whatever is missing or new is written, each part whole or not at all."""
         if self._files is not None and self.record.measurements:
-            self._report_missing(self._files.write(self.record, bank, report=self.report))
+            self._report_missing(self._files.write(self.record, bank))
 
     def finish(self, status: str, bank: ReferenceBank | None) -> None:
         """Write and close what has measurements."""
@@ -91,6 +106,8 @@ class Results:
         self.write(bank)
         if self._missing:
             self.failures.warn(f"the results in {self.folder} are not complete: {sentence('; '.join(self._missing))}")
+        if self.folder is not None:
+            self._drawings.finish(self.folder, self.record)
         for sink in self._sinks:
             self._tell(sink, partial(sink.finish, self.record, status))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
+    from lightning_layerscope.sinks.picture import Picture
 
 
 @runtime_checkable
@@ -26,3 +28,24 @@ class Sink(Protocol):
 
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:
         """Called once, at the end of the run or when it failed."""
+
+
+@runtime_checkable
+class PictureSink(Sink, Protocol):
+    """A sink that shows pictures, which are drawn beside training and come some time after the numbers."""
+
+    def wants_pictures(self, record: RunRecord) -> bool:
+        """Whether the last measurement of the record is to be pictured."""
+
+    def log_pictures(self, pictures: Sequence[Picture], *, step: int, host_step: int, last: bool) -> bool:
+        """Called with the pictures of one measurement after the other, in order of steps.
+
+        Args:
+            pictures: Finished PNG files.
+            step: Of the measurement.
+            host_step: The step under which the host's own logger counted at the measurement.
+            last: The run is over: there is no later.
+
+        Returns:
+            Whether they were taken; where not, the same ones are offered again later.
+        """

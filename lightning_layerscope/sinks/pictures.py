@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from lightning_layerscope import charts
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.sinks.keys import CURVE, HEATMAPS
+from lightning_layerscope.sinks.picture import Picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from PIL.Image import Image
 
     from lightning_layerscope.measurements import Measurement, RunRecord
 
@@ -31,27 +29,6 @@ BYTES_PER_DOT = 4.5
 
 MOST_TASKS = 120
 """More tasks than this do not fit into a picture of task x task within the budget."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture of a measurement.
-
-    Attributes:
-        key: Under which trackers show it; several pictures of one measurement may share it.
-        caption: Says of which step it is.
-        png: A PNG file.
-    """
-
-    key: str
-    caption: str
-    png: bytes
-
-    def image(self) -> Image:
-        """The picture as an image of Pillow."""
-        from PIL import Image as Images
-
-        return Images.open(io.BytesIO(self.png))
 
 
 def draw_pictures(measurement: Measurement, record: RunRecord) -> list[Picture]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
+from lightning_layerscope.compat.tensorboard import add_png
 from lightning_layerscope.sinks.keys import KeyPlan, plan_keys
 from lightning_layerscope.sinks.log_rows import measurement_row
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
-    from lightning_layerscope.sinks.pictures import Picture
+    from lightning_layerscope.sinks.picture import Picture
 
 
 class TensorBoardSink:
@@ -37,25 +36,33 @@ class TensorBoardSink:
         """Nothing to prepare."""
 
     def log(self, measurement: Measurement, record: RunRecord, host_step: int) -> None:
-        """Log scalars and pictures.
+        """Log the scalars.
 
         Raises:
             RuntimeError: If there is no writer.
         """
-        from lightning_layerscope.sinks.pictures import draw_pictures
-
-        writer = self._writer()
-        if writer is None:
-            raise RuntimeError("TensorBoard is to be logged to, and the trainer has opened no SummaryWriter")
+        writer = self._there()
         if self._plan is None:
             self._plan = plan_keys(measurement.profile, per_task=self._per_task_keys, signals=measurement.curves)
         for key, value in measurement_row(measurement, self._plan).items():
             writer.add_scalar(key, value, int(host_step))
-        # The scalars are in the file by now, whatever becomes of the pictures.
-        for key, picture in numbered(draw_pictures(measurement, record)):
-            pixels = np.asarray(picture.image().convert("RGB"))
-            writer.add_image(key, pixels, int(host_step), dataformats="HWC")
         writer.flush()
+
+    def wants_pictures(self, record: RunRecord) -> bool:
+        """Of every measurement."""
+        return True
+
+    def log_pictures(self, pictures: Sequence[Picture], *, step: int, host_step: int, last: bool) -> bool:
+        """Log them at the step at which they were measured: TensorBoard takes steps in any order.
+
+        Raises:
+            RuntimeError: If there is no writer.
+        """
+        writer = self._there()
+        for key, picture in numbered(pictures):
+            add_png(writer, key, picture, int(host_step))
+        writer.flush()
+        return True
 
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:
         """Write out what the writer still holds: after an exception nobody else may."""
@@ -63,8 +70,14 @@ class TensorBoardSink:
         if writer is not None:
             writer.flush()
 
+    def _there(self) -> Any:
+        writer = self._writer()
+        if writer is None:
+            raise RuntimeError("TensorBoard is to be logged to, and the trainer has opened no SummaryWriter")
+        return writer
 
-def numbered(pictures: list[Picture]) -> list[tuple[str, Picture]]:
+
+def numbered(pictures: Sequence[Picture]) -> list[tuple[str, Picture]]:
     """The pictures under keys of their own: ``key``, or ``key/1``, ``key/2``, ... where several share one."""
     times = Counter(picture.key for picture in pictures)
     seen: Counter[str] = Counter()

@@ -87,7 +87,7 @@ def test_tensorboard_of_lightning(tmp_path, kit):
     assert [event.step for event in events.Images("layerscope/curve/layers")] == [3, 23, 43]
     last = events.Images("layerscope/heatmap/layer_x_task")[-1].encoded_image_string
     drawn = {picture.key: picture for picture in draw_pictures(record.measurements[-1], record)}
-    pixels = np.asarray(Image.open(io.BytesIO(last)))
+    pixels = np.asarray(Image.open(io.BytesIO(last)).convert("RGB"))
     np.testing.assert_array_equal(pixels, drawn["layerscope/heatmap/layer_x_task"].image().convert("RGB"))
 
 
@@ -144,7 +144,7 @@ def test_a_run_that_is_there_already_is_used_and_its_keys_are_defined(offline_ru
     kit.replay(sinks_for(logger)[0], kit.make_record((0,), tasks=4, clusters=2, layers=4))
     found = read()
     assert found.globs == []
-    assert found.metrics["layerscope/heatmap/layer_x_task"] == "layerscope/step"
+    assert found.metrics["layerscope/heatmap/layer_x_task"] == "layerscope/picture_step"
     assert "trainer/global_step" in found.metrics
 
 
