@@ -3,9 +3,9 @@
 Runs of 1, 50 and 500 measurements grow by one measurement each, in turns; medians over rounds are given as ratios to
 those of the shortest run. The hidden states are random: nothing of this depends on them.
 
-The process that trains hands over: it writes the files, logs the numbers to TensorBoard and an offline W&B run, asks for
-what is to be drawn (given in parts), and logs finished pictures later. What draws is another process; what it takes is
-given below.
+The process that trains hands over: it writes the files, logs the numbers to TensorBoard and an offline W&B run, asks
+for what is to be drawn (given in parts), and logs finished pictures later. What draws is another process; what it takes
+is given below.
 
     OMP_NUM_THREADS=1 python benchmarks/recording.py --tasks 62 --layers 32 --rounds 5
 """
