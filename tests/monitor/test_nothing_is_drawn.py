@@ -10,6 +10,7 @@ CODE = """
     import sys, warnings
     warnings.simplefilter("ignore")
     import pytorch_lightning as pl
+    import torch
     from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
     from tests.monitor.conftest import make_module, make_probes, make_rows
     from lightning_layerscope.callbacks import LayerSimilarityMonitor
@@ -23,7 +24,7 @@ CODE = """
         max_steps=4, logger=loggers, callbacks=[monitor], default_root_dir=out, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
     )
-    trainer.fit(make_module(pl), list(make_rows().split(8)))
+    trainer.fit(make_module(pl), torch.utils.data.DataLoader(make_rows(), 8))
     if sys.argv[2] == "True":
         import lightning_layerscope.charts
     print(*sorted({name for name in sys.modules if name.startswith(drawn)} - before))
