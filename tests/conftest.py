@@ -15,7 +15,6 @@ SLOW = (
     "advice/test_trial.py",
     "charts/",
     "compat/test_torch.py::test_sharded_parameters_are_told",
-    "drawing/",
     "extraction/test_architectures.py",
     "extraction/test_checksum.py",
     "functional/test_cluster_intervals.py",
@@ -48,14 +47,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here) and f"{item.path.relative_to(here).as_posix()}::{item.name}".startswith(SLOW):
             item.add_marker(pytest.mark.slow)
-
-
-@pytest.fixture(autouse=True)
-def patience_with_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing is waited for on a machine however busy; what becomes of a slow one has tests that say so."""
-    from lightning_layerscope.drawing import process
-
-    monkeypatch.setattr(process, "SECONDS_AT_END", 300.0)
 
 
 @pytest.fixture(scope="session")

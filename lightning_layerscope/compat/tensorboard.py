@@ -1,13 +1,34 @@
-"""What we know of ``SummaryWriter`` beyond its documented calls: how a finished PNG file gets into an event file."""
+"""What we know of ``SummaryWriter`` beyond its documented calls: how rows and PNG files get into its event files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from lightning_layerscope.sinks.picture import Picture
+
+
+def add_row(writer: Any, row: Mapping[str, float], step: int) -> None:
+    """Add numbers under one step, as one event: the documented ``add_scalar`` makes one of each.
+
+    It serves writers of other makers.
+
+    Args:
+        writer: A ``SummaryWriter``.
+        row: Key -> number.
+        step: Under which they are shown.
+    """
+    files = _files_of(writer)
+    if files is None:
+        for key, value in row.items():
+            writer.add_scalar(key, value, step)
+        return
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    files.add_summary(Summary(value=[Summary.Value(tag=key, simple_value=value) for key, value in row.items()]), step)
 
 
 def add_png(writer: Any, key: str, picture: Picture, step: int) -> None:
@@ -22,8 +43,8 @@ def add_png(writer: Any, key: str, picture: Picture, step: int) -> None:
         picture: To be added.
         step: Under which it is shown.
     """
-    files: Any = getattr(writer, "file_writer", None)
-    if not callable(getattr(files, "add_summary", None)) or not type(writer).__module__.startswith("torch."):
+    files = _files_of(writer)
+    if files is None:
         writer.add_image(key, np.asarray(picture.image().convert("RGB")), step, dataformats="HWC")
         return
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -31,3 +52,10 @@ def add_png(writer: Any, key: str, picture: Picture, step: int) -> None:
     width, height = picture.image().size
     content = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=picture.png)
     files.add_summary(Summary(value=[Summary.Value(tag=key, image=content)]), step)
+
+
+def _files_of(writer: Any) -> Any:
+    """What writes the event files of torch's ``SummaryWriter``; None for a writer of another maker."""
+    files: Any = getattr(writer, "file_writer", None)
+    known = callable(getattr(files, "add_summary", None)) and type(writer).__module__.startswith("torch.")
+    return files if known else None

@@ -1,4 +1,4 @@
-"""The side that trains: starts the drawing process, asks it, and never waits for it but at the end."""
+"""The side that trains: starts the drawing process, asks it, and waits for it only where it is told to."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ from pathlib import Path
 
 from lightning_layerscope.drawing.passing import PASSING, Drawn, pictures_file, read_page, read_pictures
 
-SECONDS_AT_END = 30.0
-"""How long the end of a run waits for what is still being drawn."""
-
 SECONDS_BETWEEN_LOOKS = 0.02
 
 ERRORS = "errors.txt"
 """What the process says before it dies."""
 
-_CODE = (
-    "import json, sys; job = json.loads(sys.stdin.readline()); sys.path[:] = job['path']; "
-    "from lightning_layerscope.drawing.worker import main; main(job)"
-)
+_CODE = """
+import os, signal, sys
+parent = os.getppid()  # before anything that takes time: whose end ends this process
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains, which says what becomes of this
+sys.path[:] = [folder for folder in sys.path if folder]  # nothing is imported from where the run was started
+import json
+job = json.loads(sys.stdin.readline())
+sys.path[:] = job.pop("path")
+from lightning_layerscope.drawing.worker import main
+main(**job, parent=parent)
+"""
 """A fresh interpreter with this one's search path: a fork would copy locks, threads and a GPU's state."""
 
 _ENVIRONMENT = {
@@ -66,8 +70,7 @@ class DrawingProcess:
         self._pipe = self._process.stdin
         if os.name == "posix":
             os.set_blocking(self._pipe.fileno(), False)
-        folders = {"folder": str(folder.absolute()), "passing": str(self._passing)}
-        self._send({"path": sys.path, "parent": os.getpid(), **folders})
+        self._send({"path": sys.path, "folder": str(folder.absolute()), "passing": str(self._passing)})
 
     def ask(self, step: int, *, pictures: bool, report: bool) -> None:
         """Ask for the pictures of a step, or for a report of all measurements so far. Takes no time.

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import queue
 import shutil
-import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,20 +75,22 @@ class RunInFolder:
         return RunRecord(record.config, [each for each in record.measurements if each.step <= step])
 
 
-def main(job: Mapping[str, Any]) -> None:
+def main(folder: str, passing: str, parent: int) -> None:
     """Draw what standard input asks for, one JSON object a line, until the process that trains is gone.
 
+    What cannot be handed over (no room on the disk) ends this process, too: the one that trains sees that at once.
+
     Args:
-        job: ``folder`` of the run, ``passing`` for what is handed over, and ``parent``, the number of the process that
-            trains.
+        folder: Of the run.
+        passing: For what is handed over.
+        parent: The number of the process that has started this one.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains; it says what becomes of this
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
-    run, passing, wanted = RunInFolder(Path(job["folder"])), Path(job["passing"]), Wanted()
-    while os.getppid() == job["parent"]:
+    run, hand_over, wanted = RunInFolder(Path(folder)), Path(passing), Wanted()
+    while os.getppid() == parent:
         try:
             idle = not (wanted.steps or wanted.page)
             request = requests.get(timeout=SECONDS_BETWEEN_LOOKS) if idle else requests.get_nowait()
@@ -99,12 +99,12 @@ def main(job: Mapping[str, Any]) -> None:
             wanted.add(request)
         except queue.Empty:
             if wanted.steps:
-                _draw_pictures(run, wanted.steps.popleft(), passing)
+                _draw_pictures(run, wanted.steps.popleft(), hand_over)
             # In turns: neither waits for the other where measurements come quicker than pictures are drawn.
             if wanted.page:
                 number, wanted.page = wanted.page, 0
-                _draw_page(run, number, passing)
-    shutil.rmtree(passing, ignore_errors=True)  # nobody is there to take it
+                _draw_page(run, number, hand_over)
+    shutil.rmtree(hand_over, ignore_errors=True)  # nobody is there to take it
 
 
 def _listen(requests: queue.SimpleQueue[dict[str, Any] | None]) -> None:

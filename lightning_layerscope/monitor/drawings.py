@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning_layerscope.drawing import process
 from lightning_layerscope.drawing.passing import Drawn
 from lightning_layerscope.drawing.process import DrawingProcess
 from lightning_layerscope.measurements import RunRecord
@@ -24,6 +23,12 @@ from lightning_layerscope.wording import count
 SECONDS_BETWEEN_LOOKS = 1.0
 """How often a training step looks whether pictures are ready."""
 
+SECONDS_IN_SILENCE = 3.0
+"""How long the end of a run waits without saying so."""
+
+MOST_STARTS = 3
+"""So often a process that draws is started in a run: what kills one may be gone (a full disk) or stay (no memory)."""
+
 
 class Drawings:
     """What is drawn for a run, in a process of its own; lives on rank 0.
@@ -36,7 +41,7 @@ class Drawings:
     def __init__(self, failures: Failures, *, report: bool) -> None:
         self._failures, self._report = failures, report
         self._process: DrawingProcess | None = None
-        self._given_up = False
+        self._starts = 0
         self._waiting: list[tuple[PictureSink, deque[tuple[int, int]]]] = []  # steps of the run and of the host
         self._asked: tuple[Path, int, dict[str, Any]] | None = None  # what the newest report shows
         self._looked = 0.0
@@ -47,8 +52,6 @@ class Drawings:
 
     def ask(self, folder: Path, record: RunRecord, host_step: int) -> None:
         """Have the last measurement drawn, whose files are in the folder."""
-        if self._given_up:
-            return
         step = record.steps[-1]
         wanted = [queue for sink, queue in self._waiting if attempt(partial(sink.wants_pictures, record)).value]
         if self._ask(folder, record, pictures=bool(wanted), report=self._report):
@@ -79,19 +82,24 @@ class Drawings:
         for step in before - self._steps():
             self._process.discard(step)
 
-    def finish(self, folder: Path, record: RunRecord) -> None:
-        """Wait a stated time for what is still being drawn, log it, and end the process."""
-        if self._report and not self._given_up and self._asked != _content(folder, record):
-            self._ask(folder, record, pictures=False, report=True)
-        if self._process is not None:
-            steps = sorted(self._steps())
-            done = attempt(partial(self._process.wait, steps, process.SECONDS_AT_END))
+    def finish(self, folder: Path, record: RunRecord, *, seconds: float) -> None:
+        """Wait for what is still being drawn, log it, and end the process.
+
+        Args:
+            folder: Of the run.
+            record: Of the whole run.
+            seconds: How long is waited at most.
+        """
+        deadline = time.monotonic() + seconds
+        try:
+            # Twice: a process that died costs the pictures that it owed, and another one makes the report.
+            done = self._wait(folder, record, deadline) or self._wait(folder, record, deadline)
             self.deliver(last=True)
-            if done.error and not self._given_up:
-                self._give_up(done.error, folder)
-            elif done.value is False:
+            if self._process is None:
+                return
+            if not done:
                 self._tell(
-                    f"it was not finished {process.SECONDS_AT_END:g} s after the end of the run: pictures of "
+                    f"it was not finished {seconds:g} s after the end of the run: pictures of "
                     f"{count(len(self._steps()), 'measurement')} are not logged, and the report may be that of an "
                     "earlier measurement.",
                     folder,
@@ -99,31 +107,50 @@ class Drawings:
             _, problem = attempt(self._process.page).value or (False, "")
             if problem:
                 self._tell(f"the report could not be made ({problem}).", folder)
-        self.close()
+        finally:  # also where Ctrl-C has ended the wait
+            self.close()
 
     def close(self) -> None:
         """End the process; what it has not drawn is left out."""
-        if self._process is not None:
-            attempt(self._process.close)
-        self._process, self._waiting, self._asked, self._given_up = None, [], None, False
+        self._end_process()
+        self._waiting, self._starts = [], 0
 
     def _ask(self, folder: Path, record: RunRecord, *, pictures: bool, report: bool) -> bool:
-        if not (pictures or report):
+        if not (pictures or report) or (self._process is None and self._starts == MOST_STARTS):
             return False
         asked = attempt(partial(self._send, folder, record.steps[-1], pictures=pictures, report=report))
         if asked.error:
-            self._give_up(asked.error, folder)
+            self._lose(asked.error, folder)
         elif report:
             self._asked = _content(folder, record)
         return not asked.error
 
     def _send(self, folder: Path, step: int, *, pictures: bool, report: bool) -> None:
         if self._process is not None and self._process.folder != folder:  # the folder was lost in mid-run
-            self._process.close()
-            self._process = None
+            self._end_process()
         if self._process is None:
+            self._starts += 1
             self._process = DrawingProcess(folder)
         self._process.ask(step, pictures=pictures, report=report)
+
+    def _wait(self, folder: Path, record: RunRecord, deadline: float) -> bool:
+        """Whether all is drawn in time; False also where the process was lost meanwhile."""
+        if self._report and self._asked != _content(folder, record):
+            self._ask(folder, record, pictures=False, report=True)
+        if self._process is None:
+            return not self._report
+        steps = sorted(self._steps())
+        for silent in (True, False):
+            left = deadline - time.monotonic()
+            waited = attempt(partial(self._process.wait, steps, min(left, SECONDS_IN_SILENCE) if silent else left))
+            if waited.error:
+                self._lose(waited.error, folder)
+                return False
+            if waited.value:
+                return True
+            if silent and left > SECONDS_IN_SILENCE:
+                self._failures.say(f"waits for pictures and the report, {left:.0f} s at most.")
+        return False
 
     def _deliver(self, sink: PictureSink, step: int, host_step: int, *, last: bool) -> bool:
         """Whether the pictures of a step are dealt with."""
@@ -143,9 +170,21 @@ class Drawings:
     def _steps(self) -> set[int]:
         return {step for _, queue in self._waiting for step, _ in queue}
 
-    def _give_up(self, error: str, folder: Path) -> None:
-        self._given_up = True
-        self._tell(f"{sentence(error)} Nothing more is drawn in this run.", folder)
+    def _lose(self, error: str, folder: Path) -> None:
+        """Go on without what this process owed."""
+        owed = count(len(self._steps()), "measurement")
+        self._end_process()
+        self._tell(
+            f"{sentence(error)} Pictures of {owed} are not logged; drawing begins anew with the next, twice at most.",
+            folder,
+        )
+
+    def _end_process(self) -> None:
+        if self._process is not None:
+            attempt(self._process.close)
+        self._process, self._asked = None, None
+        for _, queue in self._waiting:
+            queue.clear()
 
     def _tell(self, what: str, folder: Path) -> None:
         self._failures.add("drawing", f"{what} All numbers are kept; `layerscope report {folder}` makes {REPORT}.")

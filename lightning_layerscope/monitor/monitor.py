@@ -55,15 +55,13 @@ class Monitor:
         self.failures = Failures(settings.output.name, verbose=settings.verbose)
         self.results = Results(self.failures, report=settings.report, upload_prompts=settings.output.upload_prompts)
         self.bank: ReferenceBank | None = None
-        self.skipped = 0
         self._probes: ProbeSet | None = None
         self._model: Callable[[], nn.Module | None] = type(None)  # gives None, and can be pickled
         self._ranks: Ranks | None = None
         self._source: Source | None = None
         self._state: dict[str, Any] = {}
-        self._running = self._broken_off = self._model_changed = False
-        self._seen = self._first_step = 0
-        self._off = False
+        self._running = self._broken_off = self._model_changed = self._off = False
+        self.skipped = self._seen = self._first_step = 0
         self._forecast = Forecast(settings, self.budget, 0)
         self._left_out = -1  # the last step at which a due measurement was left out
 
@@ -135,7 +133,8 @@ class Monitor:
         since, self._seen = self._seen, host.step
         if not self._measures:
             return
-        self.results.after_step()
+        with self.budget.afterwards():
+            self.results.after_step()
         if self._ranks is not None and self._ranks.leads and (warning := self._forecast.warning(host)):
             self.failures.warn(warning)
         if self.settings.mode == "active" and self.cadence.due(host.step, since):
@@ -295,6 +294,7 @@ class Monitor:
         if self._ranks is None or not self._ranks.leads:
             return
         self.record.config.update(failures=dict(self.failures.counts), left_out=self.skipped)
-        self.results.finish(status, self.bank)
+        with self.budget.afterwards(forced=True):
+            self.results.finish(status, self.bank)
         if self.record.measurements:
             self.failures.say(messages.closing(self.record, self.budget, self.skipped, self.failures.summary()))

@@ -20,6 +20,9 @@ from lightning_layerscope.monitor.messages import sentence
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 
+SECONDS_FOR_DRAWING = {"finished": 120.0, "exception": 10.0}
+"""How long the end of a run waits for what is still being drawn: usually some seconds, longer on a crowded machine."""
+
 MakeSinks = Callable[["Path | Literal[False]"], Sequence[Any]]
 """Makes the sinks; is given the file of prompts to upload, or False."""
 
@@ -106,10 +109,12 @@ class Results:
         self.write(bank)
         if self._missing:
             self.failures.warn(f"the results in {self.folder} are not complete: {sentence('; '.join(self._missing))}")
-        if self.folder is not None:
-            self._drawings.finish(self.folder, self.record)
-        for sink in self._sinks:
-            self._tell(sink, partial(sink.finish, self.record, status))
+        try:
+            if self.folder is not None:
+                self._drawings.finish(self.folder, self.record, seconds=SECONDS_FOR_DRAWING[status])
+        finally:  # Ctrl-C during that wait keeps nothing else from being logged
+            for sink in self._sinks:
+                self._tell(sink, partial(sink.finish, self.record, status))
 
     def _report_missing(self, missing: list[str]) -> None:
         """Warn when something cannot be written that could be before; the next measurement tries again."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_layerscope.compat.tensorboard import add_png
+from lightning_layerscope.compat.tensorboard import add_png, add_row
 from lightning_layerscope.sinks.keys import KeyPlan, plan_keys
 from lightning_layerscope.sinks.log_rows import measurement_row
 
@@ -44,8 +44,7 @@ class TensorBoardSink:
         writer = self._there()
         if self._plan is None:
             self._plan = plan_keys(measurement.profile, per_task=self._per_task_keys, signals=measurement.curves)
-        for key, value in measurement_row(measurement, self._plan).items():
-            writer.add_scalar(key, value, int(host_step))
+        add_row(writer, measurement_row(measurement, self._plan), int(host_step))
         writer.flush()
 
     def wants_pictures(self, record: RunRecord) -> bool:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,10 +13,13 @@ from lightning_layerscope.drawing.process import DrawingProcess
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.monitor.drawings import Drawings
 from lightning_layerscope.monitor.failures import Failures
+from lightning_layerscope.monitor.location import Location
+from lightning_layerscope.monitor.results import Results
 from lightning_layerscope.sinks import ScalarSink, sinks_for
+from tests.processes import lives
 
 
-def run_through(kit, folder, sinks, *, breaks=lambda record: None):
+def run_through(kit, folder, sinks, *, breaks=lambda record: None, seconds=300.0):
     """A run of three measurements with files, numbers and drawings, as the monitor does it; gives its failures."""
     record = kit.make_record(tasks=4, clusters=2, layers=4)
     failures = Failures("layerscope", verbose=False)
@@ -31,7 +35,7 @@ def run_through(kit, folder, sinks, *, breaks=lambda record: None):
             sink.log(measurement, growing, measurement.step + 3)
         drawings.ask(folder, growing, measurement.step + 3)
         drawings.deliver()
-    drawings.finish(folder, growing)
+    drawings.finish(folder, growing, seconds=seconds)
     for sink in sinks:
         sink.finish(growing, "finished")
     return failures
@@ -96,21 +100,68 @@ def test_a_measurement_that_cannot_be_drawn_loses_its_pictures_alone(tmp_path, k
     [
         ("raise SystemExit('no fonts here')", r"has ended .*no fonts here"),
         ("import sys; [sys.stdin.readline() for _ in range(2)]; sys.exit(3)", r"has ended \(exit status 3\)"),
+        ("import os, sys; sys.exit('GPU: ' + repr(os.environ['CUDA_VISIBLE_DEVICES']))", r"has ended .*GPU: ''"),
         ("import time; time.sleep(600)", r"not finished 0\.5 s after the end of the run: pictures of 3 measurements"),
     ],
-    ids=["dies at once", "dies later", "too slow"],
+    ids=["dies at once", "dies later", "sees no card", "too slow"],
 )
 def test_a_process_that_dies_or_is_slow_costs_a_warning_and_no_number(tmp_path, kit, monkeypatch, code, said):
     monkeypatch.setattr(process, "_CODE", code)
-    if "sleep" in code:
-        monkeypatch.setattr(process, "SECONDS_AT_END", 0.5)
     logger = Rows()
     with pytest.warns(RuntimeWarning, match=rf"{said}.* All numbers are kept; `layerscope report .*` makes report"):
-        failures = run_through(kit, tmp_path, [Pictured(logger)])
-    assert failures.counts == {"drawing": 1}
+        failures = run_through(kit, tmp_path, [Pictured(logger)], seconds=0.5 if "sleep" in code else 300)
+    assert set(failures.counts) == {"drawing"}
     assert [step for step, _ in logger.rows] == [3, 23, 43]
     assert RunRecord.load(tmp_path).steps == [0, 20, 40]
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_process_that_was_killed_is_replaced_and_the_report_is_of_the_last(tmp_path, kit, monkeypatch):
+    """Out of memory, say, in the last measurement."""
+    ask = DrawingProcess.ask
+
+    def ask_and_kill(self, step, **wanted):
+        ask(self, step, **wanted)
+        if step == 40 and wanted["pictures"]:
+            self._process.kill()
+
+    monkeypatch.setattr(DrawingProcess, "ask", ask_and_kill)
+    logger = Rows()
+    with pytest.warns(RuntimeWarning, match=r"has ended \(exit status -9\).* drawing begins anew"):
+        failures = run_through(kit, tmp_path, [Pictured(logger)])
+    assert failures.counts == {"drawing": 1}
+    assert 40 not in logger.pictures, "what the killed one owed is left out"
+    assert "steps 0 to 40" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_it_imports_nothing_from_where_the_run_was_started(tmp_path, kit, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "json.py").write_text("raise SystemExit('this is not yours')")
+    monkeypatch.chdir(here)
+    logger = Rows()
+    assert run_through(kit, tmp_path / "run", [Pictured(logger)]).counts == {}
+    assert logger.pictures == [0, 20, 40]
+
+
+def test_ctrl_c_while_the_end_waits_keeps_the_last_rows_and_ends_the_process(tmp_path, kit, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DrawingProcess, "wait", interrupt)
+    ended, finished = [], []
+    close = DrawingProcess.close
+    monkeypatch.setattr(DrawingProcess, "close", lambda self: ended.append(close(self)))
+    logger = SimpleNamespace(log_metrics=lambda row, step: None, save=lambda: finished.append(True))
+    results = Results(Failures("layerscope", verbose=False), report=True)
+    record = kit.make_record((0,), tasks=4, clusters=2, layers=4)
+    results.begin(RunRecord(record.config), Location(tmp_path / "run"))
+    results.open(None, lambda prompts: [ScalarSink(logger)])
+    results.keep(record.measurements[0], None, 0)
+    with pytest.raises(KeyboardInterrupt):
+        results.finish("finished", None)
+    assert len(ended) == 1
+    assert finished
 
 
 def test_requests_are_never_waited_for(tmp_path, monkeypatch):
@@ -148,15 +199,7 @@ def test_it_ends_with_the_process_that_trains_however_that_ends(tmp_path, kit):
     )
     number = int(done.stdout)
     deadline = time.monotonic() + 120
-    while _lives(number):
+    while lives(number):
         assert time.monotonic() < deadline, "the process outlives the one that trains"
         time.sleep(0.1)
     assert not list(tmp_path.glob(".*")), "it clears up"
-
-
-def _lives(number):
-    try:
-        with open(f"/proc/{number}/stat", encoding="utf-8") as file:  # noqa: PTH123 - a zombie has ended, too
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
