@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from lightning_layerscope import callbacks, charts, functional, metrics, sinks, tasks
     from lightning_layerscope.advice.check_models import check_layers
+    from lightning_layerscope.callbacks.loop import watch
     from lightning_layerscope.comparison import compare
     from lightning_layerscope.extraction import HiddenStates, extract_hidden_states, no_trace
     from lightning_layerscope.measurements import Measurement, RunRecord, take_measurement
@@ -39,6 +40,7 @@ _HOMES = {
     "find_transitions": "transitions",
     "no_trace": "extraction",
     "take_measurement": "measurements",
+    "watch": "callbacks.loop",
 }
 
 __all__ = [
@@ -63,6 +65,7 @@ __all__ = [
     "sinks",
     "take_measurement",
     "tasks",
+    "watch",
 ]
 
 

@@ -63,13 +63,13 @@ def test_values_and_intervals_are_those_of_the_functions(estimator, as_gram):
 
 def test_the_profile_knows_what_it_is_of():
     profile = compare(TUNED, ReferenceBank.from_states(BASE, name="initial"))
-    assert profile.meta["reference"] == "initial"
-    assert profile.meta["reference_digest"] == ReferenceBank.from_states(BASE, name="initial").digest
-    assert (profile.meta["examples_digest"], profile.meta["tokens_digest"]) == ("e" * 64, "t" * 64)
-    assert (profile.meta["model_name"], profile.measure, profile.meta["estimator"]) == ("tiny", "cka", "debiased")
-    assert profile.meta["examples"] == {"task0": 24, "task1": 17}
+    assert profile.meta.reference == "initial"
+    assert profile.meta.reference_digest == ReferenceBank.from_states(BASE, name="initial").digest
+    assert (profile.meta.examples_digest, profile.meta.tokens_digest) == ("e" * 64, "t" * 64)
+    assert (profile.meta.model_name, profile.measure, profile.meta.estimator) == ("tiny", "cka", "debiased")
+    assert profile.meta.examples == {"task0": 24, "task1": 17}
     assert (profile.num_layers, profile.layers, profile.clusters) == (3, [1, 2, 3], {"task0": "x", "task1": "y"})
-    assert profile.meta["notes"] == []
+    assert profile.meta.notes == ()
 
 
 def test_equal_states_are_similar_and_unrelated_are_not():
@@ -104,9 +104,9 @@ def test_models_of_other_width_and_tokens_are_compared_and_said():
     wide = random_states(2, width=64, model_name="other", tokens_digest="u" * 64)
     profile = compare(wide, ReferenceBank.from_states(BASE))
     assert profile.matrix().shape == (2, 3)
-    assert profile.meta["notes"] == [
-        "the two models read the same prompts with different tokens, templates or token choices"
-    ]
+    assert profile.meta.notes == (
+        "the two models read the same prompts with different tokens, templates or token choices",
+    )
 
 
 def test_undefined_values_are_nan_with_their_reason():
@@ -140,20 +140,20 @@ def test_outlier_dimensions_are_warned_of_and_seen_through():
     assert robust[1] < 0.3
     assert profile.matrix("top_dimension_share")[0, 1] > 0.99
     assert profile.matrix("participation_ratio")[0, 1] < 1.01
-    warning = next(line for line in profile.meta["warnings"] if "top_dimension_share" in line)
+    warning = next(line for line in profile.meta.warnings if "top_dimension_share" in line)
     assert warning.startswith(
         "step 40: top_dimension_share above 0.2 in 1 of 1 tasks at 1 layers (2 to 2); most in 'a'"
     )
     assert warning.endswith(f"(there cka {headline[1]:.3f}, cka_robust {robust[1]:.3f})")
-    assert any("distance of cka from cka_robust above 0.1" in line for line in profile.meta["warnings"])
-    assert not any("top_dimension" in line for line in compare({"a": first[:1]}, {"a": second[:1]}).meta["warnings"])
+    assert any("distance of cka from cka_robust above 0.1" in line for line in profile.meta.warnings)
+    assert not any("top_dimension" in line for line in compare({"a": first[:1]}, {"a": second[:1]}).meta.warnings)
 
 
 def test_states_rounded_too_coarsely_are_warned_of():
     states = torch.randn(1, 64, 50, generator=torch.Generator().manual_seed(0))
     coarse = compare({"a": (states + 1000).bfloat16()}, {"a": states})
-    assert any("rounding_share" in line and "extract in float32" in line for line in coarse.meta["warnings"])
-    assert not any("rounding_share" in line for line in compare({"a": states}, {"a": states}).meta["warnings"])
+    assert any("rounding_share" in line and "extract in float32" in line for line in coarse.meta.warnings)
+    assert not any("rounding_share" in line for line in compare({"a": states}, {"a": states}).meta.warnings)
 
 
 def test_diagnostics_from_grams_are_those_from_states():
@@ -161,19 +161,19 @@ def test_diagnostics_from_grams_are_those_from_states():
     for name in ("participation_ratio", "effective_directions", "top_component_share"):
         np.testing.assert_allclose(stored.matrix(name), exact.matrix(name), rtol=1e-3)
     assert "top_dimension_share" not in stored.measures
-    assert any("top_dimension_share" in note and "not given" in note for note in stored.meta["notes"])
+    assert any("top_dimension_share" in note and "not given" in note for note in stored.meta.notes)
     assert compare(TUNED, BASE, diagnostics=False, robust=False).measures == ["cka"]
 
 
 def test_a_bank_without_robust_grams_is_said():
     profile = compare(TUNED, ReferenceBank.from_states(BASE, robust=False))
     assert "cka_robust" not in profile.measures
-    assert any("from_states(..., robust=True)" in note for note in profile.meta["notes"])
+    assert any("from_states(..., robust=True)" in note for note in profile.meta.notes)
 
 
 def test_the_biased_estimator_warns_where_tasks_have_other_counts():
-    assert any("17 to 24 examples" in line for line in compare(TUNED, BASE, estimator="biased").meta["warnings"])
-    assert not any("inflated" in line for line in compare(TUNED, BASE).meta["warnings"])
+    assert any("17 to 24 examples" in line for line in compare(TUNED, BASE, estimator="biased").meta.warnings)
+    assert not any("inflated" in line for line in compare(TUNED, BASE).meta.warnings)
 
 
 def test_some_tasks_and_layers():
@@ -209,14 +209,14 @@ def test_a_reference_probed_with_more_tasks_serves_fewer():
     for bank in (BASE, ReferenceBank.from_states(BASE).select(["task0"])):
         profile = compare(alone, bank, tasks=["task0"])
         np.testing.assert_allclose(profile.matrix(), expected, atol=1e-6)
-        assert any("verified by their ids alone" in note for note in profile.meta["notes"])
+        assert any("verified by their ids alone" in note for note in profile.meta.notes)
 
 
 def test_a_reference_of_more_layers_is_cut_to_the_measured_ones():
     some = replace(TUNED, tensors={task: tensor[1:] for task, tensor in TUNED.items()}, layers=(2, 3))
     for bank in (BASE, ReferenceBank.from_states(BASE)):
         profile = compare(some, bank)
-        assert profile.meta["layers"] == [2, 3]
+        assert profile.meta.layers == (2, 3)
         np.testing.assert_allclose(profile.matrix(), compare(TUNED, BASE).matrix()[:, 1:], atol=1e-6)
 
 
@@ -224,7 +224,7 @@ def test_a_reference_of_fewer_layers_is_refused_with_those_it_has():
     few = replace(BASE, tensors={task: tensor[:2] for task, tensor in BASE.items()}, layers=(1, 2))
     with pytest.raises(ValueError, match=r"got one with \[1, 2\]: \[3\] are missing; use layers=\[1, 2\]"):
         compare(TUNED, few)
-    assert compare(TUNED, few, layers=[1, 2]).meta["layers"] == [1, 2]
+    assert compare(TUNED, few, layers=[1, 2]).meta.layers == (1, 2)
 
 
 @pytest.mark.parametrize("measure", ["cka", "mutual_knn"])
@@ -316,7 +316,7 @@ def test_near_copies_count_once_where_their_groups_are_given(measure):
     }
     assert (width["together"] > 1.1 * width["apart"]).all()
     said = "near copies among the prompts count once; prompts that are none of each other: a 16 of 48"
-    assert set(together.meta["notes"]) - set(apart.meta["notes"]) == {said}
+    assert set(together.meta.notes) - set(apart.meta.notes) == {said}
     if measure == "cka":
         exact = cka_estimate(centered_gram(states["a"]), centered_gram(bank["a"]), groups=labels)
         np.testing.assert_allclose(together.matrix(), exact.value[None], atol=1e-6)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lightning_layerscope import LayerProfile, ReferenceBank
 
@@ -44,6 +45,24 @@ def test_lightning_run(monkeypatch, tmp_path, capsys):
 
 def test_transformers_trainer(monkeypatch, tmp_path, capsys):
     run(monkeypatch, "transformers_trainer.py", "--out", tmp_path, "--steps", 12)
+    assert (tmp_path / "layerscope" / "report.html").is_file()
+    check(
+        LayerProfile.from_parquet(tmp_path / "layerscope" / "profile.parquet"), capsys.readouterr().out, [0, 3, 6, 12]
+    )
+
+
+def test_training_loop(monkeypatch, tmp_path, capsys):
+    run(monkeypatch, "training_loop.py", "--out", tmp_path, "--steps", 12)
+    assert (tmp_path / "layerscope" / "report.html").is_file()
+    check(
+        LayerProfile.from_parquet(tmp_path / "layerscope" / "profile.parquet"), capsys.readouterr().out, [0, 3, 6, 12]
+    )
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert kept["monitor"]["step"] == 12
+
+
+def test_accelerate_loop(monkeypatch, tmp_path, capsys):
+    run(monkeypatch, "accelerate_loop.py", "--out", tmp_path, "--steps", 12)
     assert (tmp_path / "layerscope" / "report.html").is_file()
     check(
         LayerProfile.from_parquet(tmp_path / "layerscope" / "profile.parquet"), capsys.readouterr().out, [0, 3, 6, 12]

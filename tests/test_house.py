@@ -19,7 +19,7 @@ PUBLIC = {
     "comparison/compare.py": {"compare"},
     "extraction/extract.py": {"extract_hidden_states"},
     "measurements/take.py": {"take_measurement"},
-    "monitor/callback.py": {"__init__"},  # of both callbacks
+    "monitor/callback.py": {"__init__"},  # of every host
     "probes/base.py": {"__init__"},  # of ProbeSet
     "probes/probe_set.py": {"from_datasets", "from_tasks"},
     "study/trial/advise.py": {"advise"},

@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 import re
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lightning_layerscope import LayerProfile
-from lightning_layerscope.profiles import COLUMNS, storage
+from lightning_layerscope.profiles import COLUMNS, ProfileMeta, storage
 
 
 def make(values, *, layers=None, step=0, measure="cka", half=0.1, **meta):
@@ -29,6 +30,27 @@ def make(values, *, layers=None, step=0, measure="cka", half=0.1, **meta):
 
 
 VALUES = [[1.0, 0.5, 0.0], [0.8, 0.6, 0.4], [0.6, 0.1, 0.2]]
+
+
+def test_the_meta_is_typed_frozen_and_checked_where_it_comes_in():
+    profile = make(VALUES, tasks=["a", "b", "c"], notes=["n"], colour="blue", model_name=None)
+    assert (profile.meta.tasks, profile.meta.notes, profile.meta.model_name) == (("a", "b", "c"), ("n",), "")
+    assert profile.meta.extra == {"colour": "blue"}
+    with pytest.raises(FrozenInstanceError):
+        profile.meta.reference = "base"
+    with pytest.raises(ValueError, match=r"expected a list of numbers as 'layers' of a profile's meta, got 'all'"):
+        LayerProfile(profile.frame, {"layers": "all"})
+    with pytest.raises(ValueError, match="expected a list of texts as 'warnings' of a profile's meta, got 'careful'"):
+        make(VALUES, warnings="careful")
+
+
+def test_what_someone_added_to_the_meta_lies_beside_the_rest_and_comes_back(tmp_path):
+    profile = make(VALUES, colour="blue", examples={"a": 3})
+    assert profile.meta.to_dict()["colour"] == "blue"
+    assert ProfileMeta.from_dict(json.loads(json.dumps(profile.meta.to_dict()))) == profile.meta
+    again = LayerProfile.from_parquet(profile.to_parquet(tmp_path / "p.parquet"))
+    assert again.meta.extra == {"colour": "blue"}
+    assert LayerProfile.concat([again, make(VALUES, step=1)]).meta.extra == {"colour": "blue"}
 
 
 def test_properties_are_read_off_rows_and_meta():
@@ -69,7 +91,7 @@ def test_measures_stand_side_by_side():
 
 def test_warnings_of_all_steps_are_kept_once():
     joined = LayerProfile.concat([make(VALUES, warnings=["w", "v"]), make(VALUES, step=1, warnings=["u", "w"])])
-    assert joined.meta["warnings"] == ["w", "v", "u"]
+    assert joined.meta.warnings == ("w", "v", "u")
 
 
 def of_task(task, step=0, **meta):
@@ -86,13 +108,13 @@ def test_profiles_of_other_tasks_join_under_a_digest_of_all_of_theirs():
     ]
     joined = LayerProfile.concat(parts)
     assert (joined.tasks, joined.clusters) == (["b", "a"], {"b": "of b", "a": "of a"})
-    assert joined.meta["examples"] == {"b": 8, "a": 8}
-    assert joined.meta["examples_digest"] == hashlib.sha256(b"eb\0ea").hexdigest()
-    assert (joined.meta["tokens_digest"], joined.meta["reference_digest"]) == ("t", "r")
-    assert joined.meta["warnings"] == ["v", "w"]
+    assert joined.meta.examples == {"b": 8, "a": 8}
+    assert joined.meta.examples_digest == hashlib.sha256(b"eb\0ea").hexdigest()
+    assert (joined.meta.tokens_digest, joined.meta.reference_digest) == ("t", "r")
+    assert joined.meta.warnings == ("v", "w")
     np.testing.assert_array_equal(joined.matrix(step=1), [[0.5, 0.5], [np.nan, np.nan]])
     unknown = LayerProfile.concat([parts[0], of_task("a", **own)])
-    assert unknown.meta["examples_digest"] == ""
+    assert unknown.meta.examples_digest == ""
 
 
 def test_profiles_that_share_some_tasks_do_not_join():
@@ -229,7 +251,7 @@ def test_rows_that_were_changed_by_another_program_are_refused(tmp_path):
 def test_profiles_of_earlier_versions_are_read(tmp_path):
     profile = make(VALUES, reference="initial")
     table = pa.Table.from_pandas(profile.frame, preserve_index=False)
-    known = {"lightning_layerscope.profile": json.dumps(profile.meta)}
+    known = {"lightning_layerscope.profile": json.dumps(profile.meta.to_dict())}
     pq.write_table(table.replace_schema_metadata(known), tmp_path / "p.parquet")
     again = LayerProfile.from_parquet(tmp_path / "p.parquet")
     pd.testing.assert_frame_equal(again.frame, profile.frame)
@@ -297,7 +319,7 @@ def test_a_difference_without_a_band_names_none():
 def test_difference_aligns_tasks_by_name():
     second = make(VALUES[::-1])
     renamed = second.frame.assign(task=second.frame["task"].map({"a": "c", "b": "b", "c": "a"}))
-    reordered = LayerProfile(renamed, {**second.meta, "tasks": ["c", "b", "a"]})
+    reordered = LayerProfile(renamed, replace(second.meta, tasks=("c", "b", "a")))
     np.testing.assert_allclose(make(VALUES).diff(reordered).matrix(), 0)
 
 

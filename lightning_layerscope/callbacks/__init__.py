@@ -1,4 +1,4 @@
-"""Attach the monitor to a run: Lightning in both namespaces, transformers' Trainer and TRL.
+"""Attach the monitor to a run: Lightning in both namespaces, transformers' Trainer and TRL, a loop of one's own.
 
 Loaded on first use: the one callback does not import the other's trainer.
 """

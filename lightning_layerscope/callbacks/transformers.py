@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import weakref
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -15,10 +13,9 @@ from torch import nn
 
 from lightning_layerscope.compat.transformers_trainer import EvaluationSteps, calling_trainer
 from lightning_layerscope.monitor.attempts import attempt, refusing
-from lightning_layerscope.monitor.callback import MonitorCallback, contained
+from lightning_layerscope.monitor.callback import MonitorCallback, contained, crash_at_exit
 from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.location import Location, location_in
-from lightning_layerscope.monitor.monitor import Monitor
 from lightning_layerscope.monitor.probe_source import resolve_probes
 from lightning_layerscope.monitor.reporting import Reporting, reporting_of
 
@@ -82,7 +79,7 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
                 raise LookupError(trainer.error)
             self._passive.open(self._model, world=int(args.world_size))
             self._steps = EvaluationSteps(trainer.value, self._passive.begin_batch, self._passive.end_batch)
-        atexit.register(_crash_later, weakref.ref(self.monitor))
+        crash_at_exit(self.monitor)
         self._remember(state)
 
     @contained
@@ -195,13 +192,6 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
                 upload_prompts=prompts,
             )
         )
-
-
-def _crash_later(monitor: weakref.ref[Monitor]) -> None:
-    """The process exits: whoever still runs was ended by an exception or an interruption."""
-    running = monitor()
-    if running is not None:
-        running.crash()
 
 
 def _dataset_name(metrics: dict[str, Any]) -> str:

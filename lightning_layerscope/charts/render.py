@@ -1,129 +1,60 @@
-"""Figures as bytes: PNG with a small palette for loggers, SVG that follows a page's light or dark colours for HTML."""
+"""Charts as PNG, SVG and plain Vega-Lite, without a browser and without a network."""
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import matplotlib
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+import altair as alt
+import vl_convert
 
-from lightning_layerscope.charts import style
-from lightning_layerscope.compat.known_warnings import without_missing_glyphs
+from lightning_layerscope.charts import theme
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-THEME = {
-    style.INK: "--ink",
-    style.MUTED: "--muted",
-    style.FAINT: "--faint",
-    style.PAPER: "--paper",
-    style.UNDEFINED: "--undefined",
-    style.UNDEFINED_LINES: "--undefined-lines",
-    **{colour: f"--line-{position}" for position, colour in enumerate(style.COLOURS)},
-}
-"""These colours become CSS variables in an SVG, with themselves as fallback."""
+_VERSION = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+_GLOBALS = "Object.assign(window, { vega, vegaLite, vegaEmbed });"
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
-def to_image(figure: Figure, *, dpi: int = style.DPI) -> Image:
-    """A palette image of the figure's 256 most frequent colours: a third of the size of true colour.
-
-    The colours of heatmaps (at most 128) are all kept; only smoothed edges of letters and lines move to a neighbour.
-    """
-    from PIL import Image as Images
-
-    canvas = FigureCanvasAgg(figure)
-    own = figure.get_dpi()
-    try:
-        figure.set_dpi(dpi)
-        with _quiet():
-            canvas.draw()
-        pixels = np.array(canvas.buffer_rgba())[..., :3]
-    finally:
-        figure.set_dpi(own)
-    picture = Images.fromarray(pixels)
-    counted = sorted(picture.getcolors(picture.width * picture.height) or [], reverse=True)
-    codes = np.array([_packed(colour) for _, colour in counted])
-    kept = np.array(list(dict.fromkeys([*_heatmap_colours(figure), *codes.tolist()]))[:256])
-    # A table over all colours is far quicker than sorting a million pixels.
-    table = np.zeros(1 << 24, np.uint8)
-    table[codes] = _nearest(codes, kept)
-    image = Images.fromarray(table[pixels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)])
-    image.putpalette(_split(kept).astype(np.uint8).tobytes())
-    return image
-
-
-def _packed(colour: Any) -> int:
-    red, green, blue = colour
-    return int(red) << 16 | int(green) << 8 | int(blue)
-
-
-def _nearest(codes: Any, kept: Any) -> Any:
-    """For every colour the position of the closest kept one; a kept colour stays as it is."""
-    distance = np.square(_split(codes)[:, None] - _split(kept)[None]).sum(axis=2)
-    return distance.argmin(axis=1).astype(np.uint8)
-
-
-def _split(codes: Any) -> Any:
-    return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1).astype(np.int32)
-
-
-def to_png(figure: Figure, *, dpi: int = style.DPI) -> bytes:
-    """The figure as a small PNG file."""
-    buffer = io.BytesIO()
-    to_image(figure, dpi=dpi).save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def to_svg(figure: Figure, *, name: str, label: str) -> str:
-    """The figure as an ``<svg>`` element to put into a page.
-
-    Text stays text in the page's own font; ids are unique to ``name``, so that several figures fit on one page.
+def spec(chart: alt.TopLevelMixin, *, dark: bool = False) -> dict[str, Any]:
+    """The chart as a Vega-Lite specification: a plain ``dict`` with its rows in ``datasets``, by name.
 
     Args:
-        figure: what to draw.
-        name: unique on the page.
-        label: what the picture shows, for people who cannot see it.
+        chart: of this package, or any other of altair's.
+        dark: in dark colours.
     """
-    buffer = io.StringIO()
-    with _quiet(), matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(r'(font: [^;"]*?px )[^;"]*', r"\1var(--sans, sans-serif)", svg)
-    for colour, variable in THEME.items():
-        # A presentation attribute takes no variable, a style does.
-        svg = re.sub(rf'(fill|stroke)="{colour}"', rf'style="\1: {colour}"', svg)
-        svg = re.sub(rf": {colour}\b", f": var({variable}, {colour})", svg)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    width = float(figure.get_size_inches()[0]) * 110
-    opening = f'<svg role="img" aria-label="{_attribute(label)}" style="max-width: {width:.0f}px"'
-    return re.sub(r'<svg([^>]*?) width="[^"]*"', rf"{opening}\1", svg, count=1).replace("\n", " ")
+    bare: Any = chart.copy(deep=False)
+    rows = bare._get("datasets", alt.Undefined)
+    bare.datasets, bare.config = alt.Undefined, alt.Undefined
+    # What altair checks by default are the rows above all, and those are ours.
+    described: dict[str, Any] = bare.to_dict(validate=False)
+    described["config"] = theme.config(dark=dark)
+    if rows is not alt.Undefined:
+        described["datasets"] = {**described.get("datasets", {}), **rows}
+    return described
 
 
-def _heatmap_colours(figure: Figure) -> list[int]:
-    """The colours of all heatmaps as 24-bit numbers; none where there are too many to keep them all."""
-    maps = {image.get_cmap().name: image.get_cmap() for axes in figure.axes for image in axes.images}
-    colours = [row for each in maps.values() for row in each(range(each.N), bytes=True)[:, :3].tolist()]
-    return [_packed(colour) for colour in colours] if len(colours) <= 192 else []
+def png(chart: alt.TopLevelMixin, *, scale: float = 1.0, dark: bool = False) -> bytes:
+    """The chart as a PNG file.
+
+    Args:
+        chart: what to draw.
+        scale: pixels per pixel of the description: 1 for trackers, 2 and more for paper and fine screens.
+        dark: in dark colours.
+    """
+    drawn: bytes = vl_convert.vegalite_to_png(spec(chart, dark=dark), vl_version=_VERSION, scale=scale)
+    return drawn
 
 
-def _attribute(text: str) -> str:
-    for raw, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("\\", "&#92;")):
-        text = text.replace(raw, safe)
-    return text
+def svg(chart: alt.TopLevelMixin, *, dark: bool = False) -> str:
+    """The chart as an SVG file; its text stays text."""
+    drawn: str = vl_convert.vegalite_to_svg(spec(chart, dark=dark), vl_version=_VERSION)
+    return _UNPRINTABLE.sub(" ", drawn)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Task names may hold letters that matplotlib's font lacks: they come out as boxes in a PNG, no reason to warn."""
-    with without_missing_glyphs(), matplotlib.rc_context(style.SETTINGS):
-        yield
+def javascript() -> str:
+    """A script with Vega, Vega-Lite and Vega-Embed, for pages that draw without a network (1.3 MB).
+
+    It sets ``vega``, ``vegaLite`` and ``vegaEmbed`` on ``window``; of the version that :func:`spec` is made for.
+    """
+    script: str = vl_convert.javascript_bundle(_GLOBALS, _VERSION)
+    return script

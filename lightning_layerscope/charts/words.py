@@ -50,16 +50,26 @@ def step_name(profile: LayerProfile, step: int | None) -> str:
 
     Such a profile has the single step 0, against another reference than a run's own beginning.
     """
-    if step is None or (profile.steps == [0] and profile.meta.get("reference") != "initial"):
+    if step is None or (profile.steps == [0] and profile.meta.reference != "initial"):
         return ""
     return f"step {step:,}"
+
+
+def chosen_steps(steps: Sequence[int]) -> list[int]:
+    """The first, the previous and the current of the measured steps, each once.
+
+    Examples:
+        >>> chosen_steps([0, 10, 20, 30]), chosen_steps([0, 10]), chosen_steps([0])
+        ([0, 20, 30], [0, 10], [0])
+    """
+    return list(dict.fromkeys([steps[0], *steps[-2:]]))
 
 
 def context(profile: LayerProfile, measure: str, step: int | None = None) -> str:
     """The second line of a title: step, estimator, reference, number of tasks."""
     rows = profile.frame[profile.frame["measure"] == measure]
     estimator = str(rows["estimator"].iloc[0]) if len(rows) else ""
-    reference = str(profile.meta.get("reference") or "")
+    reference = profile.meta.reference
     parts = [step_name(profile, step), estimator]
     parts += [f"against {clean(reference, 32)}" if reference else "", count(len(profile.tasks), "task")]
     return " · ".join(part for part in parts if part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def run(options: argparse.Namespace) -> None:
     """Compare, print, store."""
     from lightning_layerscope.comparison import compare
     from lightning_layerscope.options import Comparison
+    from lightning_layerscope.profiles import LayerProfile
     from lightning_layerscope.transitions import find_transitions
 
     comparison = Comparison(estimator=options.estimator)
@@ -47,16 +49,16 @@ def run(options: argparse.Namespace) -> None:
         confidence=options.confidence,
         step=options.step or 0,
     )
-    if not profile.meta["reference"]:
-        profile.meta["reference"] = options.reference.name
+    if not profile.meta.reference:
+        profile = LayerProfile(profile.frame, replace(profile.meta, reference=options.reference.name))
     curve = profile.mean_curve(confidence=options.confidence)
     print(
-        f"{profile.measure} ({profile.meta['estimator']}) with {profile.meta['reference']}, mean over "
+        f"{profile.measure} ({profile.meta.estimator}) with {profile.meta.reference}, mean over "
         f"{count(len(profile.tasks), 'task')} with its {options.confidence:.0%} interval over tasks, and per cluster"
     )
     print(curve_table(curve, profile.cluster_curves()))
     print(find_transitions(profile, confidence=options.confidence).describe())
-    for note in (*profile.meta["warnings"], *profile.meta["notes"]):
+    for note in (*profile.meta.warnings, *profile.meta.notes):
         # Two checkpoints have no step between them.
         print(f"note: {note if options.step is not None else note.removeprefix('step 0: ')}")
     if options.out is not None:

@@ -52,6 +52,6 @@ def _record(source: Path) -> RunRecord:
     profile = load_profile(source)
     steps = [profile.at_step(step) for step in profile.steps]
     return RunRecord(
-        {key: profile.meta[key] for key in ("measure", "estimator", "reference", "num_layers")},
+        {key: getattr(profile.meta, key) for key in ("measure", "estimator", "reference", "num_layers")},
         [Measurement(step=part.steps[0], profile=part, transition=find_transitions(part)) for part in steps],
     )

@@ -20,7 +20,7 @@ from lightning_layerscope.comparison.measures import (
 from lightning_layerscope.comparison.spectra import Spectra, spectra, warn_in_words
 from lightning_layerscope.comparison.task_comparison import CompareOptions, TaskComparison, task_rows
 from lightning_layerscope.functional.gram_statistics import GramStatistics, prepare_gram
-from lightning_layerscope.profiles import LayerProfile
+from lightning_layerscope.profiles import LayerProfile, ProfileMeta
 from lightning_layerscope.references import ReferenceBank, as_bank
 
 if TYPE_CHECKING:
@@ -110,24 +110,26 @@ class StatesComparison:
         current, options, plan = self._current, self._options, self._alignment
         found = {part.task: part.spectra for part in parts if options.diagnostics}
         beside = {part.task: (part.headline.value, part.robust.value) for part in parts if part.robust is not None}
-        meta = {
-            "layers": list(plan.layers),
-            "num_layers": current.num_layers,
-            "tasks": list(plan.tasks),
-            "clusters": {task: current.clusters[task] for task in plan.tasks},
-            "examples": {task: len(current.example_ids[task]) for task in plan.tasks},
-            "examples_digest": current.examples_digest,
-            "tokens_digest": current.tokens_digest,
-            "reference": self._reference.name,
-            "reference_digest": self._reference.digest if self._has_digest else "",
-            "measure": options.measure,
-            "estimator": estimator_name(options.measure, options.estimator),
-            "model_name": current.model_name,
-            "confidence": options.confidence,
-            "warnings": self._size_warning()
-            + warn_in_words(found, plan.layers, options.step, beside if options.diagnostics else None),
-            "notes": self._notes,
-        }
+        meta = ProfileMeta(
+            layers=tuple(plan.layers),
+            num_layers=current.num_layers,
+            tasks=tuple(plan.tasks),
+            clusters={task: current.clusters[task] for task in plan.tasks},
+            examples={task: len(current.example_ids[task]) for task in plan.tasks},
+            examples_digest=current.examples_digest,
+            tokens_digest=current.tokens_digest,
+            reference=self._reference.name,
+            reference_digest=self._reference.digest if self._has_digest else "",
+            measure=options.measure,
+            estimator=estimator_name(options.measure, options.estimator),
+            model_name=current.model_name,
+            confidence=options.confidence,
+            warnings=(
+                *self._size_warning(),
+                *warn_in_words(found, plan.layers, options.step, beside if options.diagnostics else None),
+            ),
+            notes=tuple(self._notes),
+        )
         return LayerProfile(task_rows(parts, plan.layers, current.clusters, options), meta)
 
     def _headline(self, task: str, grams: GramStatistics | None) -> Cells:

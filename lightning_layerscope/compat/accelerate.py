@@ -22,3 +22,27 @@ def execution_device(model: nn.Module) -> torch.device | None:
             if device is not None:
                 return torch.device(device)
     return None
+
+
+def tracker_handles(accelerator: Any) -> list[Any]:
+    """What an ``Accelerator`` logs to: of W&B and TensorBoard their own run and writer, of others the scalars' way in.
+
+    Args:
+        accelerator: None has none. Its trackers are there once ``init_trackers`` was called.
+    """
+    handles: list[Any] = []
+    for tracker in getattr(accelerator, "trackers", None) or []:
+        own = tracker.name in ("wandb", "tensorboard")
+        handles.append(tracker.tracker if own else _Scalars(tracker))
+    return handles
+
+
+class _Scalars:
+    """A tracker of accelerate as a logger: ``log_metrics(row, step=...)``."""
+
+    def __init__(self, tracker: Any) -> None:
+        self._tracker = tracker
+
+    def log_metrics(self, row: dict[str, float], step: int) -> None:
+        """Log one row."""
+        self._tracker.log(row, step=step)

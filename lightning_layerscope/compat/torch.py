@@ -48,6 +48,12 @@ def uncompiled(module: nn.Module) -> nn.Module:
     return cast(nn.Module, getattr(module, _COMPILED, module))
 
 
+def undistributed(module: nn.Module) -> nn.Module:
+    """The module inside ``DistributedDataParallel``, whose forward pass is a collective, or the module itself."""
+    wrapped = _is_a(module, "torch.nn.parallel", "DistributedDataParallel")
+    return cast(nn.Module, module.module) if wrapped else module
+
+
 def is_compiled(module: nn.Module) -> bool:
     """Whether calling this module runs compiled code, by ``torch.compile(module)`` or ``module.compile()``."""
     return hasattr(module, _COMPILED) or getattr(module, "_compiled_call_impl", None) is not None

@@ -48,7 +48,7 @@ def assemble(
         transition=transition,
         layer_x_layer=torch.from_numpy(np.stack(stacked)).nanmean(dim=0).numpy() if stacked else None,
         task_x_task=_task_matrices(profile, transition, task_mean, task_layers),
-        warnings=list(profile.meta["warnings"]),
+        warnings=list(profile.meta.warnings),
         signals=find_signals(
             profile, neighbours=_neighbours(profile, layer_matrices), confidence=transition.confidence
         ),

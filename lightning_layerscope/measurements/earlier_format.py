@@ -49,7 +49,7 @@ def read_measurements(folder: Path, content: dict[str, Any]) -> list[Measurement
     measurements = []
     for entry in entries:
         rows = profile.at_step(int(entry["step"]))
-        rows.meta.update(entry["meta"])
+        rows = LayerProfile(rows.frame, {**rows.meta.to_dict(), **entry["meta"]})
         prefix = f"{entry['step']}/"
         own = {key.removeprefix(prefix): matrix for key, matrix in matrices.items() if key.startswith(prefix)}
         measurements.append(unpack(entry, rows, own))

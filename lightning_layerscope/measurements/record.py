@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lightning_layerscope.measurements import storage
 from lightning_layerscope.measurements.measurement import Measurement
-from lightning_layerscope.profiles import LayerProfile
+from lightning_layerscope.profiles import LayerProfile, ProfileMeta
 
 
 class RunRecord:
@@ -124,11 +124,12 @@ class RunRecord:
         return storage.load(folder, cls)
 
 
-def check_same_probes(first: Mapping[str, Any], second: Mapping[str, Any], where: str) -> None:
+def check_same_probes(first: ProfileMeta, second: ProfileMeta, where: str) -> None:
     """Raise ValueError where two profiles' metas are of other probes or references."""
     for key in ("examples_digest", "tokens_digest", "reference", "reference_digest", "layers", "tasks", "measure"):
-        if first.get(key) != second.get(key):
+        before, now = getattr(first, key), getattr(second, key)
+        if before != now:
             raise ValueError(
-                f"expected measurements on the probes and reference of {where}, got {key}={second.get(key)!r} "
-                f"instead of {first.get(key)!r}; start a new record in another folder"
+                f"expected measurements on the probes and reference of {where}, got {key}={now!r} "
+                f"instead of {before!r}; start a new record in another folder"
             )

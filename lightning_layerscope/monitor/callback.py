@@ -1,8 +1,10 @@
-"""What both callbacks are: the options, and the one way in which a trainer's hooks reach the monitor."""
+"""What every host of the monitor is: the options, and the one way in which a trainer's hooks reach the monitor."""
 
 from __future__ import annotations
 
+import atexit
 import functools
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, cast
 
@@ -35,8 +37,19 @@ def contained(hook: Hook) -> Hook:
     return cast(Hook, run)
 
 
+def crash_at_exit(monitor: Monitor) -> None:
+    """Finish a run that nobody has ended when the process exits: an exception or an interruption did."""
+    atexit.register(_crash, weakref.ref(monitor))
+
+
+def _crash(monitor: weakref.ref[Monitor]) -> None:
+    running = monitor()
+    if running is not None:
+        running.crash()
+
+
 class MonitorCallback:
-    """The options of both callbacks, and what they hold.
+    """The options of the callbacks and of :func:`~lightning_layerscope.watch`, and what they hold.
 
     Args:
         probes: What to measure on: a ``ProbeSet``; or the path of a saved one; or a source of tasks (a folder of JSONL

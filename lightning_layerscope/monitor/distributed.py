@@ -95,9 +95,13 @@ def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_dig
     rank = {task: position for position, task in enumerate(tasks)}
     frame = joined.frame.sort_values("task", key=lambda names: names.map(rank), kind="stable", ignore_index=True)
     # The ranks' parts of the reference have digests of their own.
-    meta = {**joined.meta, "tasks": list(tasks), "reference_digest": reference_digest}
-    for key in ("clusters", "examples"):
-        meta[key] = {task: joined.meta[key][task] for task in tasks}
+    meta = replace(
+        joined.meta,
+        tasks=tuple(tasks),
+        clusters={task: joined.meta.clusters[task] for task in tasks},
+        examples={task: joined.meta.examples[task] for task in tasks},
+        reference_digest=reference_digest,
+    )
     profile = LayerProfile(frame, meta)
 
     def task_mean(task: str, layer: int) -> tuple[Tensor, Tensor]:

@@ -79,8 +79,8 @@ class Results:
     def keep(self, measurement: Measurement, bank: ReferenceBank, host_step: int) -> None:
         """Add a measurement to the record, write it, log its numbers, and have it drawn."""
         meta = measurement.profile.meta
-        self.record.config.update({key: meta[key] for key in ("num_layers", "layers", "reference", "reference_digest")})
-        self.record.config["model_name"] = meta.get("model_name", "")
+        self.record.config.update({"num_layers": meta.num_layers, "layers": list(meta.layers)})
+        self.record.config.update({key: getattr(meta, key) for key in ("reference", "reference_digest", "model_name")})
         added = attempt(partial(self.record.add, measurement))
         if added.error:
             self.failures.add("measurement", f"at step {measurement.step}: {sentence(added.error)}")

@@ -1,11 +1,10 @@
-"""Models whose parameters are spread over processes."""
+"""Models on which active mode would hang."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from lightning_layerscope.compat.deepspeed import has_partitioned_parameters
-from lightning_layerscope.compat.torch import has_sharded_parameters
+from lightning_layerscope.extraction.sharding import sharded
 
 
 def check_not_sharded(model: nn.Module) -> None:
@@ -19,8 +18,3 @@ def check_not_sharded(model: nn.Module) -> None:
             "the model's parameters are sharded over processes, where a forward pass of one task per process would "
             'hang; use mode="passive", which reads the states of your own validation'
         )
-
-
-def sharded(model: nn.Module) -> bool:
-    """Whether parameters are spread over processes (FSDP 1 and 2, tensor parallel, DeepSpeed stage 3)."""
-    return has_sharded_parameters(model) or has_partitioned_parameters(model)

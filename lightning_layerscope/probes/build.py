@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightning_layerscope.probes.answers import probe_answers
 from lightning_layerscope.probes.probe import Probe
 from lightning_layerscope.probes.prompts import build_prompts, source_digest
 from lightning_layerscope.probes.tokens import last_tokens, vocabulary_digest
@@ -48,6 +49,7 @@ def build_probes(
                 sources=tuple(source_digest(example) for example in examples),
                 vocabulary=vocabulary_digest(input_ids, tokenizer),
                 last_tokens=last_tokens(input_ids, tokenizer),
+                answers=probe_answers(examples, input_ids, tokenizer, template, max_length),
             )
         )
     return probes

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     Kind = TypeVar("Kind", bound=BaseProbeSet)
 
 FORMAT = "lightning-layerscope probes"
-VERSION = 2
-_OLDEST = 1  # without notes, last tokens, and the digest of the whole content
+VERSION = 3
+_OLDEST = 1  # without notes, last tokens, and the digest of the whole content; 2: without answers
 _META = ("tokenizer_name", "vocab_size", "template", "max_length", "split", "seed")
 _ROWS = ("example_ids", "texts", "input_ids", "sources", "last_tokens")
 _AGAIN = "make the probes again from their tasks"
@@ -97,4 +97,5 @@ def _token_choice(path: Path, saved: str, given: TokenChoice | None) -> TokenCho
 def _probe(row: dict[str, Any]) -> Probe:
     rows = {name: tuple(row[name]) for name in _ROWS if name in row}
     rows["input_ids"] = tuple(tuple(ids) for ids in row["input_ids"])
+    rows["answers"] = tuple(tuple(ids) for ids in row.get("answers", ()))
     return Probe(**{**row, **rows})

@@ -23,6 +23,8 @@ class Probe:
         sources: per prompt a digest of its example before rendering and cutting; by default that of its text.
         vocabulary: digest of the tokens that the ids stand for; ``""`` where unknown.
         last_tokens: per prompt its last token as text, e.g. ``"\n"``; empty where unknown.
+        answers: per prompt the token ids of its reference answer, empty where it has none; ``()`` where no prompt of
+            the task has one. No part of a digest: hidden states do not depend on them.
 
     Raises:
         ValueError: for fields of unequal length, no or empty prompts, ids that occur twice, or impossible counts.
@@ -38,6 +40,7 @@ class Probe:
     sources: tuple[str, ...] = ()
     vocabulary: str = ""
     last_tokens: tuple[str, ...] = field(default=(), compare=False)
+    answers: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -45,8 +48,7 @@ class Probe:
         if self.available < 0:
             object.__setattr__(self, "available", len(self.texts))
         lengths = {field: len(getattr(self, field)) for field in ("example_ids", "texts", "input_ids", "sources")}
-        if self.last_tokens:
-            lengths["last_tokens"] = len(self.last_tokens)
+        lengths |= {name: len(given) for name in ("last_tokens", "answers") if (given := getattr(self, name))}
         if len(set(lengths.values())) > 1 or not self.texts:
             raise ValueError(f"probe {self.task!r} needs as many ids, texts and token lists, and some, got {lengths}")
         if len(set(self.example_ids)) < len(self.example_ids):

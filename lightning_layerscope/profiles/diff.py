@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from lightning_layerscope.profiles.curves import Floats, mean_curve
 from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
+    from lightning_layerscope.profiles.meta import ProfileMeta
     from lightning_layerscope.profiles.profile import LayerProfile
 
 
@@ -32,11 +33,11 @@ class ProfileDiff:
     frame: pd.DataFrame
     measure: str
     by_depth: bool
-    meta: dict[str, Any]
+    meta: dict[str, ProfileMeta]
 
     def matrix(self, column: str = "delta") -> Floats:
         """One column as ``(tasks, points)``, tasks in the profiles' order, points by increasing depth."""
-        tasks = self.meta["first"]["tasks"]
+        tasks = self.meta["first"].tasks
         return np.asarray(self.frame[column].to_numpy(), dtype=np.float64).reshape(len(tasks), -1)
 
     def mean_curve(self, confidence: float = 0.9, *, simultaneous: bool = False) -> pd.DataFrame:
@@ -44,9 +45,9 @@ class ProfileDiff:
 
         See :meth:`~lightning_layerscope.LayerProfile.mean_curve`.
         """
-        tasks = self.meta["first"]["tasks"]
+        tasks = self.meta["first"].tasks
         points = len(self.frame) // len(tasks)
-        clusters = [self.meta["first"]["clusters"][task] for task in tasks]
+        clusters = [self.meta["first"].clusters[task] for task in tasks]
         layers = self.frame["layer"].iloc[:points].tolist()
         curve = mean_curve(self.matrix(), layers, confidence, clusters, simultaneous=simultaneous)
         curve["depth"] = self.frame["depth"].to_numpy()[:points]
@@ -103,15 +104,15 @@ def diff_profiles(
         KeyError: if a measure or step is not there.
     """
     name = measure or first.measure
-    if measure is None and (second.measure, second.meta["estimator"]) != (first.measure, first.meta["estimator"]):
+    if measure is None and (second.measure, second.meta.estimator) != (first.measure, first.meta.estimator):
         raise ValueError(
-            f"expected one headline measure, got {first.measure} ({first.meta['estimator']}) and {second.measure} "
-            f"({second.meta['estimator']}); name the one to compare with `measure=`, or measure both alike"
+            f"expected one headline measure, got {first.measure} ({first.meta.estimator}) and {second.measure} "
+            f"({second.meta.estimator}); name the one to compare with `measure=`, or measure both alike"
         )
-    if first.meta["examples_digest"] != second.meta["examples_digest"]:
+    if first.meta.examples_digest != second.meta.examples_digest:
         raise ValueError(
             "expected profiles of the same examples, got the digests "
-            f"{first.meta['examples_digest'][:16] or 'none'} and {second.meta['examples_digest'][:16] or 'none'}; "
+            f"{first.meta.examples_digest[:16] or 'none'} and {second.meta.examples_digest[:16] or 'none'}; "
             "measure both with the same tasks, split, seed and examples_per_task (or one saved ProbeSet)"
         )
     if set(first.tasks) != set(second.tasks):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
-from lightning_layerscope.profiles.schema import LISTS
+from lightning_layerscope.profiles.meta import ProfileMeta
 
 _DIGESTS = ("examples_digest", "tokens_digest", "reference_digest")
 
@@ -14,7 +14,7 @@ _ALIKE = ("num_layers", "layers", "reference")
 """What profiles of any tasks must share; those of the same tasks share their digests and clusters too."""
 
 
-def merge_meta(metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def merge_meta(metas: Sequence[ProfileMeta]) -> ProfileMeta:
     """One meta for profiles that are parts of one: the first one's, with the tasks, warnings and notes of all.
 
     Profiles are either of the same tasks or have none in common. Where digests of different tasks differ, because each
@@ -28,36 +28,38 @@ def merge_meta(metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             message says where.
     """
     first = metas[0]
-    groups: dict[tuple[str, ...], Mapping[str, Any]] = {}
+    groups: dict[tuple[str, ...], ProfileMeta] = {}
     for position, meta in enumerate(metas):
         _check_alike(meta, first, position, _ALIKE)
-        same = groups.setdefault(tuple(meta["tasks"]), meta)
+        same = groups.setdefault(meta.tasks, meta)
         _check_alike(meta, same, position, (*_DIGESTS, "clusters"))
-    tasks = [task for group in groups for task in group]
+    tasks = tuple(task for group in groups for task in group)
     twice = sorted({task for task in tasks if tasks.count(task) > 1})
     if twice:
         raise ValueError(
             f"expected profiles of the same tasks or of tasks that none shares, got {twice[:5]} among different ones: "
             f"tasks={[list(group) for group in groups]}; use `diff` to compare runs"
         )
-    merged = {**first, "tasks": tasks}
-    for key in ("clusters", "examples"):
-        known = [meta[key] for meta in groups.values() if key in meta]
-        if known:
-            merged[key] = {task: value for each in known for task, value in each.items()}
-    for key in _DIGESTS:
-        merged[key] = _digest_of([str(meta[key]) for meta in groups.values()])
-    for key in LISTS:
-        merged[key] = list(dict.fromkeys(line for meta in metas for line in meta[key]))
-    return merged
+    return replace(
+        first,
+        tasks=tasks,
+        clusters={task: cluster for meta in groups.values() for task, cluster in meta.clusters.items()},
+        examples={task: number for meta in groups.values() for task, number in meta.examples.items()},
+        warnings=tuple(dict.fromkeys(line for meta in metas for line in meta.warnings)),
+        notes=tuple(dict.fromkeys(line for meta in metas for line in meta.notes)),
+        examples_digest=_digest_of([meta.examples_digest for meta in groups.values()]),
+        tokens_digest=_digest_of([meta.tokens_digest for meta in groups.values()]),
+        reference_digest=_digest_of([meta.reference_digest for meta in groups.values()]),
+    )
 
 
-def _check_alike(meta: Mapping[str, Any], other: Mapping[str, Any], position: int, keys: Sequence[str]) -> None:
+def _check_alike(meta: ProfileMeta, other: ProfileMeta, position: int, keys: Sequence[str]) -> None:
     for key in keys:
-        if meta[key] != other[key]:
+        here, earlier = getattr(meta, key), getattr(other, key)
+        if here != earlier:
             raise ValueError(
-                f"expected profiles of one run, got profile {position} with {key}={meta[key]!r} "
-                f"where an earlier one has {other[key]!r}; use `diff` to compare runs"
+                f"expected profiles of one run, got profile {position} with {key}={here!r} "
+                f"where an earlier one has {earlier!r}; use `diff` to compare runs"
             )
 
 

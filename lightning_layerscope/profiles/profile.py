@@ -12,7 +12,8 @@ import pandas as pd
 from lightning_layerscope.profiles import curves, storage
 from lightning_layerscope.profiles.curves import Floats
 from lightning_layerscope.profiles.joining import merge_meta
-from lightning_layerscope.profiles.schema import check_rows, complete_meta
+from lightning_layerscope.profiles.meta import ProfileMeta
+from lightning_layerscope.profiles.schema import check_rows
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles.diff import ProfileDiff
@@ -25,12 +26,12 @@ class LayerProfile:
         frame: rows with the columns ``step, layer, task, cluster, measure, estimator, value, low, high, reason``;
             ``low`` and ``high`` bound the value's confidence interval over examples (NaN where a measure has none),
             ``reason`` says why a ``value`` is NaN and is ``""`` otherwise.
-        meta: what was measured with what: ``layers, num_layers, tasks, clusters, examples_digest, tokens_digest,
-            reference, reference_digest, measure`` (the headline), ``estimator, model_name, confidence, warnings``
-            (in words), ``notes``. What is missing is read off the rows where they hold it.
+        meta: what was measured with what: a :class:`~lightning_layerscope.profiles.ProfileMeta`, or a mapping of its
+            attributes. What is missing is read off the rows where they hold it.
 
     Raises:
-        ValueError: for missing columns, repeated cells, or rows that ``meta`` does not know.
+        ValueError: for missing columns, repeated cells, rows that ``meta`` does not know, or entries of it that cannot
+            be what they should be.
 
     Examples:
         >>> import pandas as pd
@@ -43,14 +44,15 @@ class LayerProfile:
                [1. , 0.5]])
     """
 
-    def __init__(self, frame: pd.DataFrame, meta: Mapping[str, Any]) -> None:
+    def __init__(self, frame: pd.DataFrame, meta: ProfileMeta | Mapping[str, Any]) -> None:
         self.frame = check_rows(frame)
-        self.meta: dict[str, Any] = complete_meta(self.frame, meta)
+        known = meta if isinstance(meta, ProfileMeta) else ProfileMeta.from_dict(meta)
+        self.meta = known.completed(self.frame)
 
     def __repr__(self) -> str:
         return (
             f"LayerProfile(measure={self.measure!r}, {len(self.tasks)} tasks, {len(self.layers)} of {self.num_layers} "
-            f"layers, steps={self.steps}, reference={self.meta['reference']!r})"
+            f"layers, steps={self.steps}, reference={self.meta.reference!r})"
         )
 
     def __len__(self) -> int:
@@ -59,7 +61,7 @@ class LayerProfile:
     @property
     def measure(self) -> str:
         """The headline measure."""
-        return str(self.meta["measure"])
+        return self.meta.measure
 
     @property
     def measures(self) -> list[str]:
@@ -74,22 +76,22 @@ class LayerProfile:
     @property
     def layers(self) -> list[int]:
         """Layers measured, increasing; ``l`` is the output of decoder block ``l`` before any final norm."""
-        return list(self.meta["layers"])
+        return list(self.meta.layers)
 
     @property
     def num_layers(self) -> int:
         """Number of decoder blocks of the model."""
-        return int(self.meta["num_layers"])
+        return self.meta.num_layers
 
     @property
     def tasks(self) -> list[str]:
         """Task names, in the probes' order."""
-        return list(self.meta["tasks"])
+        return list(self.meta.tasks)
 
     @property
     def clusters(self) -> dict[str, str]:
         """Cluster of each task."""
-        return dict(self.meta["clusters"])
+        return dict(self.meta.clusters)
 
     def rows(self, measure: str | None = None, step: int | None = None) -> pd.DataFrame:
         """The rows of one measure (default: the headline) at one step (default: the last).
@@ -222,6 +224,6 @@ class LayerProfile:
         return diff_profiles(self, other, measure=measure, step=step, other_step=other_step)
 
     def _position(self, task: str) -> int:
-        if task not in self.meta["tasks"]:
+        if task not in self.meta.tasks:
             raise KeyError(f"no task {task!r} in this profile; it has {self.tasks}")
         return self.tasks.index(task)

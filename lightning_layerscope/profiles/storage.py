@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lightning_layerscope.atomic import replace_file
+from lightning_layerscope.profiles.meta import ProfileMeta
 from lightning_layerscope.profiles.schema import COLUMNS
 from lightning_layerscope.sealed import DamagedFileError
 
@@ -27,17 +28,17 @@ MOST_MEASURES = 64
 """No profile has more measures: with tasks, layers and steps they bound how many rows a file may hold."""
 
 
-def write(frame: pd.DataFrame, meta: Mapping[str, Any], path: str | Path) -> Path:
+def write(frame: pd.DataFrame, meta: ProfileMeta, path: str | Path) -> Path:
     """Write rows and meta, whole or not at all."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    text = json.dumps(meta)
+    text = json.dumps(meta.to_dict())
     described = {**(table.schema.metadata or {}), KEY: f"{_digest(frame, text)}\n{text}".encode()}
     with replace_file(path) as passing:
         pq.write_table(table.replace_schema_metadata(described), passing)
     return Path(path)
 
 
-def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read(path: str | Path) -> tuple[pd.DataFrame, ProfileMeta]:
     """Read rows and meta, and verify them.
 
     Raises:
@@ -58,8 +59,8 @@ def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
             digest, _, text = (
                 known[KEY].decode().partition("\n") if KEY in known else ("", "", known[KEY_WITHOUT_DIGEST])
             )
-            meta: dict[str, Any] = json.loads(text)
-            _check_rows_claimed(path, file.metadata, meta)
+            content: dict[str, Any] = json.loads(text)
+            _check_rows_claimed(path, file.metadata, content)
             frame: pd.DataFrame = file.read().to_pandas()
             verified = not digest or digest == _digest(frame, text)
     except (
@@ -76,10 +77,10 @@ def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         ) from error
     if not verified:
         raise DamagedFileError(f"the profile in {path} is damaged or was changed after it was written; {advice}")
-    return frame, meta
+    return frame, ProfileMeta.from_dict(content)
 
 
-def _check_rows_claimed(path: str | Path, described: pq.FileMetaData, meta: Mapping[str, Any]) -> None:
+def _check_rows_claimed(path: str | Path, described: pq.FileMetaData, content: Mapping[str, Any]) -> None:
     """Refuse a small file that would unpack to a huge table, before any row of it is read.
 
     No two rows share a cell, so tasks x layers x measures x steps bound their number.
@@ -88,7 +89,7 @@ def _check_rows_claimed(path: str | Path, described: pq.FileMetaData, meta: Mapp
     ranges = [described.row_group(group).column(column).statistics for group in range(described.num_row_groups)]
     ends = [end for found in ranges if found is not None and found.has_min_max for end in (found.min, found.max)]
     steps = max(ends) - min(ends) + 1 if ends else 1
-    most = len(meta["tasks"]) * len(meta["layers"]) * MOST_MEASURES * steps
+    most = len(content["tasks"]) * len(content["layers"]) * MOST_MEASURES * steps
     if described.num_rows > most:
         raise ValueError(
             f"expected at most {most:,} rows in the profile {path}, for its tasks, layers and steps, got "

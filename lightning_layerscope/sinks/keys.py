@@ -119,7 +119,7 @@ def plan_keys(profile: LayerProfile, *, per_task: bool = False, signals: Iterabl
     layers = tuple(profile.layers)
     clusters = slugs((profile.clusters[task] for task in profile.tasks), taken=ALL)
     # Against its own start, the first profile is 1 everywhere.
-    curves: tuple[str, ...] = ("final",) if profile.meta.get("reference") == "initial" else ("init", "final")
+    curves: tuple[str, ...] = ("final",) if profile.meta.reference == "initial" else ("init", "final")
     plan = KeyPlan(profile.measure, layers, clusters, {}, curves)
     if plan.count() > max(150, 2 * len(layers) + 100):
         plan = replace(plan, cluster_means=False, left_out=(f"the means of {len(clusters)} clusters",))

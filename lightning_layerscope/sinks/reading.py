@@ -43,7 +43,7 @@ def overall(profile: LayerProfile) -> Interval:
 
 def against(profile: LayerProfile) -> str:
     """What the model was compared with, in words."""
-    reference = str(profile.meta.get("reference") or "the reference")
+    reference = profile.meta.reference or "the reference"
     named = {"initial": "the model at the start of this run", "base": "the base model (adapters off)"}
     return named.get(reference, f"the reference {reference}")
 
@@ -60,7 +60,7 @@ def number(value: float) -> str:
 
 def _level(profile: LayerProfile, step: int) -> str:
     mean = overall(profile)
-    name, estimator = measure_name(profile.measure), profile.meta["estimator"]
+    name, estimator = measure_name(profile.measure), profile.meta.estimator
     clusters = len(set(profile.clusters.values()))
     grouped = f" in {count(clusters, 'cluster')}" if clusters > 1 else ""
     at_step = f"At {step_name(profile, step)} t" if step_name(profile, step) else "T"

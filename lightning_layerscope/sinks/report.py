@@ -54,7 +54,7 @@ def render(record: RunRecord, *, title: str = "") -> str:
     last = record.measurements[-1]
     profile = last.profile
     settings, whole = report_tables.configuration(record)
-    model = str(profile.meta.get("model_name") or "")
+    model = profile.meta.model_name
     figures = [
         ("layers", "Over the layers", "curve", report_pictures.curves(record)),
         ("tasks", "Layer by task", "cells", report_pictures.layer_x_task(record, _DRAWN.setdefault(record, {}))),
@@ -168,6 +168,6 @@ def _reported(measurements: Sequence[Measurement], kind: str) -> list[str]:
     """Warnings or notes of the measurements, each once, the latest last."""
     lines: list[Any] = []
     for measurement in measurements:
-        lines += measurement.profile.meta.get(kind) or []
-        lines += measurement.warnings if kind == "warnings" else []
+        meta = measurement.profile.meta
+        lines += [*meta.warnings, *measurement.warnings] if kind == "warnings" else meta.notes
     return list(dict.fromkeys(str(line) for line in lines))

@@ -89,7 +89,7 @@ def _bounds(low: float, high: float) -> str:
 
 def configuration(record: RunRecord) -> tuple[list[tuple[str, str]], str]:
     """Short settings as pairs, and everything as JSON."""
-    meta = record.measurements[-1].profile.meta
+    meta = record.measurements[-1].profile.meta.to_dict()
     left_out = ("tasks", "clusters", "warnings", "notes")
     values: dict[str, Any] = {key: value for key, value in meta.items() if key not in left_out}
     values.update({key: value for key, value in record.config.items() if key not in left_out})

@@ -202,7 +202,7 @@ class WandbSink:
             self._run.log_artifact(wandb_files.results_artifact(self._run.id, profile, status, Path(folder)))
 
     def _configure(self, record: RunRecord, profile: LayerProfile | None) -> None:
-        values = wandb_files.config(record.config, {} if profile is None else profile.meta)
+        values = wandb_files.config(record.config, None if profile is None else profile.meta)
         self._run.config.update({"layerscope": values}, allow_val_change=True)
 
     def _define(self, measurement: Measurement) -> KeyPlan:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lightning_layerscope.measurements import Measurement
-    from lightning_layerscope.profiles import LayerProfile
+    from lightning_layerscope.profiles import LayerProfile, ProfileMeta
     from lightning_layerscope.sinks.keys import KeyPlan
     from lightning_layerscope.sinks.picture import Picture
 
@@ -37,23 +37,24 @@ _CONFIG = (
 """These and no others are taken from a run's configuration: prompts cannot slip through."""
 
 
-def config(configured: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
+def config(configured: Mapping[str, Any], meta: ProfileMeta | None) -> dict[str, Any]:
     """The configuration to log: the run's own values, the profile's where it has none.
 
     Args:
         configured: of the run's record.
-        meta: of the profile; empty before the first measurement.
+        meta: of the profile; None before the first measurement.
     """
+    measured = {} if meta is None else meta.to_dict()
     config: dict[str, Any] = {"schema": SCHEMA, "role": "training"}
     for key in _CONFIG:
-        value = configured.get(key, meta.get(key))
+        value = configured.get(key, measured.get(key))
         if value is not None:
             config[key] = dict(value) if isinstance(value, Mapping) else value
-    tasks = meta.get("tasks") or config.get("tasks")
+    tasks = measured.get("tasks") or config.get("tasks")
     if isinstance(tasks, list | tuple):
         config["tasks"] = [str(task) for task in tasks]
-    if meta.get("clusters"):
-        config["clusters"] = {str(task): str(cluster) for task, cluster in meta["clusters"].items()}
+    if meta is not None and meta.clusters:
+        config["clusters"] = dict(meta.clusters)
     return config
 
 
@@ -115,15 +116,15 @@ def results_artifact(run_id: str, profile: LayerProfile, status: str, folder: Pa
     """
     import wandb
 
-    meta = profile.meta
+    meta = profile.meta.to_dict()
     keys = ("measure", "estimator", "num_layers", "examples_digest", "tokens_digest", "reference", "reference_digest")
-    known = {key: meta.get(key) for key in keys} | {"status": status, "steps": profile.steps, "rows": len(profile)}
+    known = {key: meta[key] for key in keys} | {"status": status, "steps": profile.steps, "rows": len(profile)}
     artifact = wandb.Artifact(_name(f"layerscope-results-{run_id}"), type="layerscope-results", metadata=known)
     artifact.add_file(str(profile.to_parquet(folder / "profile.parquet")), name="profile.parquet")
     return artifact
 
 
-def reference_artifact(folder: Path, meta: Mapping[str, Any]) -> Any:
+def reference_artifact(folder: Path, meta: ProfileMeta) -> Any:
     """A stored reference bank, named by its digest, so that the same bank is uploaded once.
 
     Raises:
@@ -136,8 +137,8 @@ def reference_artifact(folder: Path, meta: Mapping[str, Any]) -> Any:
         raise FileNotFoundError(
             f"expected a reference bank (safetensors) in {folder}, got none; write it with bank.save"
         )
-    digest = str(meta.get("reference_digest") or "")
-    known = {key: meta.get(key) for key in ("reference", "reference_digest", "examples_digest", "tokens_digest")}
+    digest = meta.reference_digest
+    known = {key: getattr(meta, key) for key in ("reference", "reference_digest", "examples_digest", "tokens_digest")}
     artifact = wandb.Artifact(
         _name(f"layerscope-reference-{digest[:16] or 'unknown'}"), type="layerscope-reference", metadata=known
     )
@@ -146,11 +147,11 @@ def reference_artifact(folder: Path, meta: Mapping[str, Any]) -> Any:
     return artifact
 
 
-def prompts_artifact(file: Path, meta: Mapping[str, Any]) -> Any:
+def prompts_artifact(file: Path, meta: ProfileMeta) -> Any:
     """The probes with their texts: only where the user asked for it."""
     import wandb
 
-    digest = str(meta.get("examples_digest") or "")[:16] or "unknown"
+    digest = meta.examples_digest[:16] or "unknown"
     artifact = wandb.Artifact(_name(f"layerscope-probes-{digest}"), type="layerscope-probes")
     artifact.add_file(str(file), name="probes.json")
     return artifact

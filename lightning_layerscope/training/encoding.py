@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_layerscope.probes.answers import encode_answers, room_for_answer
 from lightning_layerscope.probes.prompts import build_prompts
-from lightning_layerscope.probes.tokens import encode_bare, encode_prompts
+from lightning_layerscope.probes.tokens import encode_prompts
 from lightning_layerscope.tasks import Example, PromptTemplate
 
 IGNORED = -100
@@ -77,16 +78,20 @@ def encode_examples(
             f"task {task!r}: {len(silent)} of {len(examples)} examples have no output, e.g. {silent[:3]}: "
             "there is nothing to learn from them; leave them out, or name the column with columns={'output': ...}"
         )
+    if not template.chat and tokenizer.eos_token_id is None:
+        raise ValueError(
+            "the tokenizer has no end token, so a model would never learn to stop; set tokenizer.eos_token"
+        )
     prompts = [template.render(example, tokenizer) for example in examples]
     prompt_ids = encode_prompts(prompts, tokenizer, chat=bool(template.chat))
-    answer_ids = _answers(examples, prompts, tokenizer, template)
+    answer_ids = encode_answers(examples, tokenizer, template)
     encoded = []
     for example, prompt, answer in zip(examples, prompt_ids, answer_ids, strict=True):
         if not prompt:
             raise ValueError(f"the prompt of {example.id!r} is empty: there is nothing that its answer could follow")
         cut_answer = cut_prompt = False
         if len(prompt) + len(answer) > max_length:
-            keep = max(max_length // 2, max_length - len(prompt))
+            keep = room_for_answer(len(prompt), max_length)
             cut_answer, answer = len(answer) > keep, answer[:keep]
             cut_prompt = len(prompt) + len(answer) > max_length
             if cut_prompt:
@@ -117,22 +122,3 @@ def collate(rows: Sequence[EncodedExample]) -> dict[str, Tensor]:
         mask[row, : len(example)] = 1
         labels[row, len(example.prompt) : len(example)] = torch.tensor(example.answer)
     return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
-
-
-def _answers(
-    examples: Sequence[Example], prompts: Sequence[str], tokenizer: Any, template: PromptTemplate
-) -> list[tuple[int, ...]]:
-    if not template.chat:
-        end = tokenizer.eos_token_id
-        if end is None:
-            raise ValueError(
-                "the tokenizer has no end token, so a model would never learn to stop; set tokenizer.eos_token"
-            )
-        plain = encode_bare([example.output for example in examples], tokenizer)
-        return [(*ids, int(end)) for ids in plain]
-    texts = []
-    for example, prompt in zip(examples, prompts, strict=True):
-        whole = template.render(example, tokenizer, with_output=True)
-        # Some chat templates open the answer differently when it is there already (an empty "thinking" part, say).
-        texts.append(whole[len(prompt) :] if whole.startswith(prompt) else example.output + (tokenizer.eos_token or ""))
-    return encode_bare(texts, tokenizer)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.extraction.batching import rows_of_similar_length, worthwhile_padding
@@ -86,6 +87,7 @@ def row_losses(
     *,
     max_tokens_per_batch: int = _TOKENS_PER_BATCH,
     progress: Callable[[int, int], None] | None = None,
+    first_words: Callable[[Tensor, Tensor], None] | None = None,
 ) -> AnswerLoss:
     """Loss of every row, in batches of similar length; the model is left as it was.
 
@@ -95,6 +97,7 @@ def row_losses(
         max_tokens_per_batch: Bound of the padded tokens in one pass. Passes are also bounded by the logits that they
             need, see :func:`~lightning_layerscope.training.loss.answer_loss`.
         progress: Called with (rows done, rows in all) after every pass.
+        first_words: Shown the logits of the token behind each prompt, ``(some rows, words)``, and which rows these are.
 
     Returns:
         In the order of the rows, on the CPU.
@@ -104,14 +107,31 @@ def row_losses(
     done = 0
     with no_trace(model):
         for indices in batches:
-            batch = collate([rows[index] for index in indices])
-            part = answer_loss(model, {name: value.to(device) for name, value in batch.items()})
+            together = [rows[index] for index in indices]
+            batch = {name: value.to(device) for name, value in collate(together).items()}
+            observe = None if first_words is None else partial(_show_first, first_words, indices, together)
+            part = answer_loss(model, batch, observe=observe)
             losses.append(AnswerLoss(*(values.cpu() for values in part)))
             done += len(indices)
             if progress is not None:
                 progress(done, len(rows))
     order = torch.tensor([index for indices in batches for index in indices]).argsort()
     return AnswerLoss(*(torch.cat(parts)[order] for parts in zip(*losses, strict=True)))
+
+
+def _show_first(
+    first_words: Callable[[Tensor, Tensor], None],
+    indices: Sequence[int],
+    rows: Sequence[EncodedExample],
+    logits: Tensor,
+    places: Tensor,
+) -> None:
+    """Of the logits of a batch, those of the last token of each prompt."""
+    width = max(map(len, rows))
+    ends = torch.tensor([row * width + len(each.prompt) - 1 for row, each in enumerate(rows)], device=places.device)
+    chosen = torch.isin(places, ends)
+    if bool(chosen.any()):
+        first_words(logits[chosen], torch.tensor(indices)[places[chosen].cpu() // width])
 
 
 def _plan(model: nn.Module, rows: Sequence[EncodedExample], max_tokens: int) -> list[list[int]]:

@@ -9,7 +9,7 @@ made in pieces, by the head and by what the model was seen to do with the head's
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 from lightning_layerscope.compat.torch import is_compiled
-from lightning_layerscope.monitor.sharding import sharded
+from lightning_layerscope.extraction.sharding import sharded
 from lightning_layerscope.training.encoding import IGNORED
 
 # Elements of the logits that may stand in memory at a time; in float32 128 MiB on a CPU and 1 GiB elsewhere.
@@ -44,8 +44,17 @@ class TokenLosses(NamedTuple):
     right: Tensor
 
 
+Observe = Callable[[Tensor, Tensor], None]
+"""Is shown logits ``(positions, vocabulary)``, and ``(positions,)``, where in the flattened batch they stand."""
+
+
 def token_losses(
-    model: nn.Module, inputs: dict[str, Tensor], targets: Tensor, *, most_logits: int | None = None
+    model: nn.Module,
+    inputs: dict[str, Tensor],
+    targets: Tensor,
+    *,
+    most_logits: int | None = None,
+    observe: Observe | None = None,
 ) -> TokenLosses:
     """Run a batch and give the loss of every wanted token.
 
@@ -56,24 +65,33 @@ def token_losses(
             none is wanted.
         most_logits: Elements of the logits that may be in memory at a time; by default 2^25 on a CPU and 2^28
             elsewhere. More are made in pieces.
+        observe: Shown the logits of every wanted position once, piece by piece; without gradients alone, since pieces
+            are made a second time for those.
     """
     head = reachable_head(model)
     places = (targets.flatten() != IGNORED).nonzero().squeeze(1)
     wanted = targets.flatten().index_select(0, places)
+
+    def judged(logits: Tensor) -> TokenLosses:
+        if observe is not None:
+            observe(logits, places)
+        return _spread(_losses(logits, wanted), places, targets)
+
     if head is None:
-        return _spread(_losses(_all_logits(model, inputs, targets, places), wanted), places, targets)
+        return judged(_all_logits(model, inputs, targets, places))
     most = most_positions(model, most_logits)
     whole = len(places) <= most or sharded(model)
     shown = len(places) if whole else min(_SEEN, len(places))
     seen, logits = _run(model, head, inputs, places, targets, shown)
     if seen.calls != 1 or seen.hidden is None or logits.shape[:-1] != (1, shown):  # not a model as this knows them
-        return _spread(_losses(_all_logits(model, inputs, targets, places), wanted), places, targets)
+        return judged(_all_logits(model, inputs, targets, places))
     if not whole:
         finish = next((f for f in _finishes(model) if torch.equal(f(seen.output).float(), logits.float())), None)
         if finish is not None:
-            return _spread(_in_pieces(head, finish, seen.hidden, wanted, most), places, targets)
+            chunks = zip(*(torch.split(each, most) for each in (seen.hidden, wanted, places)), strict=True)
+            return _spread(_in_pieces(head, finish, chunks, seen.hidden, observe), places, targets)
         _, logits = _run(model, head, inputs, places, targets, len(places))
-    return _spread(_losses(logits[0], wanted), places, targets)
+    return judged(logits[0])
 
 
 def reachable_head(model: nn.Module) -> nn.Module | None:
@@ -149,19 +167,35 @@ def _all_logits(model: Any, inputs: dict[str, Tensor], targets: Tensor, places: 
     return logits.flatten(0, 1).index_select(0, places // tokens * (tokens - first) + columns)
 
 
-def _in_pieces(head: nn.Module, finish: Finish, hidden: Tensor, wanted: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Losses of so many positions at a time, whose logits are gone before the next are made."""
+def _in_pieces(
+    head: nn.Module,
+    finish: Finish,
+    chunks: Iterable[tuple[Tensor, Tensor, Tensor]],
+    hidden: Tensor,
+    observe: Observe | None,
+) -> tuple[Tensor, Tensor]:
+    """Losses of some positions at a time, whose logits are gone before the next are made.
 
-    def piece(states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        return _losses(finish(head(states)), tokens)
+    Args:
+        head: Makes logits.
+        finish: What the model does with them.
+        chunks: Hidden states, wanted tokens and places of so many positions at a time.
+        hidden: The states of all.
+        observe: See :func:`token_losses`.
+    """
+
+    def piece(states: Tensor, tokens: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        logits = finish(head(states))
+        if observe is not None:
+            observe(logits, places)
+        return _losses(logits, tokens)
 
     if torch.is_grad_enabled():
         # Weights of the head want gradients that are known only afterwards, when the logits must be made once more;
         # half precision wants the loss scaled before anything is derived from it.
         later = any(p.requires_grad for p in head.parameters()) or _in_half_precision(hidden)
         piece = partial(checkpoint, piece, use_reentrant=False) if later else partial(_DerivedAtOnce.apply, piece)
-    parts = [piece(*part) for part in zip(torch.split(hidden, most), torch.split(wanted, most), strict=True)]
-    losses, right = zip(*parts, strict=True)
+    losses, right = zip(*(piece(*chunk) for chunk in chunks), strict=True)
     return torch.cat(losses), torch.cat(right)
 
 
@@ -169,19 +203,19 @@ class _DerivedAtOnce(torch.autograd.Function):
     """Losses of positions with their derivatives: a position's loss depends on its own hidden state alone."""
 
     @staticmethod
-    def forward(ctx: Any, piece: Callable[..., Any], states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, piece: Callable[..., Any], states: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             inputs = states.detach().requires_grad_()
-            losses, right = piece(inputs, tokens)
+            losses, right = piece(inputs, *rest)
             (derivatives,) = torch.autograd.grad(losses.sum(), inputs)
         ctx.save_for_backward(derivatives)
         ctx.mark_non_differentiable(right)
         return losses.detach(), right
 
     @staticmethod
-    def backward(ctx: Any, gradients: Tensor, _: Any) -> tuple[None, Tensor, None]:
+    def backward(ctx: Any, gradients: Tensor, _: Any) -> tuple[None, Tensor, None, None]:
         (derivatives,) = ctx.saved_tensors
-        return None, gradients.unsqueeze(1).to(derivatives.dtype) * derivatives, None
+        return None, gradients.unsqueeze(1).to(derivatives.dtype) * derivatives, None, None
 
 
 def _in_half_precision(hidden: Tensor) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_layerscope.training.encoding import IGNORED
-from lightning_layerscope.training.head import token_losses
+from lightning_layerscope.training.head import Observe, token_losses
 
 
 class AnswerLoss(NamedTuple):
@@ -26,7 +26,9 @@ class AnswerLoss(NamedTuple):
     exact: Tensor
 
 
-def answer_loss(model: nn.Module, batch: dict[str, Tensor], *, most_logits: int | None = None) -> AnswerLoss:
+def answer_loss(
+    model: nn.Module, batch: dict[str, Tensor], *, most_logits: int | None = None, observe: Observe | None = None
+) -> AnswerLoss:
     """Run a batch and give each row's loss.
 
     Logits are made at the positions that predict an answer's token alone, where the model's head can be reached
@@ -37,6 +39,8 @@ def answer_loss(model: nn.Module, batch: dict[str, Tensor], *, most_logits: int 
             ``decoder_input_ids`` in its batches.
         batch: ``input_ids``, ``attention_mask`` and ``labels``, each ``(rows, tokens)``, padded on the right.
         most_logits: Bound of the logits in memory at a time, in elements; default 2^25 on a CPU, 2^28 elsewhere.
+        observe: Shown the logits that predict an answer's token; see
+            :func:`~lightning_layerscope.training.head.token_losses`.
     """
     labels = batch["labels"]
     inputs = {name: value for name, value in batch.items() if name != "labels"}
@@ -45,7 +49,7 @@ def answer_loss(model: nn.Module, batch: dict[str, Tensor], *, most_logits: int 
     else:
         # The logits that predict a token stand one position before it.
         targets = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], IGNORED)], dim=1)
-    losses = token_losses(model, inputs, targets, most_logits=most_logits)
+    losses = token_losses(model, inputs, targets, most_logits=most_logits, observe=observe)
     return AnswerLoss(losses.loss.sum(dim=1), (targets != IGNORED).sum(dim=1), losses.right.all(dim=1))
 
 

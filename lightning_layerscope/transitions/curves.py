@@ -20,10 +20,10 @@ def signal_name(profile: LayerProfile, measure: str) -> str:
 
     A run's own references are ``initial`` and ``base``; any other name is another model or an earlier checkpoint.
     """
-    reference = str(profile.meta.get("reference") or "")
+    reference = profile.meta.reference
     if reference in ("initial", "base"):
         return f"drift from {reference} ({measure})"
-    model = str(profile.meta.get("model_name") or "") or "model"
+    model = profile.meta.model_name or "model"
     return f"{model} against {reference or 'reference'} ({measure})"
 
 

@@ -26,7 +26,7 @@ def write_format_1(record, folder):
         matrices[f"{each.step}/layer_x_layer"] = each.layer_x_layer
         matrices.update({f"{each.step}/task_x_task/{layer}": matrix for layer, matrix in each.task_x_task.items()})
         entry = {"step": each.step, "seconds": each.seconds, "overhead": each.overhead, "warnings": each.warnings}
-        meta = {key: each.profile.meta[key] for key in ("warnings", "notes")}
+        meta = {key: list(getattr(each.profile.meta, key)) for key in ("warnings", "notes")}
         entries.append({**entry, "meta": meta, "transition": each.transition.to_dict()})
     save_file(matrices, folder / "matrices.safetensors")
     config = {"format": 1, "run_id": record.run_id, "config": record.config, "rewound": [], "measurements": entries}

@@ -96,7 +96,7 @@ def test_fsdp2_is_watched_passively_and_active_mode_is_refused_on_every_rank(run
         assert 'use mode="passive"' in (out / f"refused-{rank}.txt").read_text()
     record = RunRecord.load(out / "results")
     assert record.steps == [0, 2, 4]
-    assert record.profile.meta["examples"] == {"a": 9, "b": 9}  # the sampler's padding is dropped
+    assert record.profile.meta.examples == {"a": 9, "b": 9}  # the sampler's padding is dropped
     rows, probes = tiny.rows(), []
     for task, part in (("a", rows[:9]), ("b", rows[9:18])):
         ordered = sorted((_content_id(row), tuple(row.tolist())) for row in part)
@@ -109,11 +109,12 @@ def test_fsdp2_is_watched_passively_and_active_mode_is_refused_on_every_rank(run
     assert again.matrix() == pytest.approx(record.profile.matrix(step=4), abs=1e-4)
 
 
-def test_accelerate_in_two_processes(tmp_path, tiny):
+@pytest.mark.parametrize("kind", ["trainer", "loop"])
+def test_accelerate_in_two_processes(tmp_path, tiny, kind):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, str(SCRIPT.with_name("accelerate_run.py")), str(tmp_path)]
+    command = [sys.executable, str(SCRIPT.with_name("accelerate_run.py")), kind, str(tmp_path)]
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
     running = [
         subprocess.Popen(

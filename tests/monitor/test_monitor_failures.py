@@ -206,7 +206,7 @@ def test_a_checkpoint_leads_back_from_another_folder(tiny, tmp_path):
     assert first.steps == before.steps
     assert second.steps == [0, 2, 4, 6]
     assert second.run_id == first.run_id
-    assert second.profile.meta["reference_digest"] == first.profile.meta["reference_digest"]
+    assert second.profile.meta.reference_digest == first.profile.meta.reference_digest
     assert (tmp_path / "second" / "reference").is_dir()
 
 

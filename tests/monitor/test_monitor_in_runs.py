@@ -54,7 +54,7 @@ def test_results_lie_in_a_folder_in_both_namespaces(tiny, tmp_path, namespace):
     assert first == pytest.approx(1.0, abs=1e-6)
     assert (last < 0.9999).all()
     assert "<svg" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert ReferenceBank.load(tmp_path / "out" / "reference").digest == record.profile.meta["reference_digest"]
+    assert ReferenceBank.load(tmp_path / "out" / "reference").digest == record.profile.meta.reference_digest
 
 
 def test_the_report_is_drawn_once_per_measurement(tiny, tmp_path, monkeypatch):
@@ -180,7 +180,7 @@ def test_a_resumed_run_keeps_its_baseline_and_its_history(tiny, tmp_path, moved)
     after = RunRecord.load(place)
     assert after.run_id == before.run_id
     assert after.steps == [0, 2, 4, 6]
-    assert after.profile.meta["reference_digest"] == before.profile.meta["reference_digest"]
+    assert after.profile.meta.reference_digest == before.profile.meta.reference_digest
     assert after.profile.matrix(step=2) == pytest.approx(before.profile.matrix(step=2), abs=0)
 
 
@@ -194,7 +194,7 @@ def test_a_mid_run_baseline_is_never_taken_silently(tiny, tmp_path):
     flagged = watch(tiny, tmp_path / "new", comparison=Comparison(mid_run_baseline="flag"))
     with pytest.warns(RuntimeWarning, match="begins at step 4"):
         fit(tiny, tmp_path, flagged, ckpt_path=str(found))
-    assert flagged.monitor.record.profile.meta["reference"] != "initial"
+    assert flagged.monitor.record.profile.meta.reference != "initial"
 
 
 def test_a_stored_bank_is_a_reference(tiny, tmp_path):

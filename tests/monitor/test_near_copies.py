@@ -27,7 +27,7 @@ def test_near_copies_count_once_where_asked(tiny, tmp_path):
         trainer.fit(tiny.module(pl), DataLoader(tiny.rows(), batch_size=4))
         values[choice] = monitor.monitor.record.profile
     notes = {
-        choice: [note for note in profile.meta["notes"] if "near copies" in note] for choice, profile in values.items()
+        choice: [note for note in profile.meta.notes if "near copies" in note] for choice, profile in values.items()
     }
     assert notes["separate"] == []
     assert notes["group"] == [

@@ -139,8 +139,8 @@ def test_groups_are_told_in_yaml_and_on_the_command_line(tiny, source, monkeypat
         cli.LightningCLI(module, Data, args=arguments, save_config_callback=None)
     record = RunRecord.load(source / "mine")
     assert record.steps == [0, 1, 3, 6]
-    assert record.profile.meta["layers"] == [0, 1, 2]
-    assert record.profile.meta["estimator"] == "biased"
+    assert record.profile.meta.layers == (0, 1, 2)
+    assert record.profile.meta.estimator == "biased"
 
 
 def test_the_recipes_are_those_of_the_package():

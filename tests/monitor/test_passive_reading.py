@@ -105,7 +105,7 @@ def test_forward_passes_between_evaluations_are_not_read(tiny, tmp_path):
 
     monitor = TransformersLayerSimilarityMonitor(mode="passive", report=False, verbose=False)
     trainer = train(tiny, tmp_path, monitor, [Samples()])
-    assert monitor.monitor.record.profile.meta["examples"] == {"a": 8, "b": 8}
+    assert monitor.monitor.record.profile.meta.examples == {"a": 8, "b": 8}
     assert "prediction_step" not in vars(trainer)
 
 
@@ -177,7 +177,7 @@ def test_lightning_callbacks_may_run_the_model_in_between(tiny, tmp_path):
 
     monitor = LayerSimilarityMonitor(mode="passive", report=False, verbose=False)
     fit(tiny, tmp_path, monitor, own_loss=False, others=[Samples()])
-    assert monitor.monitor.record.profile.meta["examples"] == {"a": 8, "b": 8}
+    assert monitor.monitor.record.profile.meta.examples == {"a": 8, "b": 8}
 
 
 def test_nested_loaders_go_by_their_own_names(tiny, tmp_path):

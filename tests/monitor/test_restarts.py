@@ -39,7 +39,7 @@ def test_a_trainer_that_begins_again_by_itself_keeps_the_first_beginning(tiny, t
         trainer.train()
     first, second = RunRecord.load(tmp_path / "layerscope"), RunRecord.load(tmp_path / "layerscope-2")
     assert (first.steps, second.steps) == ([0, 2], [0, 2, 4, 6])
-    assert second.profile.meta["reference_digest"] == first.profile.meta["reference_digest"]
+    assert second.profile.meta.reference_digest == first.profile.meta.reference_digest
     assert (second.profile.matrix(step=0) < 0.999).any()  # trained weights, and no beginning
     true = compare(extract_hidden_states(trainer.model, probes), extract_hidden_states(tiny.llama(), probes))
     assert second.profile.matrix(step=6) == pytest.approx(true.matrix(), abs=1e-5)
@@ -104,7 +104,7 @@ def test_without_the_first_beginning_a_restart_is_no_beginning_either(tiny, tmp_
     if mid_run_baseline == "refuse":
         assert not monitor.monitor.record.measurements
     else:
-        assert monitor.monitor.record.profile.meta["reference"] == "restart"
+        assert monitor.monitor.record.profile.meta.reference == "restart"
 
 
 def checkpointed(tiny, tmp_path):
@@ -138,7 +138,7 @@ def test_a_resumed_run_goes_on_with_its_own_probes(tiny, tmp_path):
     with pytest.warns(RuntimeWarning, match="goes on with its own, which were saved"):
         monitor = resume(tiny, tmp_path, found, tiny.probes(tasks=3, examples=6, longest=7))
     assert monitor.monitor.record.steps == [0, 2, 4, 6]
-    digests = {one.profile.meta["tokens_digest"] for one in monitor.monitor.record.measurements}
+    digests = {one.profile.meta.tokens_digest for one in monitor.monitor.record.measurements}
     assert digests == {tiny.probes(tasks=3, examples=6).tokens_digest}
 
 

@@ -93,8 +93,8 @@ def whole(out, steps):
     """Whether all that a run leaves behind can be read."""
     record = RunRecord.load(out)
     assert record.steps == steps
-    assert ReferenceBank.load(out / "reference").digest == record.profile.meta["reference_digest"]
-    assert ProbeSet.load(out / "probes.json").tokens_digest == record.profile.meta["tokens_digest"]
+    assert ReferenceBank.load(out / "reference").digest == record.profile.meta.reference_digest
+    assert ProbeSet.load(out / "probes.json").tokens_digest == record.profile.meta.tokens_digest
     assert json.loads((out / "run.json").read_text())["run_id"] == record.run_id
     return record
 

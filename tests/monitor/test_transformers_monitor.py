@@ -108,7 +108,7 @@ def test_a_checkpoint_leads_back_from_another_output_dir(tiny, tmp_path):
     after = RunRecord.load(tmp_path / "second" / "layerscope")
     assert after.run_id == before.run_id
     assert after.steps == [0, 2, 4, 6, 8]
-    assert after.profile.meta["reference_digest"] == before.profile.meta["reference_digest"]
+    assert after.profile.meta.reference_digest == before.profile.meta.reference_digest
     assert RunRecord.load(tmp_path / "first" / "layerscope").steps == before.steps
 
 
@@ -137,8 +137,8 @@ def test_passive_mode_reads_evaluations_by_the_names_of_their_datasets(tiny, tmp
     record = RunRecord.load(tmp_path / "watched" / "layerscope")
     assert record.steps == [0, 2, 4, 6]
     assert record.profile.tasks == ["first", "second"]
-    assert record.profile.meta["reference"] == "initial"
-    assert record.profile.meta["examples"] == {"first": 8, "second": 8}
+    assert record.profile.meta.reference == "initial"
+    assert record.profile.meta.examples == {"first": 8, "second": 8}
     assert (record.profile.matrix() < 0.9999).any()
     watched.evaluate({"first": rows[:8]})
     assert monitor.monitor.record.steps == [0, 2, 4, 6]

@@ -128,3 +128,29 @@ def test_batches_hold_no_more_logits_than_allowed(model, data, monkeypatch, reac
     assert calls[-1] == (len(rows), len(rows))
     torch.testing.assert_close(losses.total, expected.total, rtol=1e-5, atol=1e-5)
     assert torch.equal(losses.tokens, expected.tokens)
+
+
+@pytest.mark.parametrize("most", [None, 24], ids=["at once", "in pieces"])
+@pytest.mark.parametrize("reachable", [True, False])
+def test_scoring_shows_the_next_word_behind_every_prompt_once(model, data, monkeypatch, reachable, most):
+    from lightning_layerscope.training import evaluation, head
+
+    if not reachable:
+        monkeypatch.setattr(type(model), "get_output_embeddings", lambda self: None)
+    if most:
+        for module in (evaluation, head):
+            monkeypatch.setattr(module, "most_positions", lambda model, most_logits=None: most)
+    rows = [row for part in data.test_rows().values() for row in part[:3]]
+    seen = {}
+
+    def keep(logits, indices):
+        for index, row in zip(indices.tolist(), logits, strict=True):
+            assert index not in seen
+            seen[index] = row
+
+    evaluation.row_losses(model, rows, first_words=keep)
+    assert sorted(seen) == list(range(len(rows)))
+    for index, row in enumerate(rows):
+        with torch.no_grad():
+            alone = model(input_ids=torch.tensor([row.prompt])).logits[0, -1]
+        torch.testing.assert_close(seen[index], alone, rtol=1e-4, atol=1e-4)

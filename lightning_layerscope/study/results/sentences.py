@@ -53,7 +53,7 @@ def notices(results: StudyResults) -> list[str]:
     by_cluster = MIN_CLUSTERS <= clusters < len(rows)
     if narrow := narrow_note(len(rows), clusters, by_cluster=by_cluster):
         sentences.append(f"Intervals over tasks are {narrow}.")
-    if results.profiles[DRIFT].meta["estimator"] == "biased":
+    if results.profiles[DRIFT].meta.estimator == "biased":
         sentences.append("The biased estimator is inflated where examples are fewer than dimensions.")
     return sentences
 

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from lightning_layerscope.comparison import compare
-from lightning_layerscope.profiles import LayerProfile
+from lightning_layerscope.profiles import LayerProfile, ProfileMeta
 from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.study.stages.similarity import Similarity, jackknife_half
 
@@ -67,21 +67,21 @@ def task_profile(
         )
     ]
     frames += [_mean_over(bank, references, measure, options) for measure in options.extra]
-    meta = {
-        "layers": list(bank.layers),
-        "num_layers": bank.num_layers,
-        "tasks": [task],
-        "clusters": bank.clusters,
-        "examples": {task: n},
-        "examples_digest": bank.examples_digest,
-        "tokens_digest": bank.tokens_digest,
-        "reference": reference,
-        "reference_digest": references[0].digest if len(references) == 1 else "",
-        "measure": "cka",
-        "estimator": options.estimator,
-        "model_name": bank.model_name,
-        "confidence": options.confidence,
-    }
+    meta = ProfileMeta(
+        layers=tuple(bank.layers),
+        num_layers=bank.num_layers,
+        tasks=(task,),
+        clusters=bank.clusters,
+        examples={task: n},
+        examples_digest=bank.examples_digest,
+        tokens_digest=bank.tokens_digest,
+        reference=reference,
+        reference_digest=references[0].digest if len(references) == 1 else "",
+        measure="cka",
+        estimator=options.estimator,
+        model_name=bank.model_name,
+        confidence=options.confidence,
+    )
     return LayerProfile(pd.concat(frames, ignore_index=True), meta)
 
 

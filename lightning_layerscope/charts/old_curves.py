@@ -14,6 +14,7 @@ from lightning_layerscope.charts import style
 from lightning_layerscope.charts.words import (
     Floats,
     axis_limits,
+    chosen_steps,
     clean,
     context,
     measure_name,
@@ -122,16 +123,6 @@ def layer_curve(
     band = f"band: {confidence:.0%} interval over tasks"
     style.headline(figure, 0.14, f"{measure_name(name)} over layers", f"{context(profile, name, when[-1])} · {band}")
     return figure
-
-
-def chosen_steps(steps: Sequence[int]) -> list[int]:
-    """The first, the previous and the current of the measured steps, each once.
-
-    Examples:
-        >>> chosen_steps([0, 10, 20, 30]), chosen_steps([0, 10]), chosen_steps([0])
-        ([0, 20, 30], [0, 10], [0])
-    """
-    return list(dict.fromkeys([steps[0], *steps[-2:]]))
 
 
 def _extreme(values: Floats, sign: int) -> float:
