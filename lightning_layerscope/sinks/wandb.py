@@ -153,8 +153,11 @@ class WandbSink:
 
     def _log_pictures(self, pictures: Sequence[Picture], step: int) -> None:
         with tempfile.TemporaryDirectory() as folder:  # of a file W&B takes a copy; an image it would encode anew
-            row = wandb_files.images(pictures, Path(folder))
-            self._run.log({PICTURE_STEP: step, self._host_step_key: self._host_step, **row}, commit=False)
+            row: dict[str, Any] = dict(wandb_files.images(pictures, Path(folder)))
+            row[PICTURE_STEP] = step
+            if self._host_step_key != STEP:  # in a loop, numbers have that step alone, and their row may be another
+                row[self._host_step_key] = self._host_step
+            self._run.log(row, commit=False)
         self._pictured = self._run.step
 
     def _finish(self, record: RunRecord, status: str) -> None:
