@@ -9,7 +9,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from lightning_layerscope.wording import count
+
 if TYPE_CHECKING:
+    from lightning_layerscope.measurements import Measurement
     from lightning_layerscope.profiles import LayerProfile
 
 ROOT = "layerscope"
@@ -55,6 +58,18 @@ def layer_key(measure: str, layer: int) -> str:
     return f"{ROOT}/{slug(measure)}/layer_{layer:02d}"
 
 
+def score_keys(signal: str, task: str = "") -> tuple[str, ...]:
+    """Keys of a number with its interval: of the mean over tasks, with both ends, or of one task by its slug.
+
+    Examples:
+        >>> score_keys("retention/loss"), score_keys("answers/kl", "sst2")
+        (('layerscope/retention/loss', 'layerscope/retention/loss_low', 'layerscope/retention/loss_high'), \
+('layerscope/answers/kl/task/sst2',))
+    """
+    name = f"{ROOT}/{signal}"
+    return (f"{name}/task/{task}",) if task else (name, f"{name}_low", f"{name}_high")
+
+
 def profile_key(curve: str) -> str:
     """Key of the chart of a whole profile, ``"init"`` or ``"final"``."""
     return f"{ROOT}/profile_{curve}"
@@ -73,6 +88,7 @@ class KeyPlan:
         cluster_means: whether the clusters' means have keys.
         left_out: what did not fit, in words.
         signals: what is logged per layer beside the headline measure.
+        scores: what is logged per task and as a mean over tasks: signal to its tasks' slugs.
     """
 
     measure: str
@@ -83,6 +99,7 @@ class KeyPlan:
     cluster_means: bool = True
     left_out: tuple[str, ...] = ()
     signals: tuple[str, ...] = ()
+    scores: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def scalars(self) -> list[str]:
         """Keys over ``layerscope/step`` whose values are numbers."""
@@ -93,6 +110,8 @@ class KeyPlan:
         keys += [*BOUNDARIES, SECONDS, OVERHEAD]
         keys += [f"{name}/task/{task}/layer_{layer:02d}" for task in self.tasks.values() for layer in self.layers]
         keys += [layer_key(signal, layer) for signal in self.signals for layer in self.layers]
+        for signal, tasks in self.scores.items():
+            keys += [key for task in ("", *tasks.values()) for key in score_keys(signal, task)]
         return keys
 
     def pictures(self) -> list[str]:
@@ -110,11 +129,18 @@ class KeyPlan:
         return len(self.scalars()) + len(self.pictures()) + len(self.media()) + 3
 
 
-def plan_keys(profile: LayerProfile, *, per_task: bool = False, signals: Iterable[str] = ()) -> KeyPlan:
+def plan_of(measurement: Measurement, *, per_task: bool = False) -> KeyPlan:
+    """The keys of a run, by its first measurement: those of :func:`plan_keys`, and on top what was asked for beside."""
+    plan = plan_keys(measurement.profile, per_task=per_task)
+    scores = {signal: slugs(task for task in tasks if task) for signal, tasks in measurement.behaviour.scores.items()}
+    return replace(plan, signals=tuple(measurement.curves), scores=scores)
+
+
+def plan_keys(profile: LayerProfile, *, per_task: bool = False) -> KeyPlan:
     """Choose the keys of a run: at most 150, or ``2 x layers + 100`` where that is more.
 
     Where many clusters do not fit, their means do without keys of their own (charts, pictures, table and artifact hold
-    them), which ``left_out`` says. Keys per task and of signals come on top, since they were asked for.
+    them), which ``left_out`` says. Keys per task come on top, since they were asked for.
     """
     layers = tuple(profile.layers)
     clusters = slugs((profile.clusters[task] for task in profile.tasks), taken=ALL)
@@ -122,8 +148,8 @@ def plan_keys(profile: LayerProfile, *, per_task: bool = False, signals: Iterabl
     curves: tuple[str, ...] = ("final",) if profile.meta.reference == "initial" else ("init", "final")
     plan = KeyPlan(profile.measure, layers, clusters, {}, curves)
     if plan.count() > max(150, 2 * len(layers) + 100):
-        plan = replace(plan, cluster_means=False, left_out=(f"the means of {len(clusters)} clusters",))
-    return replace(plan, tasks=slugs(profile.tasks) if per_task else {}, signals=tuple(signals))
+        plan = replace(plan, cluster_means=False, left_out=(f"the means of {count(len(clusters), 'cluster')}",))
+    return replace(plan, tasks=slugs(profile.tasks) if per_task else {})
 
 
 def _digest(name: str) -> str:

@@ -9,7 +9,18 @@ import numpy as np
 
 from lightning_layerscope.functional.cluster_intervals import defined_mean
 from lightning_layerscope.profiles.curves import cluster_means
-from lightning_layerscope.sinks.keys import ALL, BOUNDARIES, OVERHEAD, ROOT, SECONDS, STEP, KeyPlan, layer_key, slug
+from lightning_layerscope.sinks.keys import (
+    ALL,
+    BOUNDARIES,
+    OVERHEAD,
+    ROOT,
+    SECONDS,
+    STEP,
+    KeyPlan,
+    layer_key,
+    score_keys,
+    slug,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +53,19 @@ def measurement_row(measurement: Measurement, plan: KeyPlan) -> dict[str, float]
     for signal in plan.signals:
         values = measurement.curves.get(signal, np.full((3, len(profile.layers)), np.nan))[0]
         row |= {layer_key(signal, layer): float(value) for layer, value in zip(profile.layers, values, strict=True)}
+    row |= _scores(measurement, plan)
     return {key: value for key, value in row.items() if math.isfinite(value)}
+
+
+def _scores(measurement: Measurement, plan: KeyPlan) -> dict[str, float]:
+    """How the model answers, as far as the run has keys for it."""
+    row: dict[str, float] = {}
+    for signal, tasks in measurement.behaviour.scores.items():
+        for task, found in tasks.items():
+            name = plan.scores.get(signal, {}).get(task, "") if task else ""
+            if signal in plan.scores and bool(task) == bool(name):
+                row |= dict(zip(score_keys(signal, name), (found.value, found.low, found.high), strict=False))
+    return row
 
 
 def boundaries(transition: Transition) -> dict[str, float]:

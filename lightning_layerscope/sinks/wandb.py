@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_layerscope.compat.lightning import is_dummy_experiment
 from lightning_layerscope.sinks import wandb_files
-from lightning_layerscope.sinks.keys import PICTURE_STEP, RESULTS, STEP, KeyPlan, plan_keys, profile_key
+from lightning_layerscope.sinks.keys import PICTURE_STEP, RESULTS, STEP, KeyPlan, plan_of, profile_key
 from lightning_layerscope.sinks.log_rows import measurement_row, summary, table_rows
 from lightning_layerscope.sinks.patience import Patience
 
@@ -209,7 +209,7 @@ class WandbSink:
         self._run.config.update({"layerscope": values}, allow_val_change=True)
 
     def _define(self, measurement: Measurement) -> KeyPlan:
-        plan = plan_keys(measurement.profile, per_task=self._per_task_keys, signals=measurement.curves)
+        plan = plan_of(measurement, per_task=self._per_task_keys)
         if plan.left_out:
             _log.warning("to keep to W&B's advice on the number of keys, %s have none", "; ".join(plan.left_out))
         if plan.count() > 500:
