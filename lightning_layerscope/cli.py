@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from lightning_layerscope import __version__
 from lightning_layerscope.commands.terms import in_flags
 
-_COMMANDS = ("demo", "extract", "compare", "diff", "transitions", "advise", "check", "report", "recipe")
+_COMMANDS = ("demo", "extract", "compare", "diff", "transitions", "show", "advise", "check", "report", "recipe")
 _DEBUG = "LAYERSCOPE_DEBUG"
 
 _EPILOG = """\
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: of the command line; default ``sys.argv``.
+        arguments: The arguments of the command line; default ``sys.argv``.
 
     Returns:
         0 on success; 2 after a mistake of the user's, which is told in one line; 130 when interrupted. With the

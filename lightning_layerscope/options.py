@@ -149,7 +149,8 @@ class Output:
     """What becomes of the results, beside ``output_dir``, ``report`` and ``loggers``.
 
     Args:
-        name: Of the results' folder and in the checkpoint; two monitors in one trainer need different ones.
+        name: Name of the results' folder and of the state in the checkpoint; two monitors in one trainer need
+            different ones.
         task_keys: Log a key per task and layer, too.
         upload_prompts: Upload the prompts' texts to W&B; by default they stay on this machine.
 
