@@ -38,6 +38,11 @@ class Tracker:
     def __init__(self, handle: Any) -> None:
         self.handle = handle
 
+    @property
+    def own(self) -> Any:
+        """The tracker's own object, where the handle is a logger of Lightning around it."""
+        return self.handle.experiment if hasattr(self.handle, "log_hyperparams") else self.handle
+
     def log_row(self, row: Mapping[str, float], step: int) -> None:
         """Log numbers at the host's step."""
         raise NotImplementedError

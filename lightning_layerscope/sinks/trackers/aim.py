@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning_layerscope.sinks.tracker import Tracker
 
@@ -20,14 +20,10 @@ class AimTracker(Tracker):
 
     name = "Aim"
 
-    @property
-    def _run(self) -> Any:
-        return getattr(self.handle, "experiment", self.handle)
-
     def log_row(self, row: Mapping[str, float], step: int) -> None:
         """Track scalars."""
         for key, value in row.items():
-            self._run.track(value, name=key, step=step)
+            self.own.track(value, name=key, step=step)
 
     def log_pictures(self, pictures: Sequence[tuple[str, Picture]], step: int) -> None:
         """Track images with their captions."""
@@ -35,4 +31,4 @@ class AimTracker(Tracker):
 
         for key, picture in pictures:
             image = aim.Image(picture.image().convert("RGB"), caption=picture.caption)
-            self._run.track(image, name=key, step=step)
+            self.own.track(image, name=key, step=step)

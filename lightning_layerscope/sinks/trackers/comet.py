@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning_layerscope.sinks.tracker import CURVES, Lines, Tracker
 
@@ -21,20 +21,16 @@ class CometTracker(Tracker):
     name = "Comet"
     takes = "scalars, pictures and curves"
 
-    @property
-    def _experiment(self) -> Any:
-        return getattr(self.handle, "experiment", self.handle)
-
     def log_row(self, row: Mapping[str, float], step: int) -> None:
         """Log metrics."""
-        self._experiment.log_metrics(dict(row), step=step)
+        self.own.log_metrics(dict(row), step=step)
 
     def log_pictures(self, pictures: Sequence[tuple[str, Picture]], step: int) -> None:
         """Log images by name and step."""
         for key, picture in pictures:
-            self._experiment.log_image(picture.image().convert("RGB"), name=key, step=step)
+            self.own.log_image(picture.image().convert("RGB"), name=key, step=step)
 
     def log_curves(self, lines: Lines, step: int) -> None:
         """Log one curve for every line."""
         for name, (layers, values) in lines.items():
-            self._experiment.log_curve(f"{CURVES}/{name}", x=layers, y=values, step=step)
+            self.own.log_curve(f"{CURVES}/{name}", x=layers, y=values, step=step)

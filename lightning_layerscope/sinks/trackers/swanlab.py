@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning_layerscope.sinks.tracker import Tracker
 
@@ -20,13 +20,9 @@ class SwanLabTracker(Tracker):
 
     name = "SwanLab"
 
-    @property
-    def _run(self) -> Any:
-        return getattr(self.handle, "experiment", self.handle)
-
     def log_row(self, row: Mapping[str, float], step: int) -> None:
         """Log scalars."""
-        self._run.log(dict(row), step=step)
+        self.own.log(dict(row), step=step)
 
     def log_pictures(self, pictures: Sequence[tuple[str, Picture]], step: int) -> None:
         """Log images with their captions."""
@@ -35,4 +31,4 @@ class SwanLabTracker(Tracker):
         images = {
             key: swanlab.Image(picture.image().convert("RGB"), caption=picture.caption) for key, picture in pictures
         }
-        self._run.log(images, step=step)
+        self.own.log(images, step=step)
