@@ -3,6 +3,7 @@
 import importlib
 import io
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from lightning_layerscope.compat.accelerate import execution_device, is_dispatch
 from lightning_layerscope.compat.bitsandbytes import repacks_in_evaluation
 from lightning_layerscope.compat.deepspeed import has_partitioned_parameters
 from lightning_layerscope.compat.huggingface_hub import model_revision, require_loadable
-from lightning_layerscope.compat.known_warnings import MISSING_GLYPH, without_missing_glyphs
+from lightning_layerscope.compat.known_warnings import without_training_notes
 from lightning_layerscope.compat.lightning import (
     drop_anonymous,
     is_dummy_experiment,
@@ -153,17 +154,11 @@ def test_tensorboard_takes_a_png_file_as_it_is_and_other_writers_its_pixels(tmp_
     assert other.scalar == ("c", 0.5, 7)
 
 
-def test_the_text_of_matplotlibs_warning() -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure()
-    figure.text(0.5, 0.5, "\u6f22")
-    canvas = FigureCanvasAgg(figure)
-    with pytest.warns(UserWarning, match=MISSING_GLYPH):
-        canvas.draw()
-    with without_missing_glyphs():
-        canvas.draw()
+def test_notes_of_training_are_left_out_and_others_are_not() -> None:
+    with without_training_notes():
+        warnings.warn("The 'train_dataloader' does not have many workers which may be a bottleneck.", stacklevel=1)
+        with pytest.warns(UserWarning, match="another"):
+            warnings.warn("another", stacklevel=1)
 
 
 def test_a_revision_comes_from_the_cache_where_the_hub_is_not_reached(
