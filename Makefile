@@ -31,7 +31,7 @@ $(TRACKERS)/.installed: $(INSTALLED)
 	touch $@
 
 test-trackers: $(TRACKERS)/.installed  ## trackers that run without a network, by their own libraries
-	LAYERSCOPE_TRACKERS=1 $(TRACKERS)/bin/python -m pytest tests/sinks/trackers $(ARGS)
+	LAYERSCOPE_TRACKERS=1 $(TRACKERS)/bin/python -m pytest -W default tests/sinks/trackers $(ARGS)
 
 lint: $(INSTALLED)        ## style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -75,6 +75,11 @@ class TrackerSink:
         self._plan: KeyPlan | None = None
 
     @property
+    def name(self) -> str:
+        """The tracker's, for messages."""
+        return self._tracker.name
+
+    @property
     def arrives(self) -> str:
         """What is logged where."""
         return f"{self._tracker.takes} to {self._tracker.name}"

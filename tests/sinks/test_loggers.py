@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from lightning_layerscope.sinks import ScalarSink, Sink, TensorBoardSink, WandbSink, sinks_for
-from lightning_layerscope.sinks.tracker import TrackerSink
 from lightning_layerscope.sinks.pictures import draw_pictures
+from lightning_layerscope.sinks.tracker import TrackerSink
 
 NAMESPACES = ("lightning.pytorch", "pytorch_lightning")
 

@@ -8,9 +8,6 @@ import pytest
 
 from lightning_layerscope.sinks import sinks_for
 
-# What the libraries warn of among themselves.
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 FIRST = "layerscope/cka/layer_01"
 
 

@@ -9,6 +9,10 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from lightning_layerscope.compat.trackers import tracker_kind
+from lightning_layerscope.measurements import RunRecord
+from lightning_layerscope.monitor.failures import Failures
+from lightning_layerscope.monitor.location import Location
+from lightning_layerscope.monitor.results import Results
 from lightning_layerscope.sinks import sinks_for, tracker
 from lightning_layerscope.sinks.loggers import arrivals
 from lightning_layerscope.sinks.patience import UnresponsiveError
@@ -141,6 +145,33 @@ def test_a_tracker_that_does_not_answer_is_waited_for_once(record, monkeypatch):
         sink.log(record.measurements[0], record, 0)
     sink.log(record.measurements[0], record, 0)
     assert gone.calls == 1
+
+
+def test_a_tracker_that_fails_is_named_and_the_others_are_logged_to(tmp_path, record):
+    class Broken(Tracker):
+        def log_row(self, row, step):
+            raise ConnectionError("no route")
+
+    class One(Broken):
+        name = "One"
+
+    class Two(Broken):
+        name = "Two"
+
+    task, logger = of_package("clearml", "Task"), Calls()
+    task.get_logger = lambda: logger
+    failures = Failures("layerscope", verbose=False)
+    results = Results(failures, report=False)
+    results.begin(RunRecord(record.config), Location(None))
+    results.open(None, lambda prompts: [TrackerSink(One(None)), TrackerSink(Two(None)), *sinks_for(task)])
+    with pytest.warns(RuntimeWarning, match="no route") as warned:  # noqa: PT031 - of all of them, two
+        for measurement in record.measurements:
+            results.keep(measurement, None, measurement.step)
+    assert [str(each.message).split(":")[1] for each in warned] == [" One failed", " Two failed"]
+    assert failures.counts == {"One": 2, "Two": 2}
+    assert (
+        len([values for values, _ in logger.of("report_scalar") if values[:2] == ("layerscope/cka", "layer_01")]) == 2
+    )
 
 
 def test_handles_are_known_by_class_and_package():
