@@ -164,7 +164,9 @@ class ActiveSource:
     def _signals(self, host: HostState, states: HiddenStates) -> SignalValues:
         assert self._own is not None
         signals, estimator = self.settings.signals, self.settings.comparison.estimator
-        if self._fresh:
+        if not self.ranks.leads:  # the weights are the same everywhere: one copy and one update will do
+            signals = replace(signals, update=False, drift_per_update=False, update_from=None)
+        elif self._fresh:
             self._weights.begin(host.model)
             self._fresh = False
         values = measure_signals(signals, host.model, states, estimator, self._weights)
