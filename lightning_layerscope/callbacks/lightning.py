@@ -184,10 +184,10 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
 
     def _act(self, trainer: Any) -> None:
         """What the user asked to be done with what was found; nothing where nothing was asked for."""
-        found = self.monitor.standing
-        if found.values:
-            host.add_callback_metrics(trainer, found.values)
-        if found.stop:
+        standing = self.monitor.standing
+        if standing.values:
+            host.add_callback_metrics(trainer, standing.values)
+        if standing.stop:
             trainer.should_stop = True
 
     def _host_state(self, trainer: Any, pl_module: Any) -> HostState:
