@@ -173,8 +173,9 @@ class ActiveSource:
         if len(self.probes) < 2 or not (groups := groups_of(self.probes)):
             line = "gradient_conflict: it takes two tasks at least, of three prompts each"
             return replace(values, warnings=(*values.warnings, line))
+        own = self.settings.extraction
         with host.autocast():
-            gradients = task_gradients(host.model, self._own, groups, self.settings.extraction.max_tokens_per_batch)
+            gradients = task_gradients(host.model, self._own, groups, own.max_tokens_per_batch, own.layer_modules)
         return replace(values, gradients=gradients)
 
     def _keep(self, states: HiddenStates, name: str) -> ReferenceBank:
