@@ -45,7 +45,7 @@
     const beside = brackets?.length ? 24 + letters(brackets.map((row) => row.cluster)) : 0;
     const room = width - 34 - (sides.y.written ? letters(sides.y.names) : 24) - beside;
     own.width = {
-      step: Math.max(sides.x.written ? 13 : 4, Math.min(own.width.step, Math.floor(room / sides.x.names.length))),
+      step: Math.max(sides.x.written ? 13 : 2, Math.min(own.width.step, Math.floor(room / sides.x.names.length))),
     };
   }
 
