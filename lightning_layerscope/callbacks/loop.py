@@ -164,11 +164,9 @@ class LoopMonitor(MonitorCallback):
         if not places:
             return []
         from lightning_layerscope.sinks import sinks_for
-        from lightning_layerscope.sinks.keys import STEP
 
-        per_task = self.settings.output.task_keys
         # A loop has no step of its own beside that which it tells the monitor.
-        return list(sinks_for(places, host_step_key=STEP, per_task_keys=per_task, upload_prompts=prompts))
+        return list(sinks_for(places, host_step_key=None, **self._log_options(prompts)))
 
 
 def watch(model: nn.Module, probes: Any, **options: Any) -> LoopMonitor:

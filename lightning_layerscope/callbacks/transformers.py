@@ -178,20 +178,13 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
 
     def _make_sinks(self, reporting: Reporting, prompts: Path | Literal[False]) -> list[Any]:
         self.monitor.failures.say(reporting.message(self.settings.loggers))
-        per_task, given = self.settings.output.task_keys, self.settings.loggers
-        places = [*given, *reporting.loggers(given, per_task_keys=per_task)]
-        if not places:
+        given, options = self.settings.loggers, self._log_options(prompts)
+        own = reporting.loggers(given, per_task_keys=options["per_task_keys"], root=options["root"])
+        if not (places := [*given, *own]):
             return []
         from lightning_layerscope.sinks import sinks_for
 
-        return list(
-            sinks_for(
-                places,
-                host_step_key="train/global_step",
-                per_task_keys=per_task,
-                upload_prompts=prompts,
-            )
-        )
+        return list(sinks_for(places, host_step_key="train/global_step", **options))
 
 
 def _dataset_name(metrics: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import atexit
 import functools
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from lightning_layerscope.monitor.attempts import Refused
@@ -143,3 +144,16 @@ class MonitorCallback:
         )
         self.monitor = Monitor(self.settings)
         self._passive = PassiveSource(self.settings) if mode == "passive" else None
+
+    def _log_options(self, prompts: Path | Literal[False]) -> dict[str, Any]:
+        """For :func:`~lightning_layerscope.sinks.sinks_for`: all that no host differs in."""
+        from lightning_layerscope.sinks.keys import root_of
+
+        output = self.settings.output
+        return {
+            "per_task_keys": output.task_keys,
+            "upload_prompts": prompts,
+            "upload_reference": output.upload_reference,
+            "upload_report": output.upload_report,
+            "root": root_of(output.name),
+        }

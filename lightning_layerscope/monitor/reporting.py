@@ -23,7 +23,7 @@ class Reporting:
     trainer: Any
     names: tuple[str, ...]
 
-    def loggers(self, given: Sequence[Any], *, per_task_keys: bool = False) -> list[Any]:
+    def loggers(self, given: Sequence[Any], *, per_task_keys: bool = False, root: str = "layerscope") -> list[Any]:
         """The trainer's own loggers that results go to, beside those that the user has given."""
         loggers: list[Any] = []
         if "wandb" in self.names:
@@ -34,7 +34,9 @@ class Reporting:
         if "tensorboard" in self.names:
             from lightning_layerscope.sinks import TensorBoardSink
 
-            loggers.append(TensorBoardSink(partial(tensorboard_writer, self.trainer), per_task_keys=per_task_keys))
+            loggers.append(
+                TensorBoardSink(partial(tensorboard_writer, self.trainer), per_task_keys=per_task_keys, root=root)
+            )
         return loggers
 
     def message(self, given: Sequence[Any]) -> str:

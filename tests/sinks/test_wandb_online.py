@@ -175,7 +175,8 @@ def test_an_online_run_streams_rows_and_uploads_pictures_table_and_artifacts(ser
     assert [row["_step"] for row in history] == [0, 1, 2]
     mean = record.measurements[1].profile.mean_curve()["value"]
     assert history[1]["layerscope/cka/layer_04"] == pytest.approx(mean.iloc[3])
-    assert history[2]["layerscope/profile_final_table"]["nrows"] == 5 * 4, "all, its band, two clusters"
+    assert [row["layerscope/profile/layers_table"]["nrows"] for row in history[:3]] == [4] * 3
+    assert history[2]["layerscope/profile/clusters_table"]["nrows"] == 3 * 4, "all and two clusters"
     pictures = {name for name in server.files if name.startswith("run/media/images")}
     assert {name.split("_")[0].rsplit("/", 1)[-1] for name in pictures} == {"layers", "layer", "task"}
     assert len(pictures) == 3 * (4 + len(record.measurements[0].task_x_task))
