@@ -61,7 +61,8 @@ class MonitorCallback:
         probe_options: For a source of tasks: ``examples_per_task``, ``split``, ``seed``, ``max_length``,
             ``min_examples``, ``template``, ``token_choice``, ``columns``, ``clusters``.
         reference: ``"initial"`` is this run at its beginning; ``"base"`` the model with its adapters off; or a
-            ``ReferenceBank``, or the folder of a stored one.
+            ``ReferenceBank``, or the folder of a stored one; or ``"wandb:entity/project/name:version"``, an artifact of
+            W&B that is downloaded, and told to the run's W&B as used.
         every_n_steps: Measure at every multiple of this many optimiser steps; in passive mode at the first validation
             from there on.
         at_steps: Measure at these steps; in passive mode at the first validation from there on.

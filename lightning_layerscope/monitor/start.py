@@ -98,7 +98,8 @@ def begin(
             return resumed
         lost = resumed
     if settings.reference_kind == "bank":
-        return Beginning(Plan("measure", stored_reference(settings), lost))
+        bank, artifact = stored_reference(settings)
+        return Beginning(Plan("measure", bank, lost), RunRecord({"reference_artifact": artifact} if artifact else {}))
     if settings.reference_kind == "base":
         return Beginning(Plan("measure", reason=lost))
     if earlier is not None and earlier.broken_off and step == 0:

@@ -160,7 +160,9 @@ def test_the_clusters_are_one_chart_at_the_end(whole):
     last = record.measurements[-1].profile
     assert set(lines) == {"all", *(f"cluster_{number}" for number in range(16))}
     assert [value for _, value, _, _ in lines["all"].values()] == pytest.approx(last.mean_curve()["value"].tolist())
-    assert [value for _, value, _, _ in lines["cluster_3"].values()] == pytest.approx(last.cluster_curves()["cluster 3"])
+    assert [value for _, value, _, _ in lines["cluster_3"].values()] == pytest.approx(
+        last.cluster_curves()["cluster 3"]
+    )
     assert {(low, high) for _, _, low, high in lines["cluster_3"].values()} == {(None, None)}
 
 
