@@ -24,6 +24,7 @@ class Server(ThreadingHTTPServer):
         self.artifacts = {}
         self.operations = []
         self.views, self.presets, self.used, self.runs = [], {}, [], {}
+        self.resumable = {}
 
     @property
     def address(self):
@@ -108,9 +109,21 @@ class Server(ThreadingHTTPServer):
             files = {"pageInfo": page, "edges": [{"node": url} for url in urls]}
             collection = {"__typename": "ArtifactSequence", "artifactMembership": {"files": files}}
             return {"project": {"artifactCollection": collection}}
+        if "RunResumeStatus" in query:
+            bucket = self.resumable.get(variables.get("name"))
+            return {"model": {"id": "p", "name": "test", "entity": {"id": "e", "name": "me"}, "bucket": bucket}}
         if "query Run(" in query and variables["name"] in self.runs:
             return {"project": {"run": self.runs[variables["name"]]}}
         return {"project": None}
+
+    def resume(self, name):
+        """Let a run be resumed from what was streamed of it."""
+        rows = [json.dumps(row) for _, row in sorted(self.lines["wandb-history.jsonl"].items())]
+        self.resumable[name] = {
+            "id": "b", "name": name, "historyLineCount": len(rows), "eventsLineCount": 0, "logLineCount": 0,
+            "historyTail": json.dumps(rows[-1:]), "eventsTail": "[]", "summaryMetrics": "{}", "config": "{}",
+            "displayName": "run", "tags": [], "wandbConfig": "{\"t\": 1}",
+        }  # fmt: skip
 
     def find(self, collection):
         """The id of the last artifact of a name; None without one."""
@@ -216,11 +229,11 @@ def serving(monkeypatch):
         thread.join()
 
 
-def start(folder):
+def start(folder, **options):
     """An online run that sends nothing but what it is given."""
     import wandb
 
     settings = wandb.Settings(
         init_timeout=30, x_disable_stats=True, x_disable_meta=True, disable_git=True, console="off"
     )
-    return wandb.init(dir=folder, project="test", entity="me", settings=settings)
+    return wandb.init(dir=folder, project="test", entity="me", settings=settings, **options)

@@ -32,7 +32,7 @@ def make_report(entity: str, project: str, board: Board, runs: Sequence[LoggedRu
     wr = require("wandb_workspaces.reports.v2", "workspaces")
     expr = require("wandb_workspaces.expr", "workspaces")
     first, *others = runs
-    chosen = [expr.Metric("ID").isin([run.id for run in runs])]
+    chosen = expr.And(expr.Metric("ID").isin([run.id for run in runs]))
 
     def grid(panels: list[Any]) -> Any:
         runset = wr.Runset(name="Runs", filters=chosen)  # of the report's own project: another is asked for
