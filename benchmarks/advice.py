@@ -28,8 +28,8 @@ import torch
 from lightning_layerscope.advice import find_targets
 from lightning_layerscope.advice.check import check_rows
 from lightning_layerscope.advice.evidence import Evidence, gather_evidence
-from lightning_layerscope.advice.recipe import TrialRecipe
 from lightning_layerscope.advice.rules import NAMES
+from lightning_layerscope.advice.trial_recipe import TrialRecipe
 from lightning_layerscope.advice.trial_run import TrialSetting, held_out_rows, run_trial
 from lightning_layerscope.comparison.weight_updates import adapter_updates
 from lightning_layerscope.extraction import extract_hidden_states

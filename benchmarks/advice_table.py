@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lightning_layerscope.advice.correlation import rank_correlation
-from lightning_layerscope.advice.lines import read_lines
+from lightning_layerscope.advice.trial_file import read_lines
 from lightning_layerscope.advice.verdict import judge
 from lightning_layerscope.functional.interval import Interval
 from lightning_layerscope.wording import count

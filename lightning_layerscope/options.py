@@ -102,28 +102,46 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Signals:
-    """What to measure beside the similarity with the reference, each one curve over layers; active mode alone.
+    """What to measure beside the similarity with the reference; active mode alone.
 
-    They cost no pass through the model: they are read from the states that the similarity is computed from, and from
-    the weights.
+    Those of layers give one curve over layers each and cost no pass through the model: they are read from the states
+    that the similarity is computed from, and from the weights. Those of answers give a number per task and share one
+    pass over the prompts with their answers.
 
     Args:
         update: Relative update of each layer's weights, ||dW|| / ||W||, from LoRA's factors; models without adapters
             have none, which is said.
         drift_per_update: 1 - CKA with the reference over that update; with ``measure="cka"``.
         neighbour_similarity: CKA of each layer with the one before it.
-        effective_rank: How many dimensions the prompts' states use.
+        effective_rank: How many dimensions the prompts' states use. Where a layer's falls below half of what it was at
+            the beginning, beyond its interval over tasks (of which at least four are needed), that is an alert.
+        answer_loss: Loss of the probes' own reference answers, per task, in nats per answer token.
+        kl: Divergence of the next-word distribution behind each prompt from that at the beginning (with the adapters
+            off under ``reference="base"``), in nats. The beginning's 64 likeliest words and the rest as one are kept,
+            776 bytes a prompt: a lower bound, and equal where nothing changed among the rest.
+        retention_tolerance: With ``retention=``: by how many nats per answer token the loss on what must not be lost
+            may rise before that counts. 0 counts every rise that is no chance, also those that nobody would notice.
+
+    Raises:
+        ValueError: For a negative tolerance.
     """
 
     update: bool = False
     drift_per_update: bool = False
     neighbour_similarity: bool = False
     effective_rank: bool = False
+    answer_loss: bool = False
+    kl: bool = False
+    retention_tolerance: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not self.retention_tolerance >= 0:
+            raise ValueError(f"retention_tolerance must be 0 or more nats, got {self.retention_tolerance}.")
 
     @property
     def names(self) -> tuple[str, ...]:
         """Those that are on."""
-        return tuple(name for name, on in vars(self).items() if on)
+        return tuple(name for name, on in vars(self).items() if on is True)
 
 
 @dataclass(frozen=True)

@@ -194,19 +194,20 @@ def test_transitions_in_words_and_json(extracted, capsys):
     code, words, _ = run(capsys, "transitions", extracted / "tuned.parquet")
     assert code == 0
     assert "ransition in " in words
-    header, median, spread, agreement = words.splitlines()[-4:]
+    header, *signals, agreement = words.splitlines()[-5:]
     assert header.split() == ["signal", "start", "end", "why", "not"]
-    assert (median.split()[0], spread.split()[0]) == ("median", "spread")
+    assert [line.split()[0] for line in signals] == ["median", "spread", "components"]
+    assert "too few prompts: " in signals[-1]
     assert "signals" in agreement
     _, text, _ = run(capsys, "transitions", extracted / "tuned.parquet", "--json")
     found = json.loads(text)
     assert found["layers"] == [1, 2, 3, 4, 5, 6]
     assert found["found"] is ("No " not in words)
-    assert [cut["name"] for cut in found["signals"]["cuts"]] == ["median", "spread"]
+    assert [cut["name"] for cut in found["signals"]["cuts"]] == ["median", "spread", "components"]
     tuned = extracted / "tuned.parquet"
     _, text, _ = run(capsys, "transitions", tuned, "--base", tuned, "--json")
     cuts = json.loads(text)["signals"]["cuts"]
-    assert [cut["name"] for cut in cuts] == ["median", "spread", "tuned - base", "crossing"]
+    assert [cut["name"] for cut in cuts] == ["median", "spread", "tuned - base", "crossing", "components"]
 
 
 def test_report_of_a_profile(extracted, capsys, tmp_path):

@@ -141,9 +141,7 @@ def test_outlier_dimensions_are_warned_of_and_seen_through():
     assert profile.matrix("top_dimension_share")[0, 1] > 0.99
     assert profile.matrix("participation_ratio")[0, 1] < 1.01
     warning = next(line for line in profile.meta.warnings if "top_dimension_share" in line)
-    assert warning.startswith(
-        "step 40: top_dimension_share above 0.2 in 1 of 1 tasks at 1 layers (2 to 2); most in 'a'"
-    )
+    assert warning.startswith("step 40: top_dimension_share above 0.2 in 1 of 1 task at 1 layer (2 to 2); most in 'a'")
     assert warning.endswith(f"(there cka {headline[1]:.3f}, cka_robust {robust[1]:.3f})")
     assert any("distance of cka from cka_robust above 0.1" in line for line in profile.meta.warnings)
     assert not any("top_dimension" in line for line in compare({"a": first[:1]}, {"a": second[:1]}).meta.warnings)
@@ -158,7 +156,7 @@ def test_states_rounded_too_coarsely_are_warned_of():
 
 def test_diagnostics_from_grams_are_those_from_states():
     exact, stored = compare(TUNED, BASE), compare(ReferenceBank.from_states(TUNED), BASE)
-    for name in ("participation_ratio", "effective_directions", "top_component_share"):
+    for name in ("participation_ratio", "effective_directions", "top_component_share", "components_99"):
         np.testing.assert_allclose(stored.matrix(name), exact.matrix(name), rtol=1e-3)
     assert "top_dimension_share" not in stored.measures
     assert any("top_dimension_share" in note and "not given" in note for note in stored.meta.notes)

@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import norm
 
+from lightning_layerscope import compare
 from lightning_layerscope.transitions import SignalCut, SignalTable, find_signals
 
 X = np.arange(1.0, 33)
@@ -54,8 +56,26 @@ def test_ends_that_differ_are_not_agreed_on():
     assert nothing.describe() == "None of 1 signals names a transition."
 
 
-def test_a_live_run_has_median_and_spread():
+def test_similarity_alone_gives_median_and_spread():
     assert [cut.name for cut in find_signals(similarities()[0]).cuts] == ["median", "spread"]
+
+
+def test_the_components_of_a_profile_are_cut_where_prompts_are_enough():
+    generator = torch.Generator().manual_seed(0)
+    states = {f"task {number}": bends(generator) for number in range(8)}
+    profile = compare(states, states)
+    found = {cut.name: cut for cut in find_signals(profile).cuts}["components"]
+    assert (found.start, found.end) == (5, 8)
+    few = {cut.name: cut for cut in find_signals(compare(*[{t: x[:, :9] for t, x in states.items()}] * 2)).cuts}
+    assert few["components"].reason.startswith("too few prompts: 9 in the middle task, more than ")
+    constant = {task: x.clone().index_fill_(0, torch.tensor([0]), 1.0) for task, x in states.items()}
+    assert {cut.name: cut for cut in find_signals(compare(constant, states)).cuts}["components"].start is not None
+
+
+def bends(generator):
+    """States whose number of components rises over the layers 5-8 of 12."""
+    used = 4 + np.clip(np.arange(1, 13) - 4, 0, 4) * 3
+    return torch.stack([torch.randn(64, 24, generator=generator) * (torch.arange(24) < count) for count in used])
 
 
 def test_components_need_more_than_twice_their_number_of_prompts():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_layerscope.advice.exports import finetuning_schedule, lora_config, unfrozen_parameters
-from lightning_layerscope.advice.ranks import parameters
+from lightning_layerscope.advice.lora_ranks import parameters
 from lightning_layerscope.advice.selection import Selection
 from lightning_layerscope.advice.targets import Targets
 from lightning_layerscope.advice.verdict import Verdict

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from lightning_layerscope.advice.correlation import rank_correlation
-from lightning_layerscope.advice.intervals import Array, over_rows
 from lightning_layerscope.advice.restored import RestorableLayers
 from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.functional.interval import Interval
+from lightning_layerscope.functional.row_intervals import Array, over_rows
 from lightning_layerscope.training.encoding import EncodedExample, collate
 from lightning_layerscope.training.loss import answer_loss, device_of
 
@@ -107,18 +107,18 @@ class LayerCheck:
             if better:
                 sentences.append(f"Without the training of layers {_listed(better)} the model answers better.")
         if self.drift and "alone" in self.restored:
-            found = self.agreement()
+            agreement = self.agreement()
             sentences.append(
-                f"Rank correlation of drift and change of loss over layers: {found.value:.2f} ({found.low:.2f} to "
-                f"{found.high:.2f}): {_meaning(found)}"
+                f"Rank correlation of drift and change of loss over layers: {agreement.value:.2f} "
+                f"({agreement.low:.2f} to {agreement.high:.2f}): {_meaning(agreement)}"
             )
         return " ".join(sentences)
 
 
-def _meaning(found: Interval) -> str:
-    if found.low > 0:
+def _meaning(agreement: Interval) -> str:
+    if agreement.low > 0:
         return "the layers that moved more are those that matter more."
-    if found.high < 0:
+    if agreement.high < 0:
         return "the layers that moved more matter less."
     return "where the model moved does not tell which layers matter."
 
@@ -163,7 +163,7 @@ def check_rows(
     unknown = sorted(set(ways) - set(WAYS))
     if unknown or not ways:
         raise ValueError(f"expected ways of {WAYS}, got {unknown or 'none'}.")
-    order = sorted(range(len(rows)), key=lambda place: len(rows[place]), reverse=True)
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row]), reverse=True)
     layers = RestorableLayers(tuned, base)
     plain = np.full(len(rows), np.nan)
     restored = {way: np.full((len(layers), len(rows)), np.nan) for way in ways}
@@ -197,5 +197,5 @@ def check_rows(
 
 def _losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> Array:
     losses = answer_loss(model, batch)
-    found: Array = (losses.total.double() / losses.tokens).cpu().numpy()
-    return found
+    means: Array = (losses.total.double() / losses.tokens).cpu().numpy()
+    return means

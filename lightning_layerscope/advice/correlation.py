@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lightning_layerscope._extras import require
-from lightning_layerscope.advice.intervals import Array
 from lightning_layerscope.functional.interval import Interval
+from lightning_layerscope.functional.row_intervals import Array
 
 
 def rank_correlation(one: Array, other: Array, confidence: float = 0.9, draws: int = 1000) -> Interval:
@@ -34,11 +34,11 @@ def rank_correlation(one: Array, other: Array, confidence: float = 0.9, draws: i
     if len(one) < 2 or np.isnan(value):
         return Interval(value, float("nan"), float("nan"))
     generator = np.random.default_rng(0)
-    found = []
+    drawn = []
     for _ in range(draws):
         units = generator.integers(len(one), size=len(one))
-        found.append(_spearman(one[units][:, known].mean(axis=0), other[units][:, known].mean(axis=0)))
-    low, high = np.nanquantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+        drawn.append(_spearman(one[units][:, known].mean(axis=0), other[units][:, known].mean(axis=0)))
+    low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(value, float(low), float(high))
 
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_layerscope.advice.check import check_rows
-from lightning_layerscope.advice.ranks import equal_ranks
-from lightning_layerscope.advice.recipe import TrialRecipe
+from lightning_layerscope.advice.lora_ranks import equal_ranks
 from lightning_layerscope.advice.selectors import all_layers, condition_ranking, signal_to_noise
 from lightning_layerscope.advice.short_training import trained_adapter
 from lightning_layerscope.advice.targets import Targets, weights_of
+from lightning_layerscope.advice.trial_recipe import TrialRecipe
 from lightning_layerscope.comparison.weight_updates import adapter_updates
 from lightning_layerscope.extraction import HiddenStates, extract_hidden_states
 from lightning_layerscope.functional import drift_per_update, linear_cka
@@ -95,14 +95,14 @@ def gather_evidence(
     base = extract_hidden_states(model, probes, embeddings=True)
     similarity = neighbour_similarity(base)
     norms = gradient_norms(model, targets, rows, batch_size=recipe.batch_size)
-    found = Evidence(
+    evidence = Evidence(
         tuple(similarity.tolist()),
         tuple(norms.tolist()),
         signal_curves(model, targets),
         _condition_ranking(model, targets),
     )
     if not pilot:
-        return found
+        return evidence
     short = replace(recipe, train_rows=max(4, recipe.train_rows // 4))
     ranks = equal_ranks(targets, all_layers(targets.num_layers), targets.budget(recipe.budget_layers, recipe.rank))
     with trained_adapter(model, tokenizer, tasks, targets, ranks, short, PILOT_SEED) as tuned:
@@ -110,7 +110,7 @@ def gather_evidence(
         updates = adapter_updates(tuned)
         check = check_rows(tuned, _some(rows, prompts // 2), ways=["alone"])
     return replace(
-        found,
+        evidence,
         drift=tuple(moved.tolist()),
         drift_per_update=tuple(drift_per_update(moved, updates).tolist()),
         causal=tuple(change.value for change in check.change("alone")),
@@ -160,11 +160,11 @@ def gradient_norms(model: nn.Module, targets: Targets, rows: Sequence[EncodedExa
 
 def signal_curves(model: nn.Module, targets: Targets) -> dict[str, tuple[float, ...]]:
     """Signal to noise of every target matrix: kind to its values in layers 1..L."""
-    found = {kind: [math.nan] * targets.num_layers for kind in targets.kinds}
+    ratios = {kind: [math.nan] * targets.num_layers for kind in targets.kinds}
     weights = weights_of(model, targets)
     for module in targets.modules:
-        found[module.kind][module.layer - 1] = signal_to_noise(weights[module.name])
-    return {kind: tuple(values) for kind, values in found.items()}
+        ratios[module.kind][module.layer - 1] = signal_to_noise(weights[module.name])
+    return {kind: tuple(values) for kind, values in ratios.items()}
 
 
 def _condition_ranking(model: nn.Module, targets: Targets) -> tuple[str, ...]:

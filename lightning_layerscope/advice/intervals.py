@@ -1,41 +1,11 @@
-"""Paired differences with their intervals, over rows and over tasks and seeds together."""
+"""Paired differences with their interval over tasks and seeds together."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
-from numpy.typing import NDArray
 
 from lightning_layerscope.functional.interval import Interval
-from lightning_layerscope.functional.student import student_quantile
-
-Array = NDArray[np.float64]
-
-
-def over_rows(groups: Sequence[Array], confidence: float = 0.9) -> Interval:
-    r"""Mean over groups of the mean over their rows, with the interval of a stratified sample.
-
-    .. math:: \bar d = \frac{1}{T} \sum_t \bar d_t, \qquad
-              \mathrm{se}^2 = \frac{1}{T^2} \sum_t \frac{s_t^2}{n_t}
-
-    The groups (tasks) are these and no others; rows are drawn. Degrees of freedom after Welch and Satterthwaite.
-    Source: Cochran 1977, "Sampling techniques", section 5.3.
-
-    Args:
-        groups: Paired differences of each group's rows, at least 2 rows each.
-        confidence: Of the interval.
-
-    Raises:
-        ValueError: For no groups, or a group with fewer than two rows.
-    """
-    if not groups or min(len(rows) for rows in groups) < 2:
-        raise ValueError(f"expected groups of at least 2 rows, got {[len(rows) for rows in groups]}.")
-    parts = np.array([rows.var(ddof=1) / len(rows) for rows in groups]) / len(groups) ** 2
-    value = float(np.mean([rows.mean() for rows in groups]))
-    freedom = _satterthwaite(parts, np.array([len(rows) - 1 for rows in groups]))
-    return _interval(value, float(parts.sum()), freedom, confidence)
+from lightning_layerscope.functional.row_intervals import Array, interval_of
 
 
 def over_tasks_and_seeds(differences: Array, confidence: float = 0.9) -> Interval:
@@ -65,22 +35,10 @@ def over_tasks_and_seeds(differences: Array, confidence: float = 0.9) -> Interva
     v_tasks = by_task.var(ddof=1) / tasks if tasks > 1 else 0.0
     v_seeds = by_seed.var(ddof=1) / seeds if seeds > 1 else 0.0
     if tasks == 1 or seeds == 1:
-        return _interval(value, float(v_tasks + v_seeds), tasks * seeds - 1, confidence)
+        return interval_of(value, float(v_tasks + v_seeds), tasks * seeds - 1, confidence)
     residuals = differences - by_task[:, None] - by_seed + value
     v_rest = (residuals**2).sum() / ((tasks - 1) * (seeds - 1)) / (tasks * seeds)
     variance = float(max(v_tasks + v_seeds - v_rest, v_tasks, v_seeds))
     parts, freedoms = np.array([v_tasks, v_seeds, v_rest]), np.array([tasks - 1, seeds - 1, (tasks - 1) * (seeds - 1)])
     freedom = variance**2 / float((parts**2 / freedoms).sum()) if variance else float(tasks - 1)
-    return _interval(value, variance, max(min(freedom, tasks * seeds - 1), min(tasks, seeds) - 1), confidence)
-
-
-def _satterthwaite(parts: Array, freedoms: Array) -> float:
-    total = float(parts.sum())
-    return total**2 / float((parts**2 / freedoms).sum()) if total else float(freedoms.sum())
-
-
-def _interval(value: float, variance: float, freedom: float, confidence: float) -> Interval:
-    if freedom < 1:
-        return Interval(value, math.nan, math.nan)
-    half = student_quantile((1 + confidence) / 2, freedom) * math.sqrt(variance)
-    return Interval.around(value, half)
+    return interval_of(value, variance, max(min(freedom, tasks * seeds - 1), min(tasks, seeds) - 1), confidence)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_layerscope.compat.peft import is_tuner_layer, merged_layers, switched_off
 from lightning_layerscope.extraction import DecoderLayers, find_layers
+from lightning_layerscope.wording import count
 
 Call = Callable[..., Any]
 
@@ -43,7 +44,8 @@ class RestorableLayers:
             others = find_layers(base)
             if others.num_layers != self.layers.num_layers:
                 raise ValueError(
-                    f"the base model has {others.num_layers} layers and the tuned one {self.layers.num_layers}; "
+                    f"the base model has {count(others.num_layers, 'layer')} and the tuned one "
+                    f"{self.layers.num_layers}; "
                     "expected two checkpoints of one architecture."
                 )
             self._base = [layer.__call__ for layer in others.modules]
@@ -56,13 +58,13 @@ class RestorableLayers:
         """Collect what every layer puts out in the passes of the block, in order of the layers."""
         outputs: list[Any] = [None] * len(self)
 
-        def keep(place: int) -> Callable[..., None]:
+        def keep(position: int) -> Callable[..., None]:
             def hook(module: nn.Module, arguments: Any, output: Any) -> None:
-                outputs[place] = output
+                outputs[position] = output
 
             return hook
 
-        handles = [layer.register_forward_hook(keep(place)) for place, layer in enumerate(self.layers.modules)]
+        handles = [layer.register_forward_hook(keep(position)) for position, layer in enumerate(self.layers.modules)]
         try:
             yield outputs
         finally:
@@ -81,11 +83,11 @@ class RestorableLayers:
         wanted = set(layers)
         changed: list[Any] = []
         try:
-            for place, layer in enumerate(self.layers.modules):
-                if place < len(known):
-                    _set(layer, _giving(known[place]), changed)
-                elif place + 1 in wanted:
-                    _set(layer, self._base[place], changed)
+            for position, layer in enumerate(self.layers.modules):
+                if position < len(known):
+                    _set(layer, _giving(known[position]), changed)
+                elif position + 1 in wanted:
+                    _set(layer, self._base[position], changed)
             yield
         finally:
             for layer in changed:

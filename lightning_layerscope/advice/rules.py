@@ -7,9 +7,9 @@ from functools import partial
 
 from lightning_layerscope.advice import selectors
 from lightning_layerscope.advice.evidence import Evidence
-from lightning_layerscope.advice.recipe import TrialRecipe
 from lightning_layerscope.advice.selection import Selection
 from lightning_layerscope.advice.targets import Targets
+from lightning_layerscope.advice.trial_recipe import TrialRecipe
 
 #: Selectors of a trial, those that need least evidence last: when time runs out, what was hard to know is there.
 NAMES = (

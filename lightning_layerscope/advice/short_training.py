@@ -10,8 +10,8 @@ import torch
 
 from lightning_layerscope._extras import require
 from lightning_layerscope.advice.exports import lora_config
-from lightning_layerscope.advice.recipe import TrialRecipe
 from lightning_layerscope.advice.targets import Targets
+from lightning_layerscope.advice.trial_recipe import TrialRecipe
 from lightning_layerscope.compat.peft import forget_adapters
 from lightning_layerscope.tasks import TaskCollection
 

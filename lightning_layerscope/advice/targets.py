@@ -82,10 +82,10 @@ def find_targets(
     stack = find_layers(model, layer_modules)
     modules: list[TargetModule] = []
     inside: set[str] = set()
-    for place, (prefix, layer) in enumerate(zip(stack.names, stack.modules, strict=True), start=1):
+    for number, (prefix, layer) in enumerate(zip(stack.names, stack.modules, strict=True), start=1):
         for name, module in layer.named_modules(prefix=prefix):
             if _ends(name, kinds):
-                modules.append(_target(name, module, place))
+                modules.append(_target(name, module, number))
                 inside.add(name)
     missing = [kind for kind in kinds if not any(_ends(module.name, [kind]) for module in modules)]
     if missing:

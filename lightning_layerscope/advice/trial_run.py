@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning_layerscope.advice.evidence import Evidence
-from lightning_layerscope.advice.lines import BASE, TrialLine, append_line, read_lines
-from lightning_layerscope.advice.ranks import equal_ranks, parameters
-from lightning_layerscope.advice.recipe import TrialRecipe
+from lightning_layerscope.advice.lora_ranks import equal_ranks, parameters
 from lightning_layerscope.advice.rules import select
 from lightning_layerscope.advice.selection import Selection
 from lightning_layerscope.advice.short_training import trained_adapter
 from lightning_layerscope.advice.targets import Targets
+from lightning_layerscope.advice.trial_file import BASE, TrialLine, append_line, read_lines
+from lightning_layerscope.advice.trial_recipe import TrialRecipe
 from lightning_layerscope.tasks import TaskCollection
 from lightning_layerscope.training.encoding import EncodedExample, encode_examples
 from lightning_layerscope.training.evaluation import score_rows

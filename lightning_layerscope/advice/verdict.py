@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_layerscope.advice.intervals import Array, over_tasks_and_seeds
-from lightning_layerscope.advice.lines import BASE, TrialLine
+from lightning_layerscope.advice.intervals import over_tasks_and_seeds
+from lightning_layerscope.advice.trial_file import BASE, TrialLine
 from lightning_layerscope.functional.interval import Interval
+from lightning_layerscope.functional.row_intervals import Array
 from lightning_layerscope.wording import count
 
 

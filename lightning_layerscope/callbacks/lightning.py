@@ -15,7 +15,7 @@ from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.loader_names import loader_names
 from lightning_layerscope.monitor.location import Location, location_in
 from lightning_layerscope.monitor.messages import sentence
-from lightning_layerscope.monitor.probe_source import resolve_probes
+from lightning_layerscope.monitor.probe_source import resolve_probes, resolve_retention
 from lightning_layerscope.monitor.settings import is_remote
 from lightning_layerscope.probes import ProbeSet
 
@@ -64,6 +64,7 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
     """
 
     _probes: ProbeSet | None = None
+    _retention: ProbeSet | None = None
     _tasks: tuple[str, ...] = ()
     _told_steps = False
 
@@ -85,19 +86,22 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
         self.monitor.load_state_dict(state_dict)
 
     @contained
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> None:
+        """Remember that there is a checkpoint of this step."""
+        self.monitor.checkpoint(int(trainer.global_step))
+
+    @contained
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Resolve the probes; what was configured wrongly ends the run here, before it costs anything."""
         if stage != "fit" or self._passive is not None:
             return
-        self._probes = None
+        self._probes = self._retention = None
         datamodule = trainer.datamodule
         offers = [getattr(owner, "tokenizer", None) for owner in (pl_module, datamodule)]
+        tokenizer = next((offer for offer in offers if offer is not None), None)
         with refusing():
-            self._probes = resolve_probes(
-                self.settings,
-                tokenizer=next((offer for offer in offers if offer is not None), None),
-                datamodule=datamodule,
-            )
+            self._probes = resolve_probes(self.settings, tokenizer=tokenizer, datamodule=datamodule)
+            self._retention = resolve_retention(self.settings, self._probes, tokenizer)
 
     @contained
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -107,6 +111,7 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
             probes=self._probes,
             location=partial(self._location, trainer),
             sinks=partial(self._make_sinks, trainer),
+            retention=self._retention,
             source=None if self._passive is None else self._passive.attach,
         )
 

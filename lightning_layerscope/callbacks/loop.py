@@ -6,6 +6,7 @@ import contextlib
 import operator
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from lightning_layerscope.monitor.attempts import attempt, refusing
 from lightning_layerscope.monitor.callback import MonitorCallback, contained, crash_at_exit
 from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.location import Location
-from lightning_layerscope.monitor.probe_source import resolve_probes
+from lightning_layerscope.monitor.probe_source import resolve_probes, resolve_retention
 
 
 class LoopMonitor(MonitorCallback):
@@ -93,6 +94,7 @@ class LoopMonitor(MonitorCallback):
 
     def state_dict(self) -> dict[str, Any]:
         """For your checkpoint, beside model and optimiser: primitives alone. What was measured is in files."""
+        attempt(partial(self.monitor.checkpoint, self._step))
         return {**(attempt(self.monitor.state_dict).value or {}), "step": self._step}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -115,7 +117,14 @@ class LoopMonitor(MonitorCallback):
     def _begin(self) -> None:
         with refusing():
             probes = resolve_probes(self.settings)
-        self.monitor.start(self._host_state(), probes=probes, location=self._location, sinks=self._make_sinks)
+            retention = resolve_retention(self.settings, probes)
+        self.monitor.start(
+            self._host_state(),
+            probes=probes,
+            location=self._location,
+            sinks=self._make_sinks,
+            retention=retention,
+        )
         crash_at_exit(self.monitor)
 
     @contained

@@ -16,7 +16,7 @@ from lightning_layerscope.monitor.attempts import attempt, refusing
 from lightning_layerscope.monitor.callback import MonitorCallback, contained, crash_at_exit
 from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.location import Location, location_in
-from lightning_layerscope.monitor.probe_source import resolve_probes
+from lightning_layerscope.monitor.probe_source import resolve_probes, resolve_retention
 from lightning_layerscope.monitor.reporting import Reporting, reporting_of
 
 if TYPE_CHECKING:
@@ -58,10 +58,11 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
         """Resolve the probes and take the baseline, or find that of a resumed run."""
         self.monitor.crash()  # an earlier training of this process that ended by an exception
         self._stop_reading()
-        self._model, self._evaluated, probes = kwargs["model"], False, None
+        self._model, self._evaluated, probes, retention = kwargs["model"], False, None, None
         if self._passive is None:
             with refusing():
                 probes = resolve_probes(self.settings, tokenizer=kwargs.get("processing_class"))
+                retention = resolve_retention(self.settings, probes, kwargs.get("processing_class"))
         if state.global_step > 0 and (kept := (state.stateful_callbacks or {}).get(self._key)):
             self.monitor.load_state_dict(kept)
         # Only passive mode cannot do without the trainer itself; without it the scalars miss TensorBoard.
@@ -72,6 +73,7 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
             probes=probes,
             location=partial(self._location, args),
             sinks=partial(self._make_sinks, reporting),
+            retention=retention,
             source=None if self._passive is None else self._passive.attach,
         )
         if self._passive is not None:
@@ -94,6 +96,11 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
             return
         self.monitor.after_step(self._host_state(args, state))
         self._remember(state)
+
+    @contained
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Remember that there is a checkpoint of this step."""
+        self.monitor.checkpoint(int(state.global_step))
 
     @contained
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -37,10 +37,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_layerscope.charts.cells import LAYERS, LAYERS_UP, STEPS, TASKS, Axis, heatmap
-    from lightning_layerscope.charts.heatmaps import heatmap_layer_x_step, heatmap_layer_x_task
     from lightning_layerscope.charts.lines import curves
-    from lightning_layerscope.charts.old_curves import layer_curve
-    from lightning_layerscope.charts.old_render import to_image, to_png, to_svg
+    from lightning_layerscope.charts.of_profile import (
+        heatmap_difference,
+        heatmap_layer_x_step,
+        heatmap_layer_x_task,
+        layer_curve,
+    )
     from lightning_layerscope.charts.render import javascript, png, spec, svg
     from lightning_layerscope.charts.shape import Words
     from lightning_layerscope.charts.squares import heatmap_layer_x_layer, heatmap_task_x_task
@@ -49,9 +52,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "lines": ("curves",),
     "cells": ("LAYERS", "LAYERS_UP", "STEPS", "TASKS", "Axis", "heatmap"),
-    "heatmaps": ("heatmap_layer_x_step", "heatmap_layer_x_task"),
-    "old_curves": ("layer_curve",),
-    "old_render": ("to_image", "to_png", "to_svg"),
+    "of_profile": ("heatmap_difference", "heatmap_layer_x_step", "heatmap_layer_x_task", "layer_curve"),
     "render": ("javascript", "png", "spec", "svg"),
     "shape": ("Words",),
     "squares": ("heatmap_layer_x_layer", "heatmap_task_x_task"),
@@ -68,6 +69,7 @@ __all__ = [
     "chosen_steps",
     "curves",
     "heatmap",
+    "heatmap_difference",
     "heatmap_layer_x_layer",
     "heatmap_layer_x_step",
     "heatmap_layer_x_task",
@@ -77,9 +79,6 @@ __all__ = [
     "png",
     "spec",
     "svg",
-    "to_image",
-    "to_png",
-    "to_svg",
 ]
 
 

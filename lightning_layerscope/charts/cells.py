@@ -76,11 +76,14 @@ def heatmap(
         scale=alt.Scale(domain=list(limits), clamp=True, range="diverging" if diverging else "heatmap"),
         legend=alt.Legend(orient="bottom", direction="horizontal", tickCount=5),
     )
+    tooltip = _tooltip(cells, x, y, words)
+    undefined = base.transform_filter("!isValid(datum.value)")
+    because = [*tooltip[:2], alt.Tooltip("reason:N", title="undefined because")]
     layers = [
-        base.mark_rect(invalid="show").encode(across, down, colour, tooltip=_tooltip(cells, x, y, words)),
-        base.mark_point(shape=SLASH, size=20, style="missing")
-        .transform_filter("!isValid(datum.value)")
-        .encode(across, down, tooltip=_tooltip(cells, x, y, words)),
+        # Undefined cells are in it, too: the order of names is that of all rows.
+        base.mark_rect(invalid="show", aria=False).encode(across, down, colour, tooltip=tooltip),
+        undefined.mark_rect(style="undefined", aria=False).encode(across, down, tooltip=because),
+        undefined.mark_point(shape=SLASH, size=50, style="slash", aria=False).encode(across, down, tooltip=because),
     ]
     if brackets:
         layers += _brackets(y, both=x.names)
@@ -117,7 +120,6 @@ def _tooltip(cells: Sequence[Row], x: Axis, y: Axis, words: Words) -> list[alt.T
         "value": alt.Tooltip("value:Q", title=words.value, format=".4f"),
         "low": alt.Tooltip("low:Q", title="interval from", format=".4f"),
         "high": alt.Tooltip("high:Q", title="to", format=".4f"),
-        "reason": alt.Tooltip("reason:N", title="undefined because"),
     }
     axes = [alt.Tooltip(f"{axis.field}:N", title=axis.title or axis.field) for axis in (y, x)]
     return [*axes, *(tooltip for name, tooltip in kinds.items() if name in known)]
@@ -127,7 +129,7 @@ def _size(cells: Sequence[Row], axis: Axis, *, wide: bool = False) -> alt.Step:
     """Names have a line each, numbers share the room there is; in whole pixels, so that cells meet without a seam."""
     number = len({row[axis.field] for row in cells})
     if axis.names:
-        return alt.Step(14 if number > 24 else 18)
+        return alt.Step(18 if number <= 24 else 14 if number <= 80 else 11)
     least, most, room = (6, 48, 880) if wide else (4, 24, 480)
     return alt.Step(2 * int(np.clip(room / max(number, 1), least, most) // 2))
 

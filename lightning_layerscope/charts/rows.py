@@ -15,6 +15,7 @@ from lightning_layerscope.charts.words import Floats, clean, group, step_name
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles import LayerProfile
+    from lightning_layerscope.profiles.diff import ProfileDiff
     from lightning_layerscope.transitions import Transition
 
 Row = dict[str, Any]
@@ -85,19 +86,33 @@ def step_cells(layers: Sequence[int], means: Mapping[int, Floats]) -> list[Row]:
     ]
 
 
-def square_cells(matrix: Floats, names: Sequence[Any], what: str) -> list[Row]:
+def square_cells(matrix: Floats, names: Sequence[Any], what: str, reason: str = "undefined") -> list[Row]:
     """``{what}, other, value, reason`` of a square matrix of similarities.
 
     Args:
         matrix: ``(names, names)``.
         names: of rows and columns.
         what: what they are: ``"layer"`` or ``"task"``.
+        reason: why a value may be undefined.
     """
     return [
-        {what: row, "other": column, **_defined(value, "undefined")}
+        {what: row, "other": column, **_defined(value, reason)}
         for row, values in zip(names, np.asarray(matrix, dtype=np.float64), strict=True)
         for column, value in zip(names, values, strict=True)
     ]
+
+
+def difference_cells(difference: ProfileDiff) -> list[Row]:
+    """``task, cluster, layer, depth, value, low, high, first, second, reason``: the second profile minus the first."""
+    names = ["value", "low", "high", "first", "second"]
+    frame = difference.frame.rename(columns={"delta": "value"})
+    numbers = {name: [plain(value) for value in frame[name].tolist()] for name in names}
+    cells: list[Row] = frame[["task", "cluster", "layer", "depth", "reason"]].to_dict("records")
+    for position, cell in enumerate(cells):
+        cell.update({name: values[position] for name, values in numbers.items()}, depth=round(cell["depth"], 4))
+    meta = difference.meta["first"]
+    order = {meta.tasks[place]: row for row, place in enumerate(group(meta.tasks, meta.clusters).order)}
+    return sorted(cells, key=lambda cell: (order[cell["task"]], cell["depth"]))
 
 
 def mean_curves(
@@ -185,10 +200,13 @@ def boundaries(transition: Transition | None) -> list[Row]:
     ]
 
 
-def series_names(profile: LayerProfile, names: Mapping[str, int]) -> dict[str, int]:
+def series_names(profile: LayerProfile, steps: Sequence[int], names: Sequence[str]) -> dict[str, int]:
     """Names of measurements with their steps in words, newest first; where no run took steps, the names alone."""
-    named = {", ".join(filter(None, (clean(name), step_name(profile, step)))): step for name, step in names.items()}
-    return dict(reversed(named.items()))
+    named = [
+        ", ".join(filter(None, (clean(name), step_name(profile, step))))
+        for name, step in zip(names, steps, strict=True)
+    ]
+    return dict(reversed(list(zip(named, steps, strict=True))))
 
 
 def plain(value: float) -> float | None:

@@ -42,6 +42,7 @@ def finished(chart: Chart, datasets: Mapping[str, Sequence[Row]], lines: Sequenc
     if title:
         subtitle = [line for part in below for line in text_lines(part, 110)]
         chart = chart.properties(title=alt.TitleParams(text=title, **({"subtitle": subtitle} if subtitle else {})))
+        chart.description = ". ".join(lines)  # read to people who do not see it
     # Not through properties(), which copies and validates every row: most of the time that a chart takes.
     chart.datasets = {name: list(rows) for name, rows in datasets.items() if rows}
     chart.config = theme.config()

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import altair as alt
 import numpy as np
-from matplotlib.figure import Figure
 
-from lightning_layerscope.charts import grid, style
-from lightning_layerscope.charts.heatmaps import BOTTOM, LEFT, NOTE_ROOM, SIMILARITY_COLOURS, TOP
-from lightning_layerscope.charts.words import Floats, clean, group, limits, measure_name
+from lightning_layerscope.charts import rows
+from lightning_layerscope.charts.cells import LAYERS_UP, TASKS, Axis, heatmap
+from lightning_layerscope.charts.shape import Words
+from lightning_layerscope.charts.words import Floats, beyond, clean, group, limits, measure_name
 from lightning_layerscope.wording import count
 
-SIGNED_COLOURS = "RdBu_r"
 
-
-@style.styled
 def heatmap_layer_x_layer(
     matrix: Any,
     layers: Sequence[int],
@@ -25,7 +23,7 @@ def heatmap_layer_x_layer(
     measure: str = "cka",
     tasks: int | None = None,
     scale: tuple[float, float] | None = None,
-) -> Figure:
+) -> alt.LayerChart:
     """Similarity of every layer with every other layer of the same model, mean over tasks.
 
     Args:
@@ -40,28 +38,19 @@ def heatmap_layer_x_layer(
         ValueError: if the matrix does not fit the layers.
     """
     values = _square(matrix, len(layers), "layers")
-    low, high = scale or limits(measure, values)
-    side = float(np.clip(0.15 * len(layers), 2.4, 5.6))
-    left, note = LEFT + 0.5, NOTE_ROOM
-    bottom = BOTTOM + note
-    figure = style.canvas(max(left + side + 0.4, 5.0), TOP + side + bottom)
-    axes = style.place(figure, left, bottom, side, side)
-    image = grid.draw_cells(axes, values, low, high, colours=SIMILARITY_COLOURS, upward=True)
-    grid.layer_ticks(axes, layers, side)
-    grid.layer_ticks(axes, layers, side, vertical=True)
-    axes.set_xlabel("layer", labelpad=2)
-    axes.set_ylabel("layer")
-    sub = [
+    span = scale or limits(measure, values)
+    below = [
         f"step {step:,}" if step is not None else "",
         f"mean over {count(tasks, 'task')}" if tasks else "current model",
     ]
-    style.headline(figure, LEFT, f"{measure_name(measure)} between layers", " · ".join(part for part in sub if part))
-    grid.colour_bar(figure, image, (left, bottom - 0.6, min(side, 2.4), 0.1), measure_name(measure), values)
-    grid.undefined_note(figure, left, 0.14, values, [])
-    return figure
+    words = Words(
+        f"{measure_name(measure)} between layers",
+        [" · ".join(part for part in below if part), *beyond(values, *span)],
+        measure_name(measure),
+    )
+    return heatmap(rows.square_cells(values, layers, "layer"), Axis("other", "layer"), LAYERS_UP, words, limits=span)
 
 
-@style.styled
 def heatmap_task_x_task(
     matrix: Any,
     tasks: Sequence[str],
@@ -70,8 +59,8 @@ def heatmap_task_x_task(
     *,
     step: int | None = None,
     scale: tuple[float, float] = (-1.0, 1.0),
-) -> Figure:
-    """How close the tasks' mean states are at one layer: cosine after removing the grand mean, blue to red.
+) -> alt.LayerChart:
+    """How close the tasks' mean states are at one layer: cosine after removing the grand mean, two colours around 0.
 
     Args:
         matrix: ``(tasks, tasks)``, NaN where undefined.
@@ -84,28 +73,17 @@ def heatmap_task_x_task(
     Raises:
         ValueError: if the matrix does not fit the tasks.
     """
-    values = _square(matrix, len(tasks), "tasks")
-    grouping = group(tasks, clusters)
-    values = values[np.ix_(grouping.order, grouping.order)]
-    row = 0.155 if len(tasks) > 24 else 0.2
-    side = max(row * len(tasks), 1.6)
-    names = style.text_width(grouping.tasks, grid.SMALL) + 0.16
-    left, bar, note = LEFT + names, 0.5, NOTE_ROOM
-    bottom = names + bar + note + 0.06
-    figure = style.canvas(max(left + side + grid.bracket_room(grouping), 6.0), TOP + side + bottom)
-    axes = style.place(figure, left, bottom, side, side)
-    image = grid.draw_cells(axes, values, *scale, colours=SIGNED_COLOURS)
-    grid.task_ticks(axes, grouping.tasks)
-    grid.task_ticks(axes, grouping.tasks, vertical=False)
-    grid.separate(axes, grouping, both=True)
-    grid.bracket(axes, grouping, side)
+    order = list(group(tasks, clusters).order)
+    values = _square(matrix, len(tasks), "tasks")[np.ix_(order, order)]
     when = f"step {step:,} · " if step is not None else ""
-    style.headline(
-        figure, LEFT, f"Tasks beside tasks at layer {layer}", f"{when}cosine of task means around their grand mean"
+    words = Words(
+        f"Tasks beside tasks at layer {layer}",
+        [f"{when}cosine of task means around their grand mean", *beyond(values, *scale)],
+        "cosine",
     )
-    grid.colour_bar(figure, image, (left, note + 0.3, min(side, 2.4), 0.1), "cosine", values)
-    grid.undefined_note(figure, left, 0.12, values, ["a task mean equals the grand mean"])
-    return figure
+    cells = rows.square_cells(values, [tasks[place] for place in order], "task", "a task mean equals the grand mean")
+    spans = rows.cluster_spans(tasks, clusters)
+    return heatmap(cells, Axis("other", names=True), TASKS, words, limits=scale, diverging=True, brackets=spans)
 
 
 def _square(matrix: Any, size: int, what: str) -> Floats:

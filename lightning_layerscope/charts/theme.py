@@ -71,6 +71,7 @@ def config(*, dark: bool = False) -> dict[str, Any]:
             "offset": 10,
         },
         "line": {"strokeWidth": 2},
+        "boxplot": {"median": {"color": paper}, "rule": {"color": muted}, "outliers": {"strokeWidth": 1}},
         "range": {
             "category": category,
             "ordinal": [ink, category[0], category[4], category[1], category[2], category[3], *category[5:]],
@@ -78,9 +79,9 @@ def config(*, dark: bool = False) -> dict[str, Any]:
             "ramp": {"scheme": SEQUENTIAL},
             "diverging": {"scheme": DIVERGING},
         },
-        "scale": {"invalid": {"color": {"value": undefined}}},
         "style": {
-            "missing": {"color": crossed, "strokeWidth": 1},
+            "undefined": {"color": undefined},
+            "slash": {"color": crossed, "strokeWidth": 1},
             "part": {"color": "#f0a202", "fillOpacity": 0.22 if dark else 0.17},
             "boundary": {"color": "#f0a202", "strokeWidth": 2},
             "cut": {"color": "#f0a202", "strokeWidth": 4},

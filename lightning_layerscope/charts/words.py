@@ -13,6 +13,7 @@ from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles import LayerProfile
+    from lightning_layerscope.transitions import Transition
 
 Floats = NDArray[np.float64]
 
@@ -104,6 +105,45 @@ def axis_limits(measure: str, values: Any) -> tuple[float, float]:
     floor = next((value for value in _FLOORS if least >= value), float(np.floor(least * 10) / 10))
     top = max(1.0, float(defined.max()))
     return floor, top + 0.03 * (top - floor)
+
+
+def beyond(values: Any, low: float, high: float) -> list[str]:
+    """Says that values lie beyond the colours, which they keep the last of; nothing where none does.
+
+    Examples:
+        >>> beyond([-0.04, 0.5], 0.0, 1.0)
+        ['values below 0 have the colour of 0']
+    """
+    defined = _defined(values)
+    ends = [("below", low, defined < low - 1e-6), ("above", high, defined > high + 1e-6)]
+    return [f"values {side} {end:g} have the colour of {end:g}" for side, end, there in ends if there.any()]
+
+
+def cut_line(transition: Transition | None, *, intervals: bool = False) -> list[str]:
+    """The parts of the layers in one line, or that there are none; nothing where it was not asked.
+
+    Args:
+        transition: what was found.
+        intervals: whether to say how far both ends are known.
+    """
+    if transition is None:
+        return []
+    if not transition.found:
+        return [f"no {transition.kind} found: {clean(transition.reason, 90)}"]
+    named = (
+        ("shared", transition.shared),
+        (transition.kind, transition.transition),
+        ("refinement", transition.refinement),
+    )
+    parts = [f"{name} {_span(layers)}" for name, layers in named if layers]
+    if intervals and transition.start_interval and transition.end_interval:
+        ends = f"starts at {_span(transition.start_interval)}, ends at {_span(transition.end_interval)}"
+        parts.append(f"{ends} ({transition.confidence:.0%} intervals)")
+    return [" · ".join(parts)]
+
+
+def _span(layers: Sequence[int]) -> str:
+    return str(layers[0]) if layers[0] == layers[-1] else f"{layers[0]}-{layers[-1]}"
 
 
 def pointed(values: Any, low: float, high: float) -> str:

@@ -48,8 +48,8 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Ask, try, print."""
-    from lightning_layerscope.advice.recipe import TrialRecipe
     from lightning_layerscope.advice.rules import NAMES
+    from lightning_layerscope.advice.trial_recipe import TrialRecipe
     from lightning_layerscope.study.trial.advise import advise
     from lightning_layerscope.training.quiet import quiet
 

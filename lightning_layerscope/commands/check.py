@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_layerscope.commands.options import add_command, check_device, positive
 from lightning_layerscope.commands.stored import check_new_file
 from lightning_layerscope.text_tables import number, table
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from lightning_layerscope.advice.check import LayerCheck
@@ -61,8 +62,8 @@ def run(options: argparse.Namespace) -> None:
             device=options.device,
         )
     print(
-        f"change of the held-out loss (nats per answer token), mean over {len(check.tasks)} tasks with its "
-        f"{options.confidence:.0%} interval over {len(check.row_tasks)} rows"
+        f"change of the held-out loss (nats per answer token), mean over {count(len(check.tasks), 'task')} with its "
+        f"{options.confidence:.0%} interval over {count(len(check.row_tasks), 'row')}"
     )
     print(_curves(check))
     print(check.describe())

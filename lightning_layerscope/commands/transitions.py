@@ -61,10 +61,10 @@ def run(options: argparse.Namespace) -> None:
     )
     base = None if options.base is None else _matrix_like(profile, load_profile(options.base), options)
     signals = find_signals(
-        profile.matrix(options.measure, options.step),
+        profile,
         base,
-        clusters=[profile.clusters[task] for task in profile.tasks],
-        layers=profile.layers,
+        measure=options.measure,
+        step=options.step,
         resamples=options.resamples,
         confidence=options.confidence,
         seed=options.seed,

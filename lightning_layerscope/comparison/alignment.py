@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lightning_layerscope.references import ReferenceBank
+from lightning_layerscope.wording import count
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def align(
         _rows(task, current.example_ids[task], reference.example_ids[task])
     if current.num_layers != reference.num_layers:
         raise ValueError(
-            f"expected models of one depth, got {current.num_layers} and {reference.num_layers} layers; "
+            f"expected models of one depth, got {current.num_layers} and {count(reference.num_layers, 'layer')}; "
             "compare each with a reference of its own and the two profiles over relative depth: profile.diff(other)"
         )
     numbers = _layers(current, reference, layers)
@@ -107,7 +108,7 @@ def _rows(task: str, current: tuple[str, ...], reference: tuple[str, ...]) -> No
     if current == reference:
         return
     if len(current) != len(reference):
-        what = f"{len(current)} and {len(reference)} examples"
+        what = f"{len(current)} and {count(len(reference), 'example')}"
     else:
         row = next(row for row, pair in enumerate(zip(current, reference, strict=True)) if pair[0] != pair[1])
         what = f"{current[row]!r} and {reference[row]!r} in row {row}"

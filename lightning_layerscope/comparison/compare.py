@@ -36,9 +36,9 @@ def compare(
 
     The profile holds the headline measure with its interval over examples, beside linear CKA its value on robustly
     transformed states (``cka_robust``), and diagnostics of the states (``participation_ratio``,
-    ``effective_directions``, ``top_dimension_share``, ``top_component_share``, ``rounding_share``), with warnings in
-    words in ``profile.meta.warnings`` and what could not be checked or given in ``profile.meta.notes``. What is
-    undefined is NaN with its reason.
+    ``effective_directions``, ``top_dimension_share``, ``top_component_share``, ``components_99``, ``rounding_share``),
+    with warnings in words in ``profile.meta.warnings`` and what could not be checked or given in
+    ``profile.meta.notes``. What is undefined is NaN with its reason.
 
     Args:
         states: the model measured: hidden states per task ``(layers, examples, width)``, or a bank.

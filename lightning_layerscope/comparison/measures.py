@@ -95,13 +95,13 @@ def measure_cka(own: Tensor | GramStatistics, other: Tensor, method: Method) -> 
     if k.examples < JACKKNIFE_EXAMPLES:
         value = cka_from_grams(k, l, estimator)
         none = torch.full_like(value, torch.nan)
-        found = Estimate(value, none, none, none)
+        estimate = Estimate(value, none, none, none)
     else:
-        found = cka_estimate(k, l, estimator=estimator, confidence=method.confidence, groups=groups)
+        estimate = cka_estimate(k, l, estimator=estimator, confidence=method.confidence, groups=groups)
     reasons = [""] * k.shape[0]
-    if torch.isnan(found.value).any():
+    if torch.isnan(estimate.value).any():
         reasons = [_SIDES.sub(_name_side, reason) for reason in undefined_reasons(k, l, estimator)]
-    return _cells(found, reasons)
+    return _cells(estimate, reasons)
 
 
 def measure_features(x: Tensor, y: Tensor, method: Method) -> Cells:
@@ -113,8 +113,8 @@ def measure_features(x: Tensor, y: Tensor, method: Method) -> Cells:
     # Near copies go into one of the groups that are left out in turn.
     groups = min(GROUPS, x.shape[-2]) if method.groups is None else method.groups % GROUPS
     measure = FEATURE_MEASURES[method.measure]
-    found = jackknife_estimate(measure, x, y, confidence=method.confidence, groups=groups)
-    return _cells(found, [""] * len(x))
+    estimate = jackknife_estimate(measure, x, y, confidence=method.confidence, groups=groups)
+    return _cells(estimate, [""] * len(x))
 
 
 def _copies_only(layers: int) -> Cells:
@@ -137,8 +137,8 @@ def _name_side(match: re.Match[str]) -> str:
     return f"{match[1]} the {'states' if match[2] == 'k' else 'reference'}"
 
 
-def _cells(found: Estimate, reasons: list[str]) -> Cells:
-    value, low, high = (part.detach().double().cpu() for part in (found.value, found.low, found.high))
+def _cells(estimate: Estimate, reasons: list[str]) -> Cells:
+    value, low, high = (part.detach().double().cpu() for part in (estimate.value, estimate.low, estimate.high))
     undefined = torch.isnan(value)
     named = [
         (reason or "undefined for these hidden states") if gone else ""

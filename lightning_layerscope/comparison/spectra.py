@@ -11,12 +11,21 @@ from lightning_layerscope.functional.diagnostics import (
     DIRECTIONS_LIMIT,
     ROUNDING_LIMIT,
     SHARE_LIMIT,
+    component_counts,
     effective_directions,
     spectrum_diagnostics,
 )
 from lightning_layerscope.references import ReferenceBank
+from lightning_layerscope.wording import count
 
-_SHOWN = ("participation_ratio", "effective_directions", "top_dimension_share", "top_component_share", "rounding_share")
+_SHOWN = (
+    "participation_ratio",
+    "effective_directions",
+    "top_dimension_share",
+    "top_component_share",
+    "components_99",
+    "rounding_share",
+)
 
 _WORDS = {
     "effective_directions": (DIRECTIONS_LIMIT, "hardly more than that many directions decide the similarity"),
@@ -38,22 +47,24 @@ def spectra(bank: ReferenceBank, task: str, layers: tuple[int, ...], gram: Tenso
     """
     if bank.kind == "features":
         states = bank.features(task)
-        found = spectrum_diagnostics(states if layers == tuple(range(len(states))) else states[list(layers)], gram)
-        held = {name: getattr(found, name).detach().double().cpu() for name in _SHOWN}
+        chosen = states if layers == tuple(range(len(states))) else states[list(layers)]
+        diagnostics = spectrum_diagnostics(chosen, gram)
+        held = {name: getattr(diagnostics, name).detach().double().cpu() for name in _SHOWN}
         # A share of no variance at all is not a number, not infinity.
         return {name: values.masked_fill(values.isinf(), torch.nan) for name, values in held.items()}
     k = (bank.gram(task)[list(layers)] if gram is None else gram).double()
     trace = k.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
-    top = torch.linalg.eigvalsh(k)[:, -1]
+    share, components = component_counts(k, trace)
     return {
         "participation_ratio": (trace.square() / k.square().sum(dim=(-2, -1))).cpu(),
         "effective_directions": effective_directions(k).cpu(),
-        "top_component_share": (top / trace).cpu(),
+        "top_component_share": share.cpu(),
+        "components_99": components.cpu(),
     }
 
 
 def warn_in_words(
-    found: Mapping[str, Spectra],
+    by_task: Mapping[str, Spectra],
     layers: tuple[int, ...],
     step: int,
     robust: Mapping[str, tuple[Tensor, Tensor]] | None = None,
@@ -61,12 +72,12 @@ def warn_in_words(
     """One sentence per diagnostic that is beyond its limit anywhere, with CKA and its robust value at the worst place.
 
     Args:
-        found: per task the values of :func:`spectra`.
+        by_task: per task the values of :func:`spectra`.
         layers: their numbers.
         step: of the measurement, named in the sentence.
         robust: per task CKA and its robust value, ``(layers,)`` each, where there are such.
     """
-    held = {name: {task: each[name] for task, each in found.items() if name in each} for name in _WORDS}
+    held = {name: {task: each[name] for task, each in by_task.items() if name in each} for name in _WORDS}
     lines = [
         _line(values, layers, step, name, limit, meaning, None if name == "rounding_share" else robust)
         for name, (limit, meaning) in _WORDS.items()
@@ -96,13 +107,13 @@ def _line(
     signed = {task: values[task].nan_to_num(torch.inf) if low else -values[task].nan_to_num(0.0) for task in tasks}
     worst = min(tasks, key=lambda task: float(signed[task].min()))
     position = int(signed[worst].argmin())
-    where = [layer for place, layer in enumerate(layers) if any(bool(beyond[task][place]) for task in tasks)]
+    where = [layer for layer, *flags in zip(layers, *(beyond[task] for task in tasks), strict=True) if any(flags)]
     beside = ""
     if robust and worst in robust:
         plain, other = (float(side[position]) for side in robust[worst])
         beside = f" (there cka {plain:.3f}, cka_robust {other:.3f})"
     return (
-        f"step {step}: {name} {'below' if low else 'above'} {limit:g} in {len(tasks)} of {len(values)} tasks at "
-        f"{len(where)} layers ({where[0]} to {where[-1]}); most in {worst!r} at layer {layers[position]} "
-        f"({float(values[worst][position]):.3g}): {meaning}{beside}"
+        f"step {step}: {name} {'below' if low else 'above'} {limit:g} in {len(tasks)} of "
+        f"{count(len(values), 'task')} at {count(len(where), 'layer')} ({where[0]} to {where[-1]}); most in {worst!r} "
+        f"at layer {layers[position]} ({float(values[worst][position]):.3g}): {meaning}{beside}"
     )

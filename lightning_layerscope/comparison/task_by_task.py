@@ -22,6 +22,7 @@ from lightning_layerscope.comparison.task_comparison import CompareOptions, Task
 from lightning_layerscope.functional.gram_statistics import GramStatistics, prepare_gram
 from lightning_layerscope.profiles import LayerProfile, ProfileMeta
 from lightning_layerscope.references import ReferenceBank, as_bank
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from lightning_layerscope.extraction import HiddenStates
@@ -100,15 +101,15 @@ class StatesComparison:
             own = _pick(current.robust_gram(task), self._alignment.current)
             other = _pick(self._reference.robust_gram(task), self._alignment.reference).to(own.device)
             robust = measure_cka(own, other, self._method(task))
-        found: Spectra = {}
+        diagnostics: Spectra = {}
         if options.diagnostics:
-            found = spectra(current, task, self._alignment.current, None if grams is None else grams.gram)
-        return TaskComparison(task, headline, robust, found), grams
+            diagnostics = spectra(current, task, self._alignment.current, None if grams is None else grams.gram)
+        return TaskComparison(task, headline, robust, diagnostics), grams
 
     def profile(self, parts: Sequence[TaskComparison]) -> LayerProfile:
         """The profile of all tasks, from the results of each."""
         current, options, plan = self._current, self._options, self._alignment
-        found = {part.task: part.spectra for part in parts if options.diagnostics}
+        diagnostics = {part.task: part.spectra for part in parts if options.diagnostics}
         beside = {part.task: (part.headline.value, part.robust.value) for part in parts if part.robust is not None}
         meta = ProfileMeta(
             layers=tuple(plan.layers),
@@ -126,7 +127,7 @@ class StatesComparison:
             confidence=options.confidence,
             warnings=(
                 *self._size_warning(),
-                *warn_in_words(found, plan.layers, options.step, beside if options.diagnostics else None),
+                *warn_in_words(diagnostics, plan.layers, options.step, beside if options.diagnostics else None),
             ),
             notes=tuple(self._notes),
         )
@@ -156,7 +157,7 @@ class StatesComparison:
             return []
         return [
             f"the biased estimator is inflated the more, the fewer the examples: tasks of {min(counts)} to "
-            f"{max(counts)} examples cannot be compared with each other"
+            f"{count(max(counts), 'example')} cannot be compared with each other"
         ]
 
 

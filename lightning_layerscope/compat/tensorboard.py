@@ -56,6 +56,8 @@ def add_png(writer: Any, key: str, picture: Picture, step: int) -> None:
 
 def _files_of(writer: Any) -> Any:
     """What writes the event files of torch's ``SummaryWriter``; None for a writer of another maker."""
-    files: Any = getattr(writer, "file_writer", None)
-    known = callable(getattr(files, "add_summary", None)) and type(writer).__module__.startswith("torch.")
-    return files if known else None
+    reopened = getattr(writer, "_get_file_writer", None)  # a closed one goes on in another file, as it does by itself
+    if not callable(reopened) or not type(writer).__module__.startswith("torch."):
+        return None
+    files: Any = reopened()
+    return files if callable(getattr(files, "add_summary", None)) else None

@@ -11,6 +11,7 @@ from lightning_layerscope.functional.cluster_intervals import defined_mean
 from lightning_layerscope.profiles.curves import mean_curve
 from lightning_layerscope.sinks.reading import read_results
 from lightning_layerscope.text_tables import number, table
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from lightning_layerscope.demo.options import DemoResult
@@ -64,7 +65,7 @@ def cluster_table(result: DemoResult) -> str:
                 f"{exact[0]:.0%} > {exact[1]:.0%}",
             ]
         )
-    return table(["cluster", "tasks", *(f"layer {layers[place]}" for place in shown), "loss", "exact"], rows)
+    return table(["cluster", "tasks", *(f"layer {layers[position]}" for position in shown), "loss", "exact"], rows)
 
 
 def places(result: DemoResult) -> str:
@@ -76,6 +77,6 @@ def places(result: DemoResult) -> str:
     rows = [
         ("report", str(result.report)),
         ("W&B", wandb),
-        ("results", f"{result.folder}   ({len(result.record)} measurements, {result.seconds:.0f} s in all)"),
+        ("results", f"{result.folder}   ({count(len(result.record), 'measurement')}, {result.seconds:.0f} s in all)"),
     ]
     return "\n".join(f"{name:<8}{value}" for name, value in rows)

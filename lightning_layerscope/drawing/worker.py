@@ -15,7 +15,7 @@ from typing import Any
 from lightning_layerscope.drawing.passing import Drawn, write_page, write_pictures
 from lightning_layerscope.json_files import parse_json
 from lightning_layerscope.measurements import RunRecord
-from lightning_layerscope.measurements.parts import ENTRIES, read_entry, read_measurement, steps_of
+from lightning_layerscope.measurements.files import ENTRIES, read_entry, read_measurement, steps_of
 from lightning_layerscope.measurements.storage import read_config
 from lightning_layerscope.sinks.picture import Picture
 

@@ -6,7 +6,7 @@ from lightning_layerscope.extraction.extract import extract_hidden_states
 from lightning_layerscope.extraction.guard import ModelChangedError, no_trace
 from lightning_layerscope.extraction.layers import DecoderLayers, find_layers
 from lightning_layerscope.extraction.states import HiddenStates
-from lightning_layerscope.extraction.tokens import Selection, select_tokens
+from lightning_layerscope.extraction.token_choice import Selection, select_tokens
 
 __all__ = [
     "Batch",

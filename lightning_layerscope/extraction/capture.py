@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lightning_layerscope.extraction.layers import DecoderLayers
-from lightning_layerscope.extraction.tokens import Selection
+from lightning_layerscope.extraction.token_choice import Selection
 
 
 class DeepestLayerReached(BaseException):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from lightning_layerscope.compat.peft import unmerging_layers
 from lightning_layerscope.compat.transformers import learned_positions, rescales_when_evaluated
 from lightning_layerscope.extraction.target import Target
-from lightning_layerscope.probes.check import check_prompts
+from lightning_layerscope.probes.fit import check_prompts
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from lightning_layerscope.probes import ProbeSet
@@ -78,9 +79,9 @@ def check_probes(probes: ProbeSet, target: Target) -> None:
         )
     if unmerging := unmerging_layers(target.root):
         raise ValueError(
-            f"{len(unmerging)} layers have an adapter that is merged into their weights and switched off (the first: "
-            f"{unmerging[0]}): a forward pass would take it out, which changes the weights by rounding. Call "
-            "model.unmerge_adapter() first."
+            f"{count(len(unmerging), 'layer has', 'layers have')} an adapter that is merged into the weights and "
+            f"switched off (the first: {unmerging[0]}): a forward pass would take it out, which changes the weights by "
+            "rounding. Call model.unmerge_adapter() first."
         )
     encoder_decoder = target.decoder_start is not None
     limit, table = (None, "") if encoder_decoder else learned_positions(target.language_model, target.stack.embedding)

@@ -13,7 +13,8 @@ from lightning_layerscope.extraction.capture import Capture
 from lightning_layerscope.extraction.exactness import EquivalenceCache, deviation, tolerance
 from lightning_layerscope.extraction.prefix import PrefixSharing
 from lightning_layerscope.extraction.target import Target
-from lightning_layerscope.extraction.tokens import Selection, TokenChoice, select_tokens
+from lightning_layerscope.extraction.token_choice import Selection, TokenChoice, select_tokens
+from lightning_layerscope.wording import count
 
 # Whether states of padded prompts are those of each prompt alone.
 _IGNORES_PADDING = EquivalenceCache()
@@ -71,7 +72,7 @@ class Passes:
         size = len(batch.rows)
         if size == 1:
             raise torch.OutOfMemoryError(
-                f"A single prompt of {len(batch.prefix) + len(batch.ids[0])} tokens does not fit into memory "
+                f"A single prompt of {count(len(batch.prefix) + len(batch.ids[0]), 'token')} does not fit into memory "
                 "beside the model "
                 f"({message}). Build the probe set with a smaller max_length, or want fewer layers."
             )

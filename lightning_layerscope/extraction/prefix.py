@@ -18,7 +18,7 @@ from lightning_layerscope.compat.transformers_cache import (
 from lightning_layerscope.extraction.capture import Capture
 from lightning_layerscope.extraction.exactness import EquivalenceCache, deviation, tolerance
 from lightning_layerscope.extraction.target import Target
-from lightning_layerscope.extraction.tokens import Selection
+from lightning_layerscope.extraction.token_choice import Selection
 
 # Whether states behind a cached prefix are those of whole prompts.
 _EXACT = EquivalenceCache()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lightning_layerscope.atomic import replace_folder
 from lightning_layerscope.json_files import read_json
+from lightning_layerscope.wording import count
 
 _FORMAT = "lightning-layerscope hidden states"
 _VERSION = 1
@@ -132,7 +133,8 @@ class HiddenStates(Mapping[str, Tensor]):
         tensors, tasks = load_file(folder / _STATES), manifest["tasks"]
         if set(tensors) != {str(i) for i in range(len(tasks))}:
             raise ValueError(
-                f"{folder}: the manifest names {len(tasks)} tasks, the file holds {len(tensors)}. Extract again."
+                f"{folder}: the manifest names {count(len(tasks), 'task')}, the file holds {len(tensors)}; "
+                "extract again"
             )
         return cls(
             tensors={task: tensors[str(i)] for i, task in enumerate(tasks)},

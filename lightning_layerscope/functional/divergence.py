@@ -45,11 +45,11 @@ def next_token_kl(reference: Tensor, current: Tensor) -> Tensor:
             f"next_token_kl: expected logits of the same rows and words, got {tuple(reference.shape)} and "
             f"{tuple(current.shape)}."
         )
-    found = []
+    parts = []
     for start, stop in _pieces(current):
         log_p0 = _log_softmax(reference[start:stop].to(current.device))
-        found.append(_divergence(log_p0, _log_softmax(current[start:stop])))
-    return torch.cat(found)
+        parts.append(_divergence(log_p0, _log_softmax(current[start:stop])))
+    return torch.cat(parts)
 
 
 class TopWords(NamedTuple):
@@ -122,12 +122,12 @@ def top_words_kl(reference: TopWords, current: Tensor) -> Tensor:
             f"{int(reference.words.max())}, the logits have shape {tuple(current.shape)}; expected the same rows and "
             "vocabulary."
         )
-    found = []
+    parts = []
     for start, stop in _pieces(current):
         stored = reference.log_probabilities[start:stop].to(current.device).double()
         words = reference.words[start:stop].to(current.device)
-        found.append(_divergence(stored, _coarse(_log_softmax(current[start:stop]), words)))
-    return torch.cat(found)
+        parts.append(_divergence(stored, _coarse(_log_softmax(current[start:stop]), words)))
+    return torch.cat(parts)
 
 
 def _check(logits: Tensor, name: str) -> None:
@@ -141,11 +141,11 @@ def _pieces(logits: Tensor) -> list[tuple[int, int]]:
 
 
 def _log_softmax(logits: Tensor) -> Tensor:
-    found = torch.log_softmax(logits.detach().float(), dim=1)
-    if bool(torch.isnan(found).any()):
-        rows = torch.isnan(found).any(dim=1).nonzero().flatten().tolist()
+    logs = torch.log_softmax(logits.detach().float(), dim=1)
+    if bool(torch.isnan(logs).any()):
+        rows = torch.isnan(logs).any(dim=1).nonzero().flatten().tolist()
         raise ValueError(f"logits hold NaN or +infinity in {len(rows)} rows of a piece, first in row {rows[0]} of it.")
-    return found
+    return logs
 
 
 def _coarse(log_p: Tensor, words: Tensor) -> Tensor:

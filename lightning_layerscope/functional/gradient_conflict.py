@@ -99,13 +99,13 @@ def sketch_gradient(gradient: Tensor, numbers: int = 4096, seed: int = 0) -> Ten
     if numbers < 1:
         raise ValueError(f"sketch_gradient: expected `numbers` of 1 or more, got {numbers}.")
     flat = gradient.detach().reshape(-1)
-    found = torch.zeros(numbers, dtype=torch.float64)
+    sketch = torch.zeros(numbers, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, flat.numel(), _PIECE):
         piece = flat[start : start + _PIECE].to("cpu", torch.float64)
         drawn = torch.randint(2 * numbers, (piece.numel(),), generator=generator)
-        found.index_add_(0, drawn // 2, piece * (1 - 2 * (drawn % 2)))
-    return found.float()
+        sketch.index_add_(0, drawn // 2, piece * (1 - 2 * (drawn % 2)))
+    return sketch.float()
 
 
 _PIECE = 2**19

@@ -77,6 +77,31 @@ def pooled_scatter(groups: Iterable[Sequence[float]]) -> tuple[float, int]:
     return (math.sqrt(squares / freedom), freedom) if freedom else (math.nan, 0)
 
 
+def level_of_look(look: int, level: float) -> float:
+    r"""Level of one of many looks at the same run, however many there will be.
+
+    .. math:: \alpha_k = \frac{6}{\pi^2 k^2} \alpha, \qquad \sum_{k=1}^\infty \alpha_k = \alpha
+
+    Whoever looks again and again finds something at last: after 20 looks at 5 % each, in up to two runs of three. With
+    these levels some look errs in at most ``level`` of the runs, whatever the looks have to do with each other. Source:
+    Bonferroni's inequality, spent over looks as in Lan and DeMets 1983.
+
+    Args:
+        look: 1, 2, ...
+        level: Of all looks together, in (0, 1).
+
+    Raises:
+        ValueError: For a look below 1, or a level outside (0, 1).
+
+    Examples:
+        >>> round(level_of_look(1, 0.01), 5), round(level_of_look(10, 0.01), 7)
+        (0.00608, 6.08e-05)
+    """
+    if look < 1 or not 0 < level < 1:
+        raise ValueError(f"expected a look from 1 on and a level in (0, 1), got {look} and {level}")
+    return 6 * level / (math.pi * look) ** 2
+
+
 @dataclass(frozen=True)
 class Noise:
     """Standard error of a mean, and the degrees of freedom with which it is known."""

@@ -53,10 +53,10 @@ def relative_update(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor
         raise ValueError(
             f"relative_update: expected the same weights twice, at least one, got {len(before)} and {len(after)}."
         )
-    for place, (old, new) in enumerate(zip(before, after, strict=True)):
+    for position, (old, new) in enumerate(zip(before, after, strict=True)):
         if old.shape != new.shape or not old.is_floating_point() or not new.is_floating_point():
             raise ValueError(
-                f"relative_update: weight {place} is {tuple(old.shape)} {old.dtype} before and {tuple(new.shape)} "
+                f"relative_update: weight {position} is {tuple(old.shape)} {old.dtype} before and {tuple(new.shape)} "
                 f"{new.dtype} after; expected floating tensors of one shape (dequantise first)."
             )
     changed = [_squared(new.float() - old.to(new.device).float()) for old, new in zip(before, after, strict=True)]
@@ -93,9 +93,9 @@ def relative_low_rank_update(weights: Sequence[Tensor], changes: Sequence[LowRan
             f"{len(weights)} weights and {len(changes)} adapters."
         )
     changed = []
-    for place, (weight, change) in enumerate(zip(weights, changes, strict=True)):
+    for position, (weight, change) in enumerate(zip(weights, changes, strict=True)):
         if change is not None:
-            changed.append(_low_rank_squared(change, weight.numel(), place))
+            changed.append(_low_rank_squared(change, weight.numel(), position))
     return _ratio(changed, [_squared(weight) for weight in weights])
 
 
@@ -139,11 +139,11 @@ def _squared(x: Tensor) -> Tensor:
     return inner_products(rows, rows)[0]
 
 
-def _low_rank_squared(change: LowRank, size: int, place: int) -> Tensor:
+def _low_rank_squared(change: LowRank, size: int, position: int) -> Tensor:
     b, a, scaling = change
     if b.ndim != 2 or a.ndim != 2 or b.shape[1] != a.shape[0] or b.shape[0] * a.shape[1] != size:
         raise ValueError(
-            f"relative_low_rank_update: the factors of weight {place} have shapes {tuple(b.shape)} and "
+            f"relative_low_rank_update: the factors of weight {position} have shapes {tuple(b.shape)} and "
             f"{tuple(a.shape)}, expected (outputs, rank) and (rank, inputs) of a weight with {size} entries."
         )
     b, a = b.detach().float(), a.detach().float()

@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from lightning_layerscope.json_files import read_json
+from lightning_layerscope.measurements.files import PROFILE, unpack
 from lightning_layerscope.measurements.measurement import Measurement
-from lightning_layerscope.measurements.parts import PROFILE, unpack
 from lightning_layerscope.profiles import LayerProfile
 
 FORMAT = 1

@@ -8,6 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_layerscope.measurements.alert import Alert
+from lightning_layerscope.measurements.behaviour import Behaviour
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.transitions import SignalTable, Transition
 
@@ -31,6 +33,8 @@ class Measurement:
         overhead: share of the run's wall time that all measurements took so far, NaN before the first step; filled by
             who measures.
         warnings: in words.
+        behaviour: how the model answers; empty where it was not asked for.
+        alerts: what the run's owner has to know, each in the first measurement that shows it.
     """
 
     step: int
@@ -43,6 +47,8 @@ class Measurement:
     overhead: float = 0.0
     warnings: list[str] = field(default_factory=list)
     signals: SignalTable | None = None
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    alerts: list[Alert] = field(default_factory=list)
 
     @cached_property
     def task_mean(self) -> Floats:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_layerscope.measurements import earlier_format
-from lightning_layerscope.measurements.parts import (
+from lightning_layerscope.measurements.files import (
     ENTRIES,
     MATRICES,
     PROFILE,
@@ -20,6 +20,7 @@ from lightning_layerscope.measurements.parts import (
     write_measurement,
 )
 from lightning_layerscope.sealed import DamagedFileError, read_sealed, write_sealed
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements.record import RunRecord
@@ -179,8 +180,8 @@ def _check_free(record: RunRecord, folder: Path, *, saved_before: bool) -> bool:
             raise FileExistsError(f"{folder} is not written to: {error}; choose another folder") from error
     if run_id not in (None, record.run_id):
         raise FileExistsError(
-            f"{folder} holds another run ({run_id}, {len(_steps_there(folder, content))} measurements); choose another "
-            "folder, or continue that run with RunRecord.load"
+            f"{folder} holds another run ({run_id}, {count(len(_steps_there(folder, content)), 'measurement')}); "
+            "choose another folder, or continue that run with RunRecord.load"
         )
     given_up = {step for event in record.rewound for step in event["dropped"]}
     lost = sorted(set(_steps_there(folder, content)) - set(record.steps) - given_up)

@@ -52,12 +52,12 @@ class RowMetric(SteadyMetric):
         self._check_codes("ids", ids, count)
         if self._labelled:
             self._check_codes("labels", labels, count)
-        found = [layers, *(side.shape[-1] for side in sides)]
-        sizes = torch.tensor(found + [-size for size in found], device=self.sizes.device)
+        shape = [layers, *(side.shape[-1] for side in sides)]
+        sizes = torch.tensor(shape + [-size for size in shape], device=self.sizes.device)
         if bool((self.sizes != _NOTHING_SEEN).any()) and not torch.equal(self.sizes, sizes):
             raise ValueError(
-                f"{name}: this batch has (layers, widths) {tuple(found)}, earlier ones had "
-                f"{tuple(self.sizes[: len(found)].tolist())}. Use one metric per model, and reset() between models."
+                f"{name}: this batch has (layers, widths) {tuple(shape)}, earlier ones had "
+                f"{tuple(self.sizes[: len(shape)].tolist())}. Use one metric per model, and reset() between models."
             )
         with torch.no_grad():
             self.sizes = sizes
@@ -116,12 +116,12 @@ class RowMetric(SteadyMetric):
         """Every side as ``([layers,] examples, width)``, every example once, in the order of the ids."""
         name = type(self).__name__
         half = len(self._sides) + 1
-        found = self.sizes[:half].tolist()
-        if found[0] == _NOTHING_SEEN:
+        shape = self.sizes[:half].tolist()
+        if shape[0] == _NOTHING_SEEN:
             raise ValueError(f"{name} has seen no examples; call update() before compute().")
-        if found != [-size for size in self.sizes[half:].tolist()]:
+        if shape != [-size for size in self.sizes[half:].tolist()]:
             raise ValueError(f"{name}: ranks (or merged metrics) hold hidden states of different layers or widths.")
-        layers, widths = found[0], found[1:]
+        layers, widths = shape[0], shape[1:]
         rows = [
             joined(getattr(self, side)).reshape(-1, max(layers, 1), width)
             for side, width in zip(self._sides, widths, strict=True)

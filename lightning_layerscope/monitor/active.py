@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_layerscope.extraction import HiddenStates, extract_hidden_states
 from lightning_layerscope.measurements import Measurement, take_measurement
+from lightning_layerscope.measurements.behaviour import ANSWERS, RETENTION, Rows
 from lightning_layerscope.monitor.adapters import adapters_off
-from lightning_layerscope.monitor.distributed import Share, compare_share, merge_shares, share_out, with_digests
+from lightning_layerscope.monitor.behaviour import BehaviourPart, BehaviourSource, drift_curves, join_behaviour
+from lightning_layerscope.monitor.distributed import Share, compare_share, merge_shares, own_share, with_digests
 from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.ranks import Ranks
 from lightning_layerscope.monitor.settings import Settings
@@ -20,12 +22,16 @@ from lightning_layerscope.probes.near_duplicates import copy_groups
 from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.wording import count
 
+if TYPE_CHECKING:
+    from lightning_layerscope.monitor.start import Plan
+
 
 @dataclass(frozen=True)
 class _Part:
     """One rank's part: its hidden states (one process) or what it made of them (several), and its new reference."""
 
     signals: SignalValues = field(default_factory=SignalValues)
+    behaviour: BehaviourPart = field(default_factory=BehaviourPart)
     states: HiddenStates | None = None
     share: Share | None = None
     bank: ReferenceBank | None = None
@@ -38,13 +44,17 @@ class ActiveSource:
         settings: What the user asked for.
         probes: All of them.
         ranks: Of the run.
+        retention: What must not be lost; None where nothing is named.
     """
 
-    def __init__(self, settings: Settings, probes: ProbeSet, ranks: Ranks) -> None:
+    def __init__(self, settings: Settings, probes: ProbeSet, ranks: Ranks, retention: ProbeSet | None = None) -> None:
         self.settings, self.probes, self.ranks = settings, probes, ranks
+        self.retention = retention
         self.reference_name: str | None = None
-        self.tasks = share_out(probes, ranks.world)[ranks.rank] if ranks.world > 1 else list(probes)
-        self._own = probes.select(self.tasks) if self.tasks else None
+        self.baseline: Rows = {}
+        self._own, kept = own_share(probes, ranks), None if retention is None else own_share(retention, ranks)
+        self.tasks = [] if self._own is None else list(self._own)
+        self._behaviour = BehaviourSource(settings, self._own, kept)
         self._options = dict(settings.compare_options)
         if self._own is not None and settings.comparison.near_copies == "group":
             self._options["groups"] = copy_groups(self._own)
@@ -55,37 +65,49 @@ class ActiveSource:
         """Always: the probes are at hand."""
         return True
 
-    def set_reference(self, bank: ReferenceBank) -> None:
-        """Compare with this reference from now on."""
-        self._bank = bank
+    def begin(self, plan: Plan) -> None:
+        """Go on from here: with this reference and baseline, where there are such."""
+        self.reference_name, self._bank, self.baseline = plan.reference_name, plan.bank, plan.baseline or {}
+        if plan.baseline is not None:
+            self._behaviour.set_baseline(plan.baseline)
 
     def measure_local(self, host: HostState) -> _Part:
         """Extract this rank's tasks and, with several ranks, compare them."""
         check_not_sharded(host.model)
-        if self._own is None:
-            return _Part()
         new = None
-        if self._bank is None and self.settings.reference_kind == "base":
+        of_base = self.settings.reference_kind == "base"
+        if of_base and ((self._bank is None and self._own is not None) or self._behaviour.wants_baseline):
             with adapters_off(host.model):
-                new = self._keep(self._extract(host), "base")
+                if self._bank is None and self._own is not None:
+                    new = self._keep(self._extract(host), "base")
+                if self._behaviour.wants_baseline:
+                    self._behaviour.begin(host)
+        if self._own is None:
+            return _Part(behaviour=self._behaviour.measure(host, {}))
         states = self._extract(host)
         signals = measure_signals(self.settings.signals, host.model, states, self.settings.comparison.estimator)
+        behaviour = self._behaviour.measure(host, signals.by_task.get("effective_rank", {}))
         if self._bank is None and new is None:
             new = self._keep(states, name_of_reference(self.reference_name, host.step))
         if self.ranks.world == 1:
-            return _Part(signals, states=states, bank=new)
+            return _Part(signals, behaviour, states=states, bank=new)
         if new is not None:
             self._bank = new
         assert self._bank is not None
         share = compare_share(states, self._bank.select(self.tasks), step=host.step, **self._options)
-        return _Part(signals, share=share, bank=new)
+        return _Part(signals, behaviour, share=share, bank=new)
 
     def merge(self, parts: list[_Part], host: HostState) -> tuple[ReferenceBank, Measurement]:
         """Put the parts together; a new reference is kept."""
         bank, measurement = self._merge(parts, host)
-        values = join_signals([part.signals for part in parts])
+        values, behaviours = join_signals([part.signals for part in parts]), [part.behaviour for part in parts]
         measurement.curves = signal_curves(self.settings.signals, values, measurement.profile)
-        measurement.warnings += values.warnings
+        groups = {ANSWERS: self.probes.clusters, RETENTION: {} if self.retention is None else self.retention.clusters}
+        measurement.behaviour = join_behaviour(behaviours, groups)
+        measurement.curves |= drift_curves(behaviours, groups[RETENTION])
+        self.baseline = measurement.behaviour.baseline or self.baseline
+        lines = [line for part in behaviours for line in part.warnings]
+        measurement.warnings += dict.fromkeys((*values.warnings, *lines))
         return bank, measurement
 
     def _merge(self, parts: list[_Part], host: HostState) -> tuple[ReferenceBank, Measurement]:
@@ -126,6 +148,7 @@ class ActiveSource:
         probes = self.probes
         sizes = ((len(probes), "task"), (probes.num_examples, "prompt"), (probes.num_tokens, "token"))
         text = ", ".join(count(number, noun) for number, noun in sizes)
+        text += "" if self.retention is None else f", and {count(self.retention.num_examples, 'prompt')} of retention"
         return text + (f", shared by {self.ranks.world} processes" if self.ranks.world > 1 else "")
 
     def _extract(self, host: HostState) -> HiddenStates:

@@ -10,6 +10,7 @@ from torch import nn
 
 from lightning_layerscope.compat.peft import has_injected_adapters, is_peft_model, merged_layers
 from lightning_layerscope.extraction import no_trace
+from lightning_layerscope.wording import count
 
 
 def has_adapters(model: nn.Module) -> bool:
@@ -30,9 +31,10 @@ def check_separable(model: nn.Module) -> None:
             'use reference="initial" for full fine-tuning.'
         )
     if merged := [name for name, _ in merged_layers(model)]:
+        layers = count(len(merged), "layer has", "layers have")
         raise ValueError(
-            f'reference="base" is the model with its adapters off, but {len(merged)} layers have theirs merged into '
-            f"their weights (the first: {merged[0]}), and taking them out would change the model by rounding. Call "
+            f'reference="base" is the model with its adapters off, but {layers} theirs merged '
+            f"into the weights (the first: {merged[0]}), and taking them out would change the model by rounding. Call "
             'model.unmerge_adapter() before training, or use reference="initial".'
         )
 

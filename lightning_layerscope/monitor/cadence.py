@@ -81,7 +81,7 @@ class Cadence:
         """The cadence in words, for previews and records."""
         parts = []
         if self.every_n_steps:
-            parts.append(f"every {self.every_n_steps} steps")
+            parts.append("every step" if self.every_n_steps == 1 else f"every {self.every_n_steps} steps")
         if self.at_steps:
             word = "step" if len(self.at_steps) == 1 else "steps"
             parts.append(f"at {word} {', '.join(map(str, self.at_steps))}")

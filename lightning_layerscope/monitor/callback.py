@@ -63,6 +63,9 @@ class MonitorCallback:
         reference: ``"initial"`` is this run at its beginning; ``"base"`` the model with its adapters off; or a
             ``ReferenceBank``, or the folder of a stored one; or ``"wandb:entity/project/name:version"``, an artifact of
             W&B that is downloaded, and told to the run's W&B as used.
+        retention: What must not be lost: ``"general"``, six skills of 32 short prompts that come with this package, or
+            a ``ProbeSet``, a saved one's path, or a source of tasks. Its drift, loss and KL stand beside those of the
+            probes; the first measurement at which its loss has risen is named, and is an alert. Active mode alone.
         every_n_steps: Measure at every multiple of this many optimiser steps; in passive mode at the first validation
             from there on.
         at_steps: Measure at these steps; in passive mode at the first validation from there on.
@@ -101,6 +104,7 @@ class MonitorCallback:
         tokenizer: Any = None,
         probe_options: dict[str, Any] | None = None,
         reference: str | ReferenceBank = "initial",
+        retention: ProbeSet | str | None = None,
         every_n_steps: int | None = None,
         at_steps: list[int] | None = None,
         layers: list[int] | str | None = None,
@@ -125,6 +129,7 @@ class MonitorCallback:
             tokenizer=tokenizer,
             probe_options=dict(probe_options or {}),
             reference=reference,
+            retention=retention,
             every_n_steps=every_n_steps,
             at_steps=at_steps,
             layers=layers,

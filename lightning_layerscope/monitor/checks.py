@@ -9,6 +9,7 @@ from torch import nn
 from lightning_layerscope.extraction.checks import check_probes, choose_layers
 from lightning_layerscope.extraction.target import Target, find_target
 from lightning_layerscope.monitor.adapters import check_separable
+from lightning_layerscope.monitor.answers import check_answers, check_head
 from lightning_layerscope.monitor.attempts import refusing
 from lightning_layerscope.monitor.settings import Settings
 from lightning_layerscope.monitor.sharding import check_not_sharded
@@ -16,6 +17,7 @@ from lightning_layerscope.options import did_you_mean
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.sinks.wandb_reference import fetch_reference, is_artifact
+from lightning_layerscope.wording import count
 
 _WAY_OUT = "Probe with the probes that it was made of (probes.json of the same results), or make it anew."
 
@@ -46,6 +48,31 @@ def check_start(
             _check_layers(bank, target, layers)
             if probes is not None:
                 _check_prompts(bank, probes, target.name)
+
+
+def check_behaviour(settings: Settings, model: nn.Module, probes: ProbeSet | None, retention: ProbeSet | None) -> None:
+    """Whether the model has answers to measure, and the probes have them.
+
+    Args:
+        settings: What the user asked for.
+        model: Before the first step.
+        probes: What will be measured on; None in passive mode.
+        retention: What must not be lost; None where nothing is named.
+
+    Raises:
+        Refused: With an error that says what was expected, what came and what to do.
+    """
+    signals = settings.signals
+    asked = {"probes": probes if signals.answer_loss or signals.kl else None, "retention set": retention}
+    groups = {name: each for name, each in asked.items() if each is not None}
+    if not groups:
+        return
+    with refusing():
+        target = find_target(model, settings.extraction.layer_modules, settings.forward)
+        check_head(model, target)
+        for name, each in groups.items():
+            if name == "retention set" or signals.answer_loss:
+                check_answers(name, each, target)
 
 
 def stored_reference(settings: Settings) -> tuple[ReferenceBank, str]:
@@ -103,7 +130,7 @@ def _check_layers(bank: ReferenceBank, target: Target, layers: tuple[int, ...]) 
     """A bank of another depth, or without some of the layers that are measured."""
     if bank.num_layers != target.stack.num_layers:
         raise ValueError(
-            f"the reference {bank.name!r} is of a model of {bank.num_layers} layers, and this one has "
+            f"the reference {bank.name!r} is of a model of {count(bank.num_layers, 'layer')}, and this one has "
             f"{target.stack.num_layers}: only models of one depth can be compared."
         )
     if lacking := [layer for layer in layers if layer not in bank.layers]:

@@ -20,6 +20,7 @@ from lightning_layerscope.transitions import find_transitions
 
 if TYPE_CHECKING:
     from lightning_layerscope.extraction import HiddenStates
+    from lightning_layerscope.monitor.ranks import Ranks
     from lightning_layerscope.probes import ProbeSet
 
 
@@ -52,6 +53,14 @@ def share_out(probes: ProbeSet, ranks: int) -> list[list[str]]:
         shares[lightest].append(task)
     order = list(probes)
     return [sorted(share, key=order.index) for share in shares]
+
+
+def own_share(probes: ProbeSet, ranks: Ranks) -> ProbeSet | None:
+    """The tasks of this rank; None where it has none."""
+    if ranks.world == 1:
+        return probes
+    tasks = share_out(probes, ranks.world)[ranks.rank]
+    return probes.select(tasks) if tasks else None
 
 
 def with_digests(states: HiddenStates, probes: ProbeSet) -> HiddenStates:
@@ -105,7 +114,7 @@ def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_dig
     profile = LayerProfile(frame, meta)
 
     def task_mean(task: str, layer: int) -> tuple[Tensor, Tensor]:
-        place = profile.layers.index(layer)
-        return means[task][place], noise[task][place]
+        position = profile.layers.index(layer)
+        return means[task][position], noise[task][position]
 
     return assemble(profile, find_transitions(profile), matrices, task_mean)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_layerscope.monitor.attempts import Refused, attempt
-from lightning_layerscope.monitor.checks import check_start
+from lightning_layerscope.monitor.checks import check_behaviour, check_start
 from lightning_layerscope.monitor.failures import Failures
 from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.location import Location
@@ -27,7 +27,7 @@ class Launch:
         results: Begun anew with the record that the plan goes on with.
         failures: Where it is told what stands in the way.
         state: What the checkpoint kept; empty for a new run.
-        probes: What the user passes; None in passive mode.
+        probes: What the user passes, and what must not be lost; None in passive mode, and where nothing is named.
         earlier: What a training of this process before this one has left.
         refusal: The mistake in the configuration that was found.
     """
@@ -36,7 +36,7 @@ class Launch:
     results: Results
     failures: Failures
     state: dict[str, Any]
-    probes: ProbeSet | None
+    probes: tuple[ProbeSet | None, ProbeSet | None]
     earlier: Earlier | None
     refusal: Refused | None = None
 
@@ -64,15 +64,18 @@ class Launch:
         return plan
 
     def _decide(self, host: HostState, location: Location) -> Plan:
+        probes, retention = self.probes
         beginning = begin(
             self.settings,
             step=host.step,
             wanted=location.folder,
             state=self.state,
-            probes=self.probes,
+            probes=probes,
             earlier=self.earlier,
         )
         plan = beginning.plan
-        check_start(self.settings, host.model, plan.probes or self.probes, plan.bank)
+        probes = plan.probes or probes
+        check_start(self.settings, host.model, probes, plan.bank)
+        check_behaviour(self.settings, host.model, probes, retention)
         self.results.begin(beginning.record, location)
         return plan

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lightning_layerscope.wording import count
+
 
 def loader_names(loaders: Any, flattened: Sequence[Any], names: Sequence[str] | None) -> list[str]:
     """One name per dataloader.
@@ -22,7 +24,9 @@ def loader_names(loaders: Any, flattened: Sequence[Any], names: Sequence[str] | 
     """
     if names is not None:
         if len(names) != len(flattened):
-            raise ValueError(f"passive.tasks names {len(names)} tasks, but there are {len(flattened)} dataloaders.")
+            raise ValueError(
+                f"passive.tasks names {count(len(names), 'task')} for {count(len(flattened), 'dataloader')}."
+            )
         return [str(name) for name in names]
     if not isinstance(loaders, Mapping):
         raise ValueError(

@@ -42,6 +42,7 @@ def configuration(settings: Settings, source: Source) -> dict[str, Any]:
         "estimator": settings.comparison.estimator,
         "cadence": when(settings),
         "max_overhead": settings.max_overhead,
+        **({} if settings.retention is None else {"retention_tolerance": settings.signals.retention_tolerance}),
         **source.describe(),
     }
 

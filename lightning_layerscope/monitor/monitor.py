@@ -11,14 +11,16 @@ from typing import Any
 from torch import nn
 
 from lightning_layerscope.extraction import no_trace
-from lightning_layerscope.measurements import RunRecord
+from lightning_layerscope.measurements import Measurement, RunRecord
 from lightning_layerscope.monitor import messages
 from lightning_layerscope.monitor.active import ActiveSource
 from lightning_layerscope.monitor.attempts import Refused, attempt
 from lightning_layerscope.monitor.budget import Budget
+from lightning_layerscope.monitor.choice import Choice
 from lightning_layerscope.monitor.failures import Failures
 from lightning_layerscope.monitor.forecast import Forecast
 from lightning_layerscope.monitor.host_state import HostState
+from lightning_layerscope.monitor.judging import judge
 from lightning_layerscope.monitor.launch import Launch
 from lightning_layerscope.monitor.location import Location
 from lightning_layerscope.monitor.messages import sentence
@@ -27,6 +29,7 @@ from lightning_layerscope.monitor.results import MakeSinks, Results
 from lightning_layerscope.monitor.settings import Settings
 from lightning_layerscope.monitor.source import Source
 from lightning_layerscope.monitor.start import Earlier, Plan
+from lightning_layerscope.monitor.together import measure_together
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 
@@ -46,7 +49,7 @@ class Monitor:
         results: Record, folder and loggers; meaningful on rank 0.
         failures: What failed, and how often.
         bank: The reference, on rank 0; None without one.
-        skipped: Due measurements that were left out for the budget.
+        choice: Which due measurements are taken, and how many were left out for the budget.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] | None = None) -> None:
@@ -55,15 +58,15 @@ class Monitor:
         self.failures = Failures(settings.output.name, verbose=settings.verbose)
         self.results = Results(self.failures, report=settings.report, upload_prompts=settings.output.upload_prompts)
         self.bank: ReferenceBank | None = None
+        self.choice = Choice(settings, self.budget, self.failures.say)
         self._probes: ProbeSet | None = None
         self._model: Callable[[], nn.Module | None] = type(None)  # gives None, and can be pickled
         self._ranks: Ranks | None = None
         self._source: Source | None = None
         self._state: dict[str, Any] = {}
         self._running = self._broken_off = self._model_changed = self._off = False
-        self.skipped = self._seen = self._first_step = 0
+        self._seen = self._first_step = 0
         self._forecast = Forecast(settings, self.budget, 0)
-        self._left_out = -1  # the last step at which a due measurement was left out
 
     @property
     def record(self) -> RunRecord:
@@ -77,6 +80,7 @@ class Monitor:
         probes: ProbeSet | None,
         location: Callable[[], Location],
         sinks: MakeSinks,
+        retention: ProbeSet | None = None,
         source: Callable[[Ranks], Source] | None = None,
     ) -> None:
         """Find or take the baseline, print what a measurement costs, and take the first one.
@@ -86,6 +90,7 @@ class Monitor:
             probes: What to measure on; None in passive mode.
             location: Says where results go; another run's folder is left alone. Called on rank 0.
             sinks: Gives the sinks. Called on rank 0.
+            retention: What must not be lost.
             source: Makes the source of hidden states; default active.
 
         Raises:
@@ -94,7 +99,7 @@ class Monitor:
         earlier = self._earlier(host.model)
         self._ranks = ranks = Ranks(self.settings.extraction.ranks)
         self._source, self.bank, self._probes, self._model = None, None, probes, weakref.ref(host.model)
-        self._running, self._broken_off, self._left_out = True, False, -1
+        self._running, self._broken_off = True, False
         self._model_changed = False  # by a measurement, as every further one would
         self._seen = self._first_step = host.step
         self._forecast = Forecast(self.settings, self.budget, host.step)
@@ -102,22 +107,15 @@ class Monitor:
         if not ranks.takes_part:
             return
         with self._contained():
-            launch = Launch(self.settings, self.results, self.failures, self._state, probes, earlier)
+            launch = Launch(self.settings, self.results, self.failures, self._state, (probes, retention), earlier)
             plan = ranks.agree(lambda: self._plan(launch, host, location))
             if plan.mistake:
                 self._running = False
                 raise launch.refusal or Refused(ValueError(plan.mistake))
             self._probes = plan.probes or probes
-            if source is not None:
-                here = source(ranks)
-            else:
-                assert self._probes is not None
-                here = ActiveSource(self.settings, self._probes, ranks)
-            here.reference_name = plan.reference_name
-            self._source, self._off = here, plan.kind == "off"
-            if plan.bank is not None:
-                self.bank = plan.bank
-                here.set_reference(plan.bank)
+            here = self._active(ranks, retention) if source is None else source(ranks)
+            here.begin(plan)
+            self._source, self._off, self.bank = here, plan.kind == "off", plan.bank
             if ranks.leads and not self._off:
                 opened = attempt(lambda: self._open(plan, here, sinks))
                 if opened.error:  # told, not raised: the other ranks are on their way to the first measurement
@@ -159,11 +157,17 @@ class Monitor:
             return
         if measure and self._measures and self.settings.mode == "active":
             with self._contained():
-                if ranks.agree(lambda: self._wants_last(host.step)):
+                if ranks.agree(lambda: self._able and self.choice.wants_last(host.step, self.record)):
                     self._measure(host, forced=True)
         with self._contained():
             self._finish("finished")
         attempt(ranks.close)
+
+    def checkpoint(self, step: int) -> None:
+        """Call when a checkpoint was written, so that the report can name the last one before something went wrong."""
+        if self._running and self._ranks is not None and self._ranks.leads:
+            seen = self.record.config.setdefault("checkpoints", [])
+            seen[:] = [*(each for each in seen if each < step), step]
 
     def crash(self) -> None:
         """Finish from the last measurement; call when an exception or an interruption ends the run. No collectives."""
@@ -183,7 +187,7 @@ class Monitor:
             "prompts": "" if self.results.prompts_file is None else str(self.results.prompts_file),
             "reference_digest": self.bank.digest,
             "tokens_digest": str(self.record.config.get("tokens_digest", "")),
-            "skipped": self.skipped,
+            "skipped": self.choice.skipped,
             **self.budget.state(),
         }
 
@@ -211,11 +215,15 @@ class Monitor:
         again = self._broken_off and self._model() is model
         return Earlier(self.record, self.bank, self._probes, broken_off=again)
 
+    def _active(self, ranks: Ranks, retention: ProbeSet | None) -> Source:
+        assert self._probes is not None
+        return ActiveSource(self.settings, self._probes, ranks, retention)
+
     def _plan(self, launch: Launch, host: HostState, location: Callable[[], Location]) -> Plan:
         """On rank 0: how to begin, and the budget of the run that goes on."""
         plan = launch.plan(host, location)
         before = self._state if self._state.get("run_id") == self.record.run_id else {}
-        self.skipped = int(before.get("skipped", 0))
+        self.choice.begin(int(before.get("skipped", 0)))
         self.budget.resume(before)
         return plan
 
@@ -229,63 +237,45 @@ class Monitor:
 
     def _measure_if_wanted(self, host: HostState) -> None:
         assert self._ranks is not None
-        if self._ranks.agree(lambda: self._wants(host.step)):
+        if self._ranks.agree(lambda: self._able and self.choice.wants(host.step, self.record)):
             self._measure(host, forced=False)
 
-    def _wants(self, step: int) -> bool:
-        """On rank 0: whether a due measurement is taken."""
-        if self.settings.mode == "passive":  # costs no forward pass; its first one is the baseline
-            ready = not self._off and self._source is not None and self._source.ready
-            return ready and self._is_new(step) and self._due_since_last(step)
-        if self.bank is None or self._model_changed or not self._is_new(step):
-            return False
-        if self.budget.allows():
-            return True
-        self.skipped += 1
-        self._left_out = step
-        if self.skipped == 1:
-            self.failures.say(messages.left_out(self.settings, self.budget, step))
-        return False
-
-    def _wants_last(self, step: int) -> bool:
-        """On rank 0: whether the last measurement is taken; one left out at this very step is made up for."""
-        if self.bank is None or self._model_changed or not self._is_new(step):
-            return False
-        self.skipped -= self._left_out == step
-        return True
-
-    def _due_since_last(self, step: int) -> bool:
-        always = not self.record.measurements or self.cadence.on_validation_end
-        return always or self.cadence.due(step, since=self.record.measurements[-1].step)
-
-    def _is_new(self, step: int) -> bool:
-        return not self.record.measurements or self.record.measurements[-1].step < step
+    @property
+    def _able(self) -> bool:
+        """On rank 0: whether a measurement can be taken now."""
+        if self.settings.mode == "passive":
+            return not self._off and self._source is not None and self._source.ready
+        return self.bank is not None and not self._model_changed
 
     def _measure(self, host: HostState, *, forced: bool) -> None:
-        """One measurement, on every rank that takes part: own part, one gather, and the rest on rank 0."""
+        """One measurement, on every rank that takes part."""
         assert self._ranks is not None
         assert self._source is not None
-        source = self._source
         with self.budget.measuring(forced=forced):
-            outcomes = self._ranks.gather(attempt(lambda: source.measure_local(host)))
-            if not self._ranks.leads:
+            taken = measure_together(self._ranks, self._source, host)
+            if taken is None:
                 return
-            errors = [f"rank {rank}: {outcome.error}" for rank, outcome in enumerate(outcomes) if outcome.error]
-            if not errors:
-                merged = attempt(lambda: source.merge([outcome.value for outcome in outcomes], host))
-                if merged.value is not None:
-                    self.bank, measurement = merged.value
-                    measurement.seconds, measurement.overhead = self.budget.running, self.budget.overhead
-                    if host.step == self._first_step and not self.budget.resumed:
-                        measurement.overhead = math.nan  # measuring is all that was done so far
-                    self.record.config.update(failures=dict(self.failures.counts), left_out=self.skipped)
-                    self.results.keep(measurement, self.bank, host.host_step)
-                    return
-                errors = [merged.error]
-            text = "; ".join(errors).removeprefix("rank 0: ") if len(outcomes) == 1 else "; ".join(errors)
-            self._model_changed = any(outcome.model_changed for outcome in outcomes)
+            if taken.value is not None:
+                self.bank, measurement = taken.value
+                self._keep(measurement, host)
+                return
+            self._model_changed = taken.model_changed
             after = messages.consequence(self.settings, lost=self.bank is None, changed=self._model_changed)
-            self.failures.add("measurement", f"at step {host.step}: {sentence(text)} {after}")
+            self.failures.add("measurement", f"at step {host.step}: {sentence(taken.error)} {after}")
+
+    def _keep(self, measurement: Measurement, host: HostState) -> None:
+        """On rank 0: what the measurement says, into the record, the files and the loggers."""
+        assert self._source is not None
+        assert self.bank is not None
+        if not self.record.measurements:
+            measurement.behaviour.baseline = self._source.baseline
+        tolerance = self.settings.signals.retention_tolerance
+        judge(measurement, self.record.measurements, self._source.baseline, tolerance=tolerance)
+        measurement.seconds, measurement.overhead = self.budget.running, self.budget.overhead
+        if host.step == self._first_step and not self.budget.resumed:
+            measurement.overhead = math.nan  # measuring is all that was done so far
+        self.record.config.update(failures=dict(self.failures.counts), left_out=self.choice.skipped)
+        self.results.keep(measurement, self.bank, host.host_step)
 
     def _finish(self, status: str) -> None:
         """Nothing is measured here."""
@@ -293,8 +283,8 @@ class Monitor:
         self._state = self.state_dict()
         if self._ranks is None or not self._ranks.leads:
             return
-        self.record.config.update(failures=dict(self.failures.counts), left_out=self.skipped)
+        self.record.config.update(failures=dict(self.failures.counts), left_out=self.choice.skipped)
         with self.budget.afterwards(forced=True):
             self.results.finish(status, self.bank)
         if self.record.measurements:
-            self.failures.say(messages.closing(self.record, self.budget, self.skipped, self.failures.summary()))
+            self.failures.say(messages.closing(self.record, self.budget, self.choice.skipped, self.failures.summary()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -20,6 +20,9 @@ from lightning_layerscope.monitor.validation_recorder import Rows, ValidationRec
 from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.wording import count
 
+if TYPE_CHECKING:
+    from lightning_layerscope.monitor.start import Plan
+
 
 class PassiveSource:
     """Collects what validation leaves behind, and compares it at its end.
@@ -31,6 +34,7 @@ class PassiveSource:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.options = settings, settings.passive
         self.reference_name: str | None = None
+        self.baseline: dict[str, Any] = {}
         self.ranks: Ranks | None = None
         self._recorder: ValidationRecorder | None = None
         self._rows_of: dict[str, Rows] = {}
@@ -88,9 +92,9 @@ class PassiveSource:
 
     # What the monitor calls.
 
-    def set_reference(self, bank: ReferenceBank) -> None:
+    def begin(self, plan: Plan) -> None:
         """Compare with this reference from now on."""
-        self._bank = bank
+        self.reference_name, self._bank = plan.reference_name, plan.bank
 
     def measure_local(self, host: HostState) -> dict[str, Any]:
         """What this rank read."""

@@ -43,6 +43,39 @@ def resolve_probes(settings: Settings, *, tokenizer: Any = None, datamodule: Any
     return ProbeSet.from_source(source, own, **settings.probe_options)
 
 
+def resolve_retention(settings: Settings, probes: ProbeSet, tokenizer: Any = None) -> ProbeSet | None:
+    """What must not be lost, from whatever the settings name; read as the probes are.
+
+    Args:
+        settings: What the user asked for.
+        probes: Of the same run.
+        tokenizer: What the trainer, module or data module offers; the settings' own goes first.
+
+    Raises:
+        ValueError: When tasks are named and no tokenizer is known, or the source holds nothing that fits.
+        FileNotFoundError: When nothing of that name is there.
+    """
+    if settings.retention is None or isinstance(settings.retention, ProbeSet):
+        return settings.retention
+    from lightning_layerscope.probes.files import is_probe_file
+
+    source = os.fspath(settings.retention)
+    if is_probe_file(source):
+        return ProbeSet.load(source)
+    own = _text_tokenizer(settings.tokenizer)
+    tokenizer = own if own is not None else _text_tokenizer(tokenizer)
+    if tokenizer is None:
+        raise ValueError(f"retention={source!r} needs a tokenizer: pass tokenizer=, or give the module one.")
+    options: dict[str, Any] = {"max_length": probes.max_length, "token_choice": probes.token_choice}
+    if probes.template.get("chat"):
+        options["template"] = probes.template
+    if source == "general":
+        from lightning_layerscope.tasks.general import general_tasks
+
+        return ProbeSet.from_tasks(general_tasks(), tokenizer, **options)
+    return ProbeSet.from_source(source, tokenizer, **options)
+
+
 def _text_tokenizer(processing_class: Any) -> Any:
     """The tokenizer inside a processor; anything else as it is."""
     if isinstance(processing_class, str | None):

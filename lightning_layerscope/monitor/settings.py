@@ -52,6 +52,7 @@ class Settings:
     tokenizer: Any = None
     probe_options: Mapping[str, Any] = field(default_factory=dict)
     reference: ReferenceBank | str | os.PathLike[str] = "initial"
+    retention: ProbeSet | str | os.PathLike[str] | None = None
     every_n_steps: int | None = None
     at_steps: Sequence[int] | None = None
     layers: Sequence[int] | str | None = None
@@ -169,6 +170,11 @@ class Settings:
                 "probes must be a ProbeSet, the path of a saved one, a source of tasks (a folder of JSONL files, "
                 f'"toy", ...) or "datamodule", got {type(self.probes).__name__}.'
             )
+        if not isinstance(self.retention, ProbeSet | str | os.PathLike | None):
+            raise TypeError(
+                'retention must be "general", a ProbeSet, the path of a saved one or a source of tasks, got '
+                f"{type(self.retention).__name__}."
+            )
         if self.probe_options and isinstance(self.probes, ProbeSet):
             raise ValueError("probe_options say how probes are made from a path; a ProbeSet is made already.")
         if self.passive != Passive():
@@ -185,6 +191,7 @@ class Settings:
             "output.upload_prompts": self.output.upload_prompts,
             'comparison.near_copies="group"': self.comparison.near_copies == "group",
             'reference="base"': self.reference_kind == "base",
+            "retention": self.retention is not None,
         }
         if wrong := [key for key, is_given in given.items() if is_given]:
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +14,12 @@ from torch import nn
 from lightning_layerscope.comparison.weight_updates import adapter_updates
 from lightning_layerscope.extraction import HiddenStates
 from lightning_layerscope.functional import effective_rank, linear_cka
-from lightning_layerscope.functional.student import student_quantile
+from lightning_layerscope.functional.cluster_intervals import mean_intervals
 from lightning_layerscope.monitor.adapters import has_adapters
 from lightning_layerscope.options import Signals
 from lightning_layerscope.profiles import LayerProfile
 
 Floats = NDArray[np.float64]
-_CONFIDENCE = 0.9
 
 
 @dataclass(frozen=True)
@@ -76,39 +76,36 @@ def join_signals(parts: list[SignalValues]) -> SignalValues:
 def signal_curves(signals: Signals, values: SignalValues, profile: LayerProfile) -> dict[str, Floats]:
     """One curve per signal: ``(3, layers)``, value and interval.
 
-    The mean over tasks has Student's interval over tasks. An update is no estimate: its interval is the value itself.
+    The mean over tasks has the interval of :func:`~lightning_layerscope.functional.cluster_intervals.mean_intervals`.
+    An update is no estimate: its interval is the value itself.
 
     Args:
         signals: Which were asked for.
         values: Of all tasks.
         profile: Of the same step; its headline is the drift.
     """
-    curves = {name: _over_tasks([tasks[task] for task in profile.tasks]) for name, tasks in values.by_task.items()}
+
+    def over_tasks(rows: Any) -> Floats:
+        found = mean_intervals(rows, [profile.clusters[task] for task in profile.tasks])
+        return np.stack([found.mean, found.low, found.high])
+
+    curves = {name: over_tasks([tasks[task] for task in profile.tasks]) for name, tasks in values.by_task.items()}
     if values.update is not None:
         if signals.update:
             curves["update"] = np.tile(values.update, (3, 1))
         if signals.drift_per_update:
             known = np.where(values.update > 0, values.update, np.nan)
-            curves["drift_per_update"] = _over_tasks(list((1 - profile.matrix()) / known))
+            curves["drift_per_update"] = over_tasks((1 - profile.matrix()) / known)
     return curves
 
 
 def _neighbours(states: HiddenStates, task: str, estimator: str) -> Floats:
     """CKA of each layer with the one before it; NaN where that one was not measured."""
-    found = np.full(len(states.layers), np.nan)
-    here = [place for place in range(1, len(states.layers)) if states.layers[place] == states.layers[place - 1] + 1]
+    layers = states.layers
+    values = np.full(len(layers), np.nan)
+    here = [position for position in range(1, len(layers)) if layers[position] == layers[position - 1] + 1]
     if here:
         x = states[task].float()
-        before, after = x[[place - 1 for place in here]], x[torch.tensor(here)]
-        found[here] = linear_cka(before, after, estimator).cpu().numpy()
-    return found
-
-
-def _over_tasks(rows: list[Floats]) -> Floats:
-    table = np.array(rows, dtype=np.float64)
-    mean = table.mean(axis=0)
-    if len(table) < 2:
-        return np.stack([mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)])
-    quantile = student_quantile((1 + _CONFIDENCE) / 2, len(table) - 1)
-    half = quantile * table.std(axis=0, ddof=1) / math.sqrt(len(table))
-    return np.stack([mean, mean - half, mean + half])
+        before, after = x[[position - 1 for position in here]], x[torch.tensor(here)]
+        values[here] = linear_cka(before, after, estimator).cpu().numpy()
+    return values

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lightning_layerscope.measurements import Measurement
+from lightning_layerscope.measurements.behaviour import Rows
 from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.references import ReferenceBank
+
+if TYPE_CHECKING:
+    from lightning_layerscope.monitor.start import Plan
 
 
 class Source(Protocol):
     """Where hidden states come from: forward passes of the monitor's own, or the user's validation.
 
     Attributes:
-        reference_name: What a reference that is still to be made is called; None for ``"initial"`` at step 0, and the
-            step's name later.
+        baseline: How the model answered at the beginning, of all tasks on rank 0; empty where that is not measured.
     """
 
-    reference_name: str | None
+    baseline: Rows
 
     @property
     def ready(self) -> bool:
         """Whether a measurement can be taken now."""
 
-    def set_reference(self, bank: ReferenceBank) -> None:
-        """Compare with this reference from now on; called on every rank that takes part."""
+    def begin(self, plan: Plan) -> None:
+        """Go on from here: with this reference and baseline, where there are such; on every rank that takes part."""
 
     def measure_local(self, host: HostState) -> Any:
         """This rank's part of a measurement; without a reference so far, the part of one too. May raise."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning_layerscope.measurements import RunRecord
+from lightning_layerscope.measurements.behaviour import Rows
 from lightning_layerscope.monitor.checks import stored_reference
 from lightning_layerscope.monitor.folder import clear_passing
 from lightning_layerscope.monitor.resume import Resumed, find_probes, find_resumed
@@ -23,6 +24,8 @@ class Plan:
         kind: ``"measure"`` now, ``"go on"`` to the next due step, or stay ``"off"``.
         bank: The reference, where there is one already.
         reason: Why it is off, or what has to be said about the reference.
+        baseline: How the model answered at the beginning, where that is known; empty where it is lost, and None where
+            it is still to be seen.
         probes: The run's own, where the ones passed are others.
         reference_name: What a reference that is still to be made is called; None for ``"initial"`` at step 0 and the
             step's name later.
@@ -32,6 +35,7 @@ class Plan:
     kind: Literal["measure", "go on", "off"]
     bank: ReferenceBank | None = None
     reason: str = ""
+    baseline: Rows | None = None
     probes: ProbeSet | None = None
     reference_name: str | None = None
     mistake: str = ""
@@ -93,13 +97,14 @@ def begin(
     """
     lost = ""
     if state.get("run_id") and step > 0:
-        resumed = _resume(step, wanted, state, probes, earlier)
+        resumed = _resume(settings, step, wanted, state, probes, earlier)
         if not isinstance(resumed, str):
             return resumed
         lost = resumed
     if settings.reference_kind == "bank":
         bank, artifact = stored_reference(settings)
-        return Beginning(Plan("measure", bank, lost), RunRecord({"reference_artifact": artifact} if artifact else {}))
+        record = RunRecord({"reference_artifact": artifact} if artifact else {})
+        return Beginning(Plan("measure", bank, lost, None if step == 0 else {}), record)
     if settings.reference_kind == "base":
         return Beginning(Plan("measure", reason=lost))
     if earlier is not None and earlier.broken_off and step == 0:
@@ -116,7 +121,12 @@ def begin(
 
 
 def _resume(
-    step: int, wanted: Path | None, state: dict[str, Any], probes: ProbeSet | None, earlier: Earlier | None
+    settings: Settings,
+    step: int,
+    wanted: Path | None,
+    state: dict[str, Any],
+    probes: ProbeSet | None,
+    earlier: Earlier | None,
 ) -> Beginning | str:
     """Where the checkpoint's run left off, or why that cannot be found."""
     if not state.get("reference_digest"):
@@ -138,7 +148,7 @@ def _resume(
             return resumed or "results were kept in no folder"
         clear_passing(resumed.folder)
         record, bank, folders = resumed.record, resumed.bank, [resumed.folder, *folders]
-    plan = Plan("go on" if record.measurements else "measure", bank)
+    plan = Plan("go on" if record.measurements else "measure", bank, baseline=_baseline(settings, record))
     if probes is None or state.get("tokens_digest") in ("", None, probes.tokens_digest):
         return Beginning(plan, record)
     own = earlier.probes if in_memory and earlier is not None else None
@@ -165,7 +175,18 @@ def _again(settings: Settings, earlier: Earlier) -> Plan:
             'reference=, or pass comparison=Comparison(mid_run_baseline="flag") to compare with these weights.',
             "restart",
         )
-    return Plan("measure", earlier.bank, f"{text}. The reference stays the model as it was before the first step.")
+    return Plan(
+        "measure",
+        earlier.bank,
+        f"{text}. The reference stays the model as it was before the first step.",
+        _baseline(settings, earlier.record),
+    )
+
+
+def _baseline(settings: Settings, record: RunRecord) -> Rows | None:
+    """How the run's model answered at its beginning; without adapters it can be asked again."""
+    known = record.measurements[0].behaviour.baseline if record.measurements else {}
+    return known or (None if settings.reference_kind == "base" else {})
 
 
 def _without_baseline(settings: Settings, reason: str, name: str) -> Plan:

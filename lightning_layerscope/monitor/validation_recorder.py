@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lightning_layerscope.extraction import Capture, DecoderLayers, find_layers, select_tokens
 from lightning_layerscope.extraction.checks import choose_layers
 from lightning_layerscope.extraction.target import find_target
-from lightning_layerscope.extraction.tokens import TokenChoice
+from lightning_layerscope.extraction.token_choice import TokenChoice
 from lightning_layerscope.monitor.attempts import describe
 from lightning_layerscope.monitor.boundary import batch_entries, labels_of_batch, prompt_mask
 

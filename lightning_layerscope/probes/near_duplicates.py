@@ -64,15 +64,15 @@ def near_duplicates(input_ids: Sequence[Sequence[int]]) -> list[list[int]]:
 
 def copy_groups(probes: Mapping[str, Probe]) -> dict[str, tuple[int, ...]]:
     """Task to the group of each of its prompts, near copies together; tasks without near copies are left out."""
-    found = {}
+    labels = {}
     for task, probe in probes.items():
         label = list(range(len(probe)))
         for group in near_duplicates(probe.input_ids):
             for position in group:
                 label[position] = group[0]
         if len(set(label)) < len(probe):
-            found[task] = tuple(label)
-    return found
+            labels[task] = tuple(label)
+    return labels
 
 
 def copies_in_words(probes: Iterable[Probe]) -> list[str]:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_layerscope.probes import check, files
+from lightning_layerscope.probes import files, fit
 from lightning_layerscope.probes.base import BaseProbeSet
 from lightning_layerscope.probes.build import build_probes
 from lightning_layerscope.probes.digests import TokenChoice, token_choice_name
@@ -249,7 +249,7 @@ class ProbeSet(BaseProbeSet):
                 raise ValueError(f"{source} is a saved probe set, which settles {settled}; leave them out")
             probes = cls.load(source, **options)
             if tokenizer is not None:
-                check.check_tokenizer(probes, load_tokenizer(tokenizer))
+                fit.check_tokenizer(probes, load_tokenizer(tokenizer))
             return probes
         if tokenizer is None:
             raise ValueError(f"{source} is no saved probe set, and probes from tasks need a tokenizer; pass tokenizer=")
@@ -278,7 +278,7 @@ class ProbeSet(BaseProbeSet):
         Raises:
             ValueError: when a token id is beyond its input embedding, or a prompt longer than its table of positions.
         """
-        check.check_model(self, model)
+        fit.check_model(self, model)
 
     def summary(self) -> str:
         """A table for people: per task its cluster, examples, tokens and cut prompts; totals and digests below."""

@@ -64,15 +64,15 @@ def _cut(
     shortest = example
     if template.chat and example.messages:
         for shortest in _later_turns(example):
-            if found := fitting(shortest):
-                return found
+            if prompt := fitting(shortest):
+                return prompt
     part, with_part = _cuttable(shortest, conversation=bool(template.chat))
     words = [match.start() for match in re.finditer(r"(?<=\s)\S", part)]
     # A last word that alone is too long, or a script without spaces: letters.
     letters = range((words[-1] if words else 0) + 1, len(part))
     for starts in (words, letters):
-        if found := _first_fitting(starts, lambda start: fitting(with_part(part[start:]))):
-            return found
+        if prompt := _first_fitting(starts, lambda start: fitting(with_part(part[start:]))):
+            return prompt
     raise ValueError(
         f"the prompt of {example.id!r} has {length} tokens, and more than max_length={max_length} even with all of its "
         "input cut: the instruction and the template alone are too long; raise max_length"
@@ -86,8 +86,8 @@ def _first_fitting(
     best, low, high = None, 0, len(starts) - 1
     while low <= high:
         middle = (low + high) // 2
-        if found := fitting(starts[middle]):
-            best, high = found, middle - 1
+        if result := fitting(starts[middle]):
+            best, high = result, middle - 1
         else:
             low = middle + 1
     return best

@@ -22,8 +22,10 @@ def matrix(rows: pd.DataFrame, tasks: Sequence[str], layers: Sequence[int], colu
     row = pd.Index(tasks).get_indexer(pd.Index(rows["task"]))
     place = pd.Index(layers).get_indexer(pd.Index(rows["layer"]))
     if len(np.unique(row * len(layers) + place)) < len(rows):
-        found = rows["estimator"].unique().tolist()
-        raise ValueError(f"expected one estimator per measure and step, got {found}; select the rows of one of them")
+        estimators = rows["estimator"].unique().tolist()
+        raise ValueError(
+            f"expected one estimator per measure and step, got {estimators}; select the rows of one of them"
+        )
     values = np.full((len(tasks), len(layers)), np.nan)
     values[row, place] = rows[column].to_numpy()
     return values
@@ -57,7 +59,7 @@ def mean_curve(
     Raises:
         ValueError: for a confidence outside (0, 1).
     """
-    found = mean_intervals(values, clusters, confidence=confidence, simultaneous=simultaneous)
-    columns = {"layer": list(layers), "value": found.mean, "low": found.low, "high": found.high, "tasks": found.tasks}
+    means = mean_intervals(values, clusters, confidence=confidence, simultaneous=simultaneous)
+    columns = {"layer": list(layers), "value": means.mean, "low": means.low, "high": means.high, "tasks": means.tasks}
     curve: pd.DataFrame = pd.DataFrame(columns)
     return curve

@@ -14,6 +14,7 @@ from lightning_layerscope.profiles.curves import Floats
 from lightning_layerscope.profiles.joining import merge_meta
 from lightning_layerscope.profiles.meta import ProfileMeta
 from lightning_layerscope.profiles.schema import check_rows
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles.diff import ProfileDiff
@@ -51,8 +52,8 @@ class LayerProfile:
 
     def __repr__(self) -> str:
         return (
-            f"LayerProfile(measure={self.measure!r}, {len(self.tasks)} tasks, {len(self.layers)} of {self.num_layers} "
-            f"layers, steps={self.steps}, reference={self.meta.reference!r})"
+            f"LayerProfile(measure={self.measure!r}, {count(len(self.tasks), 'task')}, {len(self.layers)} of "
+            f"{count(self.num_layers, 'layer')}, steps={self.steps}, reference={self.meta.reference!r})"
         )
 
     def __len__(self) -> int:
@@ -103,11 +104,11 @@ class LayerProfile:
         if name not in self.measures:
             raise KeyError(f"no measure {name!r} in this profile; it has {self.measures}")
         when = (self.steps[-1] if self.steps else None) if step is None else step
-        found: pd.DataFrame = self.frame[(self.frame["measure"] == name) & (self.frame["step"] == when)]
-        if found.empty:
+        rows: pd.DataFrame = self.frame[(self.frame["measure"] == name) & (self.frame["step"] == when)]
+        if rows.empty:
             has = sorted(self.frame.loc[self.frame["measure"] == name, "step"].unique().tolist())
             raise KeyError(f"no rows of {name!r} at step {when}; it was measured at steps {has}")
-        return found
+        return rows
 
     def matrix(self, measure: str | None = None, step: int | None = None, *, column: str = "value") -> Floats:
         """Values ``(tasks, layers)`` of one measure at one step; NaN where undefined or not measured.

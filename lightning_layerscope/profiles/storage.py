@@ -87,7 +87,7 @@ def _check_rows_claimed(path: str | Path, described: pq.FileMetaData, content: M
     """
     column = list(COLUMNS).index("step")
     ranges = [described.row_group(group).column(column).statistics for group in range(described.num_row_groups)]
-    ends = [end for found in ranges if found is not None and found.has_min_max for end in (found.min, found.max)]
+    ends = [end for bounds in ranges if bounds is not None and bounds.has_min_max for end in (bounds.min, bounds.max)]
     steps = max(ends) - min(ends) + 1 if ends else 1
     most = len(content["tasks"]) * len(content["layers"]) * MOST_MEASURES * steps
     if described.num_rows > most:

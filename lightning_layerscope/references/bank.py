@@ -14,6 +14,7 @@ from torch import Tensor
 from lightning_layerscope.references import storage
 from lightning_layerscope.references.identity import Identity, concat_identities, identify
 from lightning_layerscope.references.packing import PackedGrams, Stored, pack, unpack
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from lightning_layerscope.extraction import HiddenStates
@@ -108,7 +109,8 @@ class ReferenceBank(Mapping[str, Tensor]):
         return len(self._stored)
 
     def __repr__(self) -> str:
-        return f"ReferenceBank(kind={self.kind!r}, name={self.name!r}, {len(self)} tasks, layers={list(self.layers)})"
+        size = count(len(self), "task")
+        return f"ReferenceBank(kind={self.kind!r}, name={self.name!r}, {size}, layers={list(self.layers)})"
 
     @property
     def name(self) -> str:

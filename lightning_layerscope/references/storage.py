@@ -79,24 +79,24 @@ def load(folder: str | Path, make: type[ReferenceBank], *, device: str | torch.d
         FileNotFoundError: if there is no bank.
         ValueError: if a file is damaged, was changed, or is of a later format.
     """
-    place = Path(folder)
+    source = Path(folder)
     for name in (MANIFEST, TENSORS):
-        if not (place / name).is_file():
-            raise FileNotFoundError(f"expected a reference bank in {place}, got no {name} there")
+        if not (source / name).is_file():
+            raise FileNotFoundError(f"expected a reference bank in {source}, got no {name} there")
     again = "save the bank again, or measure the reference anew"
     try:
-        manifest = read_json(place / MANIFEST)
+        manifest = read_json(source / MANIFEST)
         expected = manifest.pop("manifest_sha256")
     except (ValueError, KeyError, AttributeError) as error:
-        raise ValueError(f"the manifest of the bank in {place} is damaged ({error!r}); {again}") from error
+        raise ValueError(f"the manifest of the bank in {source} is damaged ({error!r}); {again}") from error
     if expected != _manifest_digest(manifest):
-        raise ValueError(f"the manifest of the bank in {place} was changed after it was written; {again}")
+        raise ValueError(f"the manifest of the bank in {source} was changed after it was written; {again}")
     if manifest["format"] != FORMAT:
-        raise ValueError(f"expected bank format {FORMAT}, got {manifest['format']} in {place}; use a later version")
-    if file_digest(place / TENSORS) != manifest["file_sha256"]:
-        raise ValueError(f"{place / TENSORS} does not match its manifest: it is damaged or of another bank; {again}")
+        raise ValueError(f"expected bank format {FORMAT}, got {manifest['format']} in {source}; use a later version")
+    if file_digest(source / TENSORS) != manifest["file_sha256"]:
+        raise ValueError(f"{source / TENSORS} does not match its manifest: it is damaged or of another bank; {again}")
     identity = Identity.from_dict(manifest["identity"])
-    with safe_open(place / TENSORS, framework="pt", device=str(device)) as file:
+    with safe_open(source / TENSORS, framework="pt", device=str(device)) as file:
 
         def grams(prefix: str, task: str) -> PackedGrams:
             return PackedGrams(

@@ -9,7 +9,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from lightning_layerscope.wording import count
+
 if TYPE_CHECKING:
+    from lightning_layerscope.measurements import Measurement
     from lightning_layerscope.profiles import LayerProfile
 
 ROOT = "layerscope"
@@ -90,6 +93,18 @@ def task_key(measure: str, task: str, layer: int) -> str:
     return f"{ROOT}/{slug(measure)}/task/{task}/layer_{layer:02d}"
 
 
+def score_keys(signal: str, task: str = "") -> tuple[str, ...]:
+    """Keys of a number with its interval: of the mean over tasks, with both ends, or of one task by its slug.
+
+    Examples:
+        >>> score_keys("retention/loss"), score_keys("answers/kl", "sst2")
+        (('layerscope/retention/loss', 'layerscope/retention/loss_low', 'layerscope/retention/loss_high'), \
+('layerscope/answers/kl/task/sst2',))
+    """
+    name = f"{ROOT}/{signal}"
+    return (f"{name}/task/{task}",) if task else (name, f"{name}_low", f"{name}_high")
+
+
 @dataclass(frozen=True)
 class KeyPlan:
     """Which keys a run uses.
@@ -102,6 +117,7 @@ class KeyPlan:
         cluster_means: whether the clusters' means have keys.
         left_out: what did not fit, in words.
         signals: what is logged per layer beside the headline measure.
+        scores: what is logged per task and as a mean over tasks: signal to its tasks' slugs.
         root: where the keys begin.
     """
 
@@ -112,6 +128,7 @@ class KeyPlan:
     cluster_means: bool = True
     left_out: tuple[str, ...] = ()
     signals: tuple[str, ...] = ()
+    scores: dict[str, dict[str, str]] = field(default_factory=dict)
     root: str = ROOT
 
     def shown(self) -> list[str]:
@@ -119,12 +136,15 @@ class KeyPlan:
         keys = [mean_key(name) for name in (self.measure, *self.signals)]
         if self.cluster_means:
             keys += [cluster_key(self.measure, cluster) for cluster in self.clusters.values()]
+        keys += [score_keys(signal)[0] for signal in self.scores]
         return self._rooted([*keys, *BOUNDARIES[::3], SECONDS, SHARE_OF_RUN])
 
     def hidden(self) -> list[str]:
-        """Keys of numbers that are too many for a panel each: one per layer, and the ends of intervals."""
+        """Keys of numbers that are too many for a panel each: one per layer or task, and the ends of intervals."""
         keys = [layer_key(name, layer) for name in (self.measure, *self.signals) for layer in self.layers]
         keys += [task_key(self.measure, task, layer) for task in self.tasks.values() for layer in self.layers]
+        for signal, tasks in self.scores.items():
+            keys += [*score_keys(signal)[1:], *(key for task in tasks.values() for key in score_keys(signal, task))]
         return self._rooted([*keys, *(key for key in BOUNDARIES if key not in BOUNDARIES[::3])])
 
     def pictures(self) -> list[str]:
@@ -148,20 +168,25 @@ class KeyPlan:
         return [under(self.root, key) for key in keys]
 
 
-def plan_keys(
-    profile: LayerProfile, *, per_task: bool = False, signals: Iterable[str] = (), root: str = ROOT
-) -> KeyPlan:
+def plan_of(measurement: Measurement, *, per_task: bool = False, root: str = ROOT) -> KeyPlan:
+    """The keys of a run, by its first measurement: those of :func:`plan_keys`, and on top what was asked for beside."""
+    plan = plan_keys(measurement.profile, per_task=per_task, root=root)
+    scores = {signal: slugs(task for task in tasks if task) for signal, tasks in measurement.behaviour.scores.items()}
+    return replace(plan, signals=tuple(measurement.curves), scores=scores)
+
+
+def plan_keys(profile: LayerProfile, *, per_task: bool = False, root: str = ROOT) -> KeyPlan:
     """Choose the keys of a run: at most 150, or ``2 x layers + 100`` where that is more.
 
     Where many clusters do not fit, their means do without keys of their own (charts, pictures, table and artifact hold
-    them), which ``left_out`` says. Keys per task and of signals come on top, since they were asked for.
+    them), which ``left_out`` says. Keys per task come on top, since they were asked for.
     """
     layers = tuple(profile.layers)
     clusters = slugs((profile.clusters[task] for task in profile.tasks), taken=["all"])
     plan = KeyPlan(profile.measure, layers, clusters, root=root)
     if plan.count() > max(150, 2 * len(layers) + 100):
-        plan = replace(plan, cluster_means=False, left_out=(f"the means of {len(clusters)} clusters",))
-    return replace(plan, tasks=slugs(profile.tasks) if per_task else {}, signals=tuple(signals))
+        plan = replace(plan, cluster_means=False, left_out=(f"the means of {count(len(clusters), 'cluster')}",))
+    return replace(plan, tasks=slugs(profile.tasks) if per_task else {})
 
 
 def _digest(name: str) -> str:

@@ -19,6 +19,7 @@ from lightning_layerscope.sinks.keys import (
     cluster_key,
     layer_key,
     mean_key,
+    score_keys,
     task_key,
     under,
 )
@@ -56,12 +57,24 @@ def measurement_row(measurement: Measurement, plan: KeyPlan) -> dict[str, float]
     for signal in plan.signals:
         values = measurement.curves.get(signal, np.full((3, len(profile.layers)), np.nan))[0]
         row |= _over_layers(signal, profile.layers, values)
+    row |= _scores(measurement, plan)
     return {under(plan.root, key): value for key, value in row.items() if math.isfinite(value)}
 
 
 def _over_layers(measure: str, layers: list[int], values: NDArray[np.float64]) -> dict[str, float]:
     row = {layer_key(measure, layer): float(value) for layer, value in zip(layers, values, strict=True)}
     return {mean_key(measure): float(defined_mean(values)), **row}
+
+
+def _scores(measurement: Measurement, plan: KeyPlan) -> dict[str, float]:
+    """How the model answers, as far as the run has keys for it."""
+    row: dict[str, float] = {}
+    for signal, tasks in measurement.behaviour.scores.items():
+        for task, found in tasks.items():
+            name = plan.scores.get(signal, {}).get(task, "") if task else ""
+            if signal in plan.scores and bool(task) == bool(name):
+                row |= dict(zip(score_keys(signal, name), (found.value, found.low, found.high), strict=False))
+    return row
 
 
 def boundaries(transition: Transition) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -14,25 +13,19 @@ from lightning_layerscope.sinks.keys import CURVE, HEATMAPS
 from lightning_layerscope.sinks.picture import Picture
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    import altair as alt
 
     from lightning_layerscope.measurements import Measurement, RunRecord
 
 _log = logging.getLogger(__name__)
 
 MOST_BYTES = 300_000
-FINEST, COARSEST = 110, 40
-"""Dots per inch. Below the coarsest not even the shape of a heatmap's blocks is seen."""
-
-BYTES_PER_DOT = 4.5
-"""Bytes of a PNG file per square inch and dot per inch: 2.2 to 5.4 from 24 to 250 tasks, 4.0 over all pictures."""
-
 MOST_TASKS = 120
 """More tasks than this do not fit into a picture of task x task within the budget."""
 
 
 def draw_pictures(measurement: Measurement, record: RunRecord) -> list[Picture]:
-    """All pictures of a measurement, together at most 300 KB: each is drawn once, at one resolution.
+    """All pictures of a measurement, together at most 300 KB.
 
     Several hundred tasks have no picture of task x task, and what is larger than expected is left out; the log says so.
 
@@ -51,10 +44,8 @@ _LATEST: WeakKeyDictionary[RunRecord, tuple[Measurement, list[Picture]]] = WeakK
 
 
 def _draw(measurement: Measurement, record: RunRecord) -> list[Picture]:
-    figures = list(_figures(measurement, record))
-    area = sum(math.prod(figure.get_size_inches()) for _, figure, _ in figures)
-    dpi = int(min(FINEST, max(COARSEST, MOST_BYTES / (BYTES_PER_DOT * area))))
-    pictures = [Picture(key, caption, charts.to_png(figure, dpi=dpi)) for key, figure, caption in figures]
+    described = _described(measurement, record)
+    pictures = [Picture(key, caption, charts.png(chart, colours=256)) for key, chart, caption in described]
     while sum(len(picture.png) for picture in pictures) > MOST_BYTES:
         largest = max(pictures, key=lambda picture: len(picture.png))
         _log.warning("%s (%s) is too large to be logged; the report shows it", largest.key, largest.caption)
@@ -62,8 +53,8 @@ def _draw(measurement: Measurement, record: RunRecord) -> list[Picture]:
     return pictures
 
 
-def _figures(measurement: Measurement, record: RunRecord) -> Iterator[tuple[str, Figure, str]]:
-    """Key, figure and caption of every picture, one after the other."""
+def _described(measurement: Measurement, record: RunRecord) -> Iterator[tuple[str, alt.TopLevelMixin, str]]:
+    """Key, chart and caption of every picture, one after the other."""
     now, transition, step = measurement.profile, measurement.transition, measurement.step
     when, steps = f"step {step}", record.steps
     shown = [record.measurements[steps.index(each)] for each in charts.chosen_steps(steps)]
@@ -78,5 +69,5 @@ def _figures(measurement: Measurement, record: RunRecord) -> Iterator[tuple[str,
         _log.info("%d tasks are too many for a logged picture of task x task; the report shows it", len(now.tasks))
         return
     for layer, matrix in sorted(measurement.task_x_task.items()):
-        figure = charts.heatmap_task_x_task(matrix, now.tasks, now.clusters, layer, step=step)
-        yield HEATMAPS["task_x_task"], figure, f"{when}, layer {layer}"
+        chart = charts.heatmap_task_x_task(matrix, now.tasks, now.clusters, layer, step=step)
+        yield HEATMAPS["task_x_task"], chart, f"{when}, layer {layer}"

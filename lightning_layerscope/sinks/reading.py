@@ -10,6 +10,7 @@ from lightning_layerscope.charts.words import measure_name, step_name
 from lightning_layerscope.functional.cluster_intervals import MIN_CLUSTERS, defined_mean, narrow_note
 from lightning_layerscope.functional.interval import Interval
 from lightning_layerscope.profiles.curves import mean_curve
+from lightning_layerscope.sinks.reading_answers import read_answers
 from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def read_results(record: RunRecord) -> list[str]:
     profile = last.profile
     parts = [_level(profile, last.step), _layers(profile), _clusters(profile), _change(record)]
     parts += [last.transition.describe(), last.signals.describe() if last.signals else "", _undefined(profile)]
+    parts += read_answers(record)
     return [part for part in parts if part]
 
 
@@ -105,12 +107,17 @@ def _clusters(profile: LayerProfile) -> str:
         return ""
     order = sorted(groups, key=lambda cluster: float(np.mean(groups[cluster])))
 
-    def told(cluster: str) -> str:
+    def described(cluster: str) -> str:
         values = groups[cluster]
-        spread = f"its {len(values)} tasks {min(values):.3f} to {max(values):.3f}" if len(values) > 1 else "one task"
+        spread = (
+            f"its {count(len(values), 'task')} {min(values):.3f} to {max(values):.3f}"
+            if len(values) > 1
+            else "one task"
+        )
         return f"{cluster} ({np.mean(values):.3f}; {spread})"
 
-    return f"Averaged over layers, the cluster with the lowest mean is {told(order[0])}, the highest {told(order[-1])}."
+    lowest, highest = described(order[0]), described(order[-1])
+    return f"Averaged over layers, the cluster with the lowest mean is {lowest}, the highest {highest}."
 
 
 def _change(record: RunRecord) -> str:

@@ -78,6 +78,7 @@ def render(record: RunRecord, *, title: str = "") -> str:
         tasks=report_tables.task_table(record),
         values=report_tables.value_table(record),
         signals=report_tables.signal_table(record),
+        scores=report_tables.score_table(record),
         when=step_name(profile, last.step),
         settings=settings,
         whole=whole,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib import colormaps
 
-from lightning_layerscope import charts
-from lightning_layerscope.charts.heatmaps import SIMILARITY_COLOURS
+from lightning_layerscope.charts import old_curves, old_heatmaps, old_render, old_squares
+from lightning_layerscope.charts.old_heatmaps import SIMILARITY_COLOURS
 from lightning_layerscope.charts.words import Floats, group, limits, measure_name, step_name
 from lightning_layerscope.profiles import LayerProfile
 
@@ -49,14 +49,14 @@ def curves(record: RunRecord) -> list[Picture]:
     """The layer curve with first, middle and last measurement."""
     shown = chosen(record)
     last = record.measurements[-1]
-    figure = charts.layer_curve(
+    figure = old_curves.layer_curve(
         LayerProfile.concat(each.profile for _, each in shown),
         steps=[each.step for _, each in shown],
         names=[name for name, _ in shown],
         transition=last.transition,
     )
     label = f"Mean over tasks per layer{_at(last)}. {last.transition.describe()}"
-    return [Picture("", charts.to_svg(figure, name="curve", label=label))]
+    return [Picture("", old_render.to_svg(figure, name="curve", label=label))]
 
 
 Drawn = dict[int, tuple["Measurement", Picture]]
@@ -95,23 +95,23 @@ def layer_x_task(record: RunRecord, drawn: Drawn) -> list[Picture]:
 
 def _layer_x_task(measurement: Measurement, *, name: str, scale: tuple[float, float] | None = None) -> Picture:
     profile = measurement.profile
-    figure = charts.heatmap_layer_x_task(profile, transition=measurement.transition, scale=scale)
+    figure = old_heatmaps.heatmap_layer_x_task(profile, transition=measurement.transition, scale=scale)
     label = f"{measure_name(profile.measure)} per task and layer{_at(measurement)}; the table holds the values"
     order = list(group(profile.tasks, profile.clusters).order)
     values = {column: profile.matrix(column=column)[order] for column in ("value", "low", "high")}
     cells = _cells(figure, [profile.tasks[place] for place in order], _numbered(profile.layers), **values)
-    return Picture("", charts.to_svg(figure, name=name, label=label), cells)
+    return Picture("", old_render.to_svg(figure, name=name, label=label), cells)
 
 
 def layer_x_step(record: RunRecord) -> list[Picture]:
     """Mean over tasks per layer and measurement."""
     profile, means = record.measurements[-1].profile, record.task_means
-    figure = charts.heatmap_layer_x_step(profile, means=means)
+    figure = old_heatmaps.heatmap_layer_x_step(profile, means=means)
     values = np.stack(list(means.values()), axis=1)
     label = "Mean over tasks per layer, measurement after measurement"
     columns = [f"step {step:,}" for step in means]
     cells = _cells(figure, _numbered(profile.layers)[::-1], columns, value=values[::-1])
-    return [Picture("", charts.to_svg(figure, name="layer-step", label=label), cells)]
+    return [Picture("", old_render.to_svg(figure, name="layer-step", label=label), cells)]
 
 
 def layer_x_layer(record: RunRecord) -> list[Picture]:
@@ -119,13 +119,13 @@ def layer_x_layer(record: RunRecord) -> list[Picture]:
     for each in reversed(record.measurements):
         if each.layer_x_layer is not None:
             layers = each.profile.layers
-            figure = charts.heatmap_layer_x_layer(
+            figure = old_squares.heatmap_layer_x_layer(
                 each.layer_x_layer, layers, step=_shown(each), tasks=len(each.profile.tasks)
             )
             label = f"Similarity between all layers of the model{_at(each)}"
             names = _numbered(layers)
             cells = _cells(figure, names[::-1], names, value=np.asarray(each.layer_x_layer)[::-1])
-            return [Picture("", charts.to_svg(figure, name="layer-layer", label=label), cells)]
+            return [Picture("", old_render.to_svg(figure, name="layer-layer", label=label), cells)]
     return []
 
 
@@ -137,10 +137,12 @@ def task_x_task(record: RunRecord) -> list[Picture]:
     tasks = [profile.tasks[position] for position in order]
     pictures = []
     for layer, matrix in sorted(last.task_x_task.items()):
-        figure = charts.heatmap_task_x_task(matrix, profile.tasks, profile.clusters, layer, step=_shown(last))
+        figure = old_squares.heatmap_task_x_task(matrix, profile.tasks, profile.clusters, layer, step=_shown(last))
         label = f"Cosine between the tasks' mean states at layer {layer}{_at(last)}"
         cells = _cells(figure, tasks, tasks, value=np.asarray(matrix)[np.ix_(order, order)])
-        pictures.append(Picture(f"layer {layer}", charts.to_svg(figure, name=f"task-task-{layer}", label=label), cells))
+        pictures.append(
+            Picture(f"layer {layer}", old_render.to_svg(figure, name=f"task-task-{layer}", label=label), cells)
+        )
     return pictures
 
 

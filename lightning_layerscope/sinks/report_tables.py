@@ -83,6 +83,25 @@ def signal_table(record: RunRecord) -> dict[str, Any]:
     return {"layers": last.profile.layers, "rows": rows}
 
 
+def score_table(record: RunRecord) -> dict[str, Any]:
+    """How the model answers: one line per signal and task, first and last measurement, the interval as small print."""
+    shown = record.measurements[:1] + record.measurements[1:][-1:]
+    rows = []
+    for signal, tasks in record.measurements[-1].behaviour.scores.items():
+        for task in tasks:
+            cells = []
+            for each in shown:
+                found = each.behaviour.scores.get(signal, {}).get(task)
+                known = found is not None and np.isfinite(found.value)
+                cells.append(
+                    {"text": f"{found.value:.3f}", "why": _bounds(found.low, found.high)}
+                    if found is not None and known
+                    else {"text": "", "why": ""}
+                )
+            rows.append({"name": signal.replace("/", ", ").replace("_", " "), "task": task, "cells": cells})
+    return {"steps": [each.step for each in shown], "rows": rows}
+
+
 def _bounds(low: float, high: float) -> str:
     return f"{low:.3g} to {high:.3g}" if low < high else ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_layerscope.sinks.keys import ROOT, KeyPlan, plan_keys
+from lightning_layerscope.sinks.keys import ROOT, KeyPlan, plan_of
 from lightning_layerscope.sinks.log_rows import measurement_row
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ class ScalarSink:
     def log(self, measurement: Measurement, record: RunRecord, host_step: int) -> None:
         """Log one row at the host's step."""
         if self._plan is None:
-            self._plan = plan_keys(
-                measurement.profile, per_task=self._per_task_keys, signals=measurement.curves, root=self._root
-            )
+            self._plan = plan_of(measurement, per_task=self._per_task_keys, root=self._root)
         self._logger.log_metrics(measurement_row(measurement, self._plan), step=int(host_step))
 
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:

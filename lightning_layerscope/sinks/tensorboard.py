@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_layerscope.compat.tensorboard import add_png, add_row
-from lightning_layerscope.sinks.keys import ROOT, KeyPlan, plan_keys, under
+from lightning_layerscope.sinks.keys import ROOT, KeyPlan, plan_of, under
 from lightning_layerscope.sinks.log_rows import measurement_row
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class TensorBoardSink:
         self._writer = writer
         self._per_task_keys, self._root = per_task_keys, root
         self._plan: KeyPlan | None = None
+        self._known: Any = None
 
     def start(self, record: RunRecord) -> None:
         """Nothing to prepare."""
@@ -44,9 +45,7 @@ class TensorBoardSink:
         """
         writer = self._there()
         if self._plan is None:
-            self._plan = plan_keys(
-                measurement.profile, per_task=self._per_task_keys, signals=measurement.curves, root=self._root
-            )
+            self._plan = plan_of(measurement, per_task=self._per_task_keys, root=self._root)
         add_row(writer, measurement_row(measurement, self._plan), int(host_step))
         writer.flush()
 
@@ -68,12 +67,14 @@ class TensorBoardSink:
 
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:
         """Write out what the writer still holds: after an exception nobody else may."""
-        writer = self._writer()
-        if writer is not None:
-            writer.flush()
+        if self._known is not None:
+            self._known.flush()
+            if self._writer() is None:
+                self._known.close()
 
     def _there(self) -> Any:
-        writer = self._writer()
+        writer = self._writer() or self._known  # which the trainer may have closed before the last pictures were drawn
+        self._known = writer
         if writer is None:
             raise RuntimeError("TensorBoard is to be logged to, and the trainer has opened no SummaryWriter")
         return writer

@@ -18,7 +18,7 @@ from lightning_layerscope.sinks.keys import (
     ROOT,
     STEP,
     KeyPlan,
-    plan_keys,
+    plan_of,
     under,
 )
 from lightning_layerscope.sinks.log_rows import measurement_row, summary, table_rows
@@ -242,7 +242,7 @@ class WandbSink:
         self._run.config.update({self._root: values}, allow_val_change=True)
 
     def _define(self, measurement: Measurement) -> KeyPlan:
-        plan = plan_keys(measurement.profile, per_task=self._per_task_keys, signals=measurement.curves, root=self._root)
+        plan = plan_of(measurement, per_task=self._per_task_keys, root=self._root)
         if plan.left_out:
             _log.warning("to keep to W&B's advice on the number of keys, %s have none", "; ".join(plan.left_out))
         if plan.count() > 500:

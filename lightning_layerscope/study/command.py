@@ -116,7 +116,7 @@ def _overview(study: Any) -> str:
         wanted = study.plan.probes.examples_per_task
         counts.append((name, available if wanted == "all" else min(wanted, available), available))
     few = [f"{name} {used}" for name, used, _ in counts if study.plan.probes.examples_per_task not in ("all", used)]
-    lines.append(f"probes          {sum(used for _, used, _ in counts):,} prompts")
+    lines.append(f"probes          {count(sum(used for _, used, _ in counts), 'prompt')}")
     if few:
         lines.append(f"                all they have: {', '.join(few)}")
     lines.append(f"executor        {study.plan.executor}")
@@ -143,7 +143,7 @@ def _progress(total: int) -> Callable[[AnyStage, str], None]:
             kept += 1
             return
         if kept:
-            print(f"[{finished - 1:>4}/{total}] {kept} stages kept", flush=True)
+            print(f"[{finished - 1:>4}/{total}] {count(kept, 'stage')} kept", flush=True)
             kept = 0
         seconds = time.monotonic() - begun.get(stage.name, time.monotonic())
         print(f"[{finished:>4}/{total}] {stage.name} {seconds:.1f} s", flush=True)

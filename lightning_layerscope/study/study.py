@@ -22,6 +22,7 @@ from lightning_layerscope.study.stages.controls import CONTROLS, KeptControls, c
 from lightning_layerscope.study.stages.imported import ImportedStage
 from lightning_layerscope.study.stages.states import StatesStage
 from lightning_layerscope.training.progress import is_shown
+from lightning_layerscope.wording import count
 
 RESULTS = "results"
 _LOGGED = "logged.json"
@@ -121,13 +122,13 @@ class Study:
 
     def note_on_earlier_stages(self) -> str:
         """What to know of stages that an earlier version of this package left here; empty where it left none."""
-        count = self.store.foreign()
-        if not count:
+        foreign = self.store.foreign()
+        if not foreign:
             return ""
         readable = f" The results in {self.results} can be read as before, until a new run has finished."
         return (
-            f"{count} stages in {self.store.stages} were written by an earlier version of this package and are not "
-            "used; what they hold is made anew. Set output_dir to another folder to keep them apart, or delete them."
+            f"{count(foreign, 'stage')} in {self.store.stages} of an earlier version of this package will not be used; "
+            "what they hold is made anew. Set output_dir to another folder to keep them apart, or delete them."
             + (readable if self.results.is_dir() else "")
         )
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from lightning_layerscope.tasks import Example, PromptTemplate, TaskCollection
 from lightning_layerscope.tasks.sampling import sampling_key
 from lightning_layerscope.training.encoding import EncodedExample, collate, encode_examples
-from lightning_layerscope.training.sampling import LengthGroupedSampler
+from lightning_layerscope.training.sampler import LengthGroupedSampler
 
 if TYPE_CHECKING:
 

@@ -97,7 +97,7 @@ def _pack(texts: Sequence[str], tokenizer: Any, length: int, generator: torch.Ge
     end = tokenizer.eos_token_id
     if end is None:
         raise ValueError("pre-training needs a tokenizer with an end token, which separates the texts")
-    encoded = tokenizer([texts[place] for place in order], verbose=False)["input_ids"] if texts else []
+    encoded = tokenizer([texts[row] for row in order], verbose=False)["input_ids"] if texts else []
     stream = [token for ids in encoded for token in (*ids, end)]
     count = len(stream) // length
     if count < 1:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightning_layerscope.functional.diagnostics import DIRECT
 from lightning_layerscope.transitions.crossing import find_crossing
 from lightning_layerscope.transitions.curves import CompleteCurves, complete_curves
 from lightning_layerscope.transitions.find import transition_of
@@ -16,6 +17,9 @@ from lightning_layerscope.transitions.signals import SignalCut, SignalTable
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles import LayerProfile
+
+COMPONENTS = "components_99"
+"""What a profile calls the number of components for 99 % of the variance."""
 
 PROMPTS_PER_COMPONENT = 2
 """Components for 99 % of the variance are bounded by the prompts: fewer than this many per component, and they say how
@@ -45,6 +49,8 @@ def find_signals(
     components: Any | None = None,
     prompts: Mapping[str, int] | Sequence[int] | int | None = None,
     neighbours: Any | None = None,
+    measure: str | None = None,
+    step: int | None = None,
     clusters: Sequence[Hashable] | None = None,
     layers: Sequence[int] | None = None,
     resamples: int = 200,
@@ -53,17 +59,21 @@ def find_signals(
 ) -> SignalTable:
     """Cut several signals of one model, because they need not change in the same layers.
 
-    ``median`` and ``spread`` (distance of the quartiles) over tasks need the similarity of the model alone, so a live
-    run has them. ``tuned - base`` (median over tasks) and ``crossing`` (the first layer from which the tuned model's
-    median stays above the base model's; a start only) need both models against the same controls. ``components`` and
-    ``neighbours`` are given where they were measured.
+    ``median`` and ``spread`` (distance of the quartiles) over tasks need the similarity of the model alone.
+    ``components`` is cut where the tuned model's profile holds their number or they are given. A live run has these
+    three, and ``neighbours`` with its layer matrices. ``tuned - base`` (median over tasks) and ``crossing`` (the first
+    layer from which the tuned model's median stays above the base model's; a start only) need both models against the
+    same controls, which a live run has not.
 
     Args:
         tuned: Similarity per task and layer: a profile, or an array ``(tasks, layers)``.
         base: The same of the base model, tasks and layers alike.
-        components: Number of principal components for 99 % of the variance, ``(tasks, layers)``.
-        prompts: Of each task, by name or in order, or of all; needed beside ``components``.
+        components: Number of principal components for 99 % of the variance, ``(tasks, layers)``; by default those of
+            the profile, where it has them.
+        prompts: Of each task, by name or in order, or of all; needed beside ``components``, known to a profile.
         neighbours: Similarity of each layer with the one before, ``(tasks, layers)``, NaN for the first layer.
+        measure: Which of the profiles' measures; their headline by default.
+        step: Which of their steps; the last by default.
         clusters: Of the tasks of an array; a profile has its own.
         layers: Layer numbers of an array's columns; ``1..L`` by default.
         resamples: Bootstrap samples of each signal.
@@ -73,7 +83,10 @@ def find_signals(
     Raises:
         ValueError: For arrays that do not fit, or components without prompts.
     """
-    values, numbers, labels = _curves(tuned, layers, clusters)
+    if layers is None and hasattr(tuned, "layers"):
+        layers = tuned.layers
+    values, labels = _curves(tuned, measure, step, clusters)
+    numbers = tuple(range(1, values.shape[1] + 1)) if layers is None else tuple(layers)
     bootstrap = Bootstrap(resamples, confidence, seed)
 
     def cut(name: str, matrix: Any, statistic: Statistic | None) -> SignalCut:
@@ -83,10 +96,12 @@ def find_signals(
 
     cuts = [cut("median", values, median), cut("spread", values, spread)]
     if base is not None:
-        other = _fitting(_curves(base, layers, clusters)[0], values.shape, "base")
+        other = _fitting(_curves(base, measure, step, clusters)[0], values.shape, "base")
         cuts.append(cut("tuned - base", values - other, median))
         both = _complete(values, other, numbers)
         cuts.append(find_crossing(both[0], both[1].values, labels, resamples, confidence, seed))
+    if components is None:
+        components, prompts = _own_components(tuned, step)
     if components is not None:
         few = _too_few_prompts(components, prompts, tuned)
         cuts.append(SignalCut.none("components", few) if few else cut("components", components, median))
@@ -96,15 +111,22 @@ def find_signals(
 
 
 def _curves(
-    profile: Any, layers: Sequence[int] | None, clusters: Sequence[Hashable] | None
-) -> tuple[Floats, tuple[int, ...], Sequence[Hashable] | None]:
+    profile: Any, measure: str | None, step: int | None, clusters: Sequence[Hashable] | None
+) -> tuple[Floats, Sequence[Hashable] | None]:
     if hasattr(profile, "matrix") and hasattr(profile, "clusters"):
-        labels = [profile.clusters[task] for task in profile.tasks]
-        return profile.matrix(), tuple(profile.layers), labels
+        return profile.matrix(measure, step), [profile.clusters[task] for task in profile.tasks]
     values = np.asarray(profile, dtype=np.float64)
     if values.ndim != 2:
         raise ValueError(f"expected curves of shape (tasks, layers), got {values.shape}")
-    return values, tuple(range(1, values.shape[1] + 1)) if layers is None else tuple(layers), clusters
+    return values, clusters
+
+
+def _own_components(profile: Any, step: int | None) -> tuple[Floats | None, list[int]]:
+    """The components that a profile holds, and of how many prompts of each task; None where it holds none."""
+    if COMPONENTS not in getattr(profile, "measures", ()) or not profile.meta.examples:
+        return None, []
+    counts = profile.meta.examples
+    return profile.matrix(COMPONENTS, step), [min(counts[task], DIRECT) for task in profile.tasks]
 
 
 def _complete(one: Floats, two: Floats, numbers: Sequence[int]) -> tuple[CompleteCurves, CompleteCurves]:
@@ -126,6 +148,8 @@ def _too_few_prompts(components: Any, prompts: Any, tuned: Any) -> str:
     if prompts is None:
         raise ValueError("expected the number of prompts per task beside `components`; pass `prompts=`")
     counts = [prompts[task] for task in tuned.tasks] if isinstance(prompts, Mapping) else prompts
-    needed = PROMPTS_PER_COMPONENT * np.nanmedian(np.asarray(components, dtype=np.float64), axis=0).max()
+    matrix = np.asarray(components, dtype=np.float64)
+    known = matrix[:, ~np.isnan(matrix).all(axis=0)]
+    needed = PROMPTS_PER_COMPONENT * np.nanmedian(known, axis=0).max(initial=0)
     least = float(np.median(np.asarray(counts, dtype=np.float64)))
     return "" if least > needed else f"too few prompts: {least:.0f} in the middle task, more than {needed:.0f} needed"

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lightning_layerscope.wording import count
+
 
 @dataclass(frozen=True)
 class Transition:
@@ -81,11 +83,11 @@ class Transition:
             return f"No {self.kind} in {self.signal}: {self.reason}.{notes}"
         before, middle, after = (f"{level:.3g}" for level in self.levels)
         kind = self.kind[0].upper() + self.kind[1:]
-        clusters = f" in {self.clusters} clusters" if self.clusters else ""
+        clusters = f" in {count(self.clusters, 'cluster')}" if self.clusters else ""
         return (
             f"{kind} in {self.signal}: shared layers {_span(self.shared)} (mean {before}), transition "
             f"{_span(self.transition)} (mean {middle}), refinement {_span(self.refinement)} (mean {after}). "
-            f"At {self.confidence:.0%} confidence over {self.tasks} tasks{clusters} it starts at layer "
+            f"At {self.confidence:.0%} confidence over {count(self.tasks, 'task')}{clusters} it starts at layer "
             f"{_span(self.start_interval)} and ends at layer {_span(self.end_interval)}; shape: {self.shape}.{notes}"
         )
 

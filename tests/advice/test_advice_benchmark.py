@@ -37,7 +37,7 @@ def test_trials_are_made_once_and_told(toy, tmp_path):
 
 @pytest.mark.parametrize("plan", ["gemma", "small_llama"])
 def test_the_recorded_trials_are_whole(plan):
-    from lightning_layerscope.advice.lines import read_lines
+    from lightning_layerscope.advice.trial_file import read_lines
 
     path = BENCHMARKS / "advice_results" / f"{plan}.jsonl"
     if not path.is_file():

@@ -6,7 +6,7 @@ import pytest
 
 from lightning_layerscope import advise
 from lightning_layerscope.advice import parameters
-from lightning_layerscope.advice.recipe import TrialRecipe
+from lightning_layerscope.advice.trial_recipe import TrialRecipe
 from lightning_layerscope.cli import main
 
 peft = pytest.importorskip("peft")

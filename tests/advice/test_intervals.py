@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lightning_layerscope.advice.intervals import over_rows, over_tasks_and_seeds
+from lightning_layerscope.advice.intervals import over_tasks_and_seeds
+from lightning_layerscope.functional.row_intervals import over_rows
 
 
 def test_one_group_of_rows_is_students_interval():

@@ -7,10 +7,10 @@ import torch
 
 from lightning_layerscope.advice import find_targets, parameters
 from lightning_layerscope.advice.evidence import drift, gather_evidence, gradient_norms, neighbour_similarity
-from lightning_layerscope.advice.lines import TrialLine, append_line, read_lines
-from lightning_layerscope.advice.recipe import TrialRecipe
 from lightning_layerscope.advice.rules import NAMES, select
 from lightning_layerscope.advice.short_training import trained_adapter
+from lightning_layerscope.advice.trial_file import TrialLine, append_line, read_lines
+from lightning_layerscope.advice.trial_recipe import TrialRecipe
 from lightning_layerscope.advice.trial_run import TrialSetting, held_out_rows, run_trial
 from lightning_layerscope.comparison.weight_updates import adapter_updates
 from lightning_layerscope.extraction import HiddenStates

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lightning_layerscope.advice.lines import TrialLine
+from lightning_layerscope.advice.trial_file import TrialLine
 from lightning_layerscope.advice.verdict import judge
 
 TASKS = [f"task{place}" for place in range(8)]

@@ -21,7 +21,7 @@ def drawn(make_profile):
     """The specifications of a heatmap and of curves, by name."""
     profile = make_profile()
     spans = rows.cluster_spans(profile.tasks, profile.clusters)
-    series = rows.series_names(profile, {"first": 0, "current": 20})
+    series = rows.series_names(profile, [0, 20], ["first", "current"])
     words, cut = charts.Words("title", ["below"], "CKA"), rows.parts(FOUND)
     cells = rows.task_cells(profile)
     heatmap = charts.heatmap(cells, charts.LAYERS, charts.TASKS, words, limits=(0, 1), brackets=spans, parts=cut)

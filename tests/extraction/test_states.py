@@ -83,7 +83,7 @@ def test_loading_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"version 99, expected .* version 1"):
         HiddenStates.load(folder)
     (folder / "manifest.json").write_text(json.dumps({**manifest, "tasks": ["a/b.c"]}))
-    with pytest.raises(ValueError, match="names 1 tasks, the file holds 3"):
+    with pytest.raises(ValueError, match="names 1 task, the file holds 3"):
         HiddenStates.load(folder)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_layerscope.functional import centered_gram, spectrum_diagnostics
+from lightning_layerscope.functional import centered_gram, components_for_variance, spectrum_diagnostics
 
 
 @pytest.fixture
@@ -32,8 +32,20 @@ def test_equal_their_definitions(shape: tuple[int, int], generator: torch.Genera
         )
         assert float(found.top_component_share[i]) == pytest.approx(float(values.max() / values.sum()), rel=1e-3)
         assert float(found.top_dimension_share[i]) == pytest.approx(float(variances.max() / variances.sum()), rel=1e-5)
+    assert torch.equal(found.components_99, components_for_variance(x))
     again = spectrum_diagnostics(x, centered_gram(x))
     assert torch.equal(again.top_component_share, found.top_component_share)
+
+
+def test_counts_of_many_examples_are_those_of_the_first(
+    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.randn(2, 60, 90, generator=generator) * torch.arange(1, 91).pow(-1.5)
+    monkeypatch.setattr("lightning_layerscope.functional.diagnostics.DIRECT", 40)
+    found, first = spectrum_diagnostics(x), spectrum_diagnostics(x[:, :40])
+    assert torch.equal(found.components_99, first.components_99)
+    assert torch.allclose(found.effective_directions, first.effective_directions, rtol=1e-5)
+    assert not torch.allclose(found.participation_ratio, first.participation_ratio, rtol=1e-2)
 
 
 @pytest.mark.parametrize("gap", [1.0, 1.001, 1.5])

@@ -138,7 +138,7 @@ def test_a_folder_taken_over_by_another_run_is_not_written_to(tmp_path, measure,
     record_of(7).save(tmp_path)
     before = contents(tmp_path)
     record.add(measure(5))
-    with pytest.raises(FileExistsError, match=r"holds another run .* 1 measurements"):
+    with pytest.raises(FileExistsError, match=r"holds another run .* 1 measurement"):
         record.save(tmp_path)
     assert contents(tmp_path) == before
 

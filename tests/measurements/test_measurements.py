@@ -106,7 +106,7 @@ def test_another_run_is_never_written_over(tmp_path, record_of):
     first = record_of(0)
     first.save(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
-    with pytest.raises(FileExistsError, match=r"holds another run .* 1 measurements\); choose another folder"):
+    with pytest.raises(FileExistsError, match=r"holds another run .* 1 measurement\); choose another folder"):
         record_of(0, 5).save(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
 
@@ -214,6 +214,7 @@ def test_foreign_and_damaged_folders_are_refused(tmp_path, record_of):
 def test_a_measurement_says_where_its_signals_change(measure):
     found = measure(5)
     cuts = {cut.name: cut for cut in found.signals.cuts}
-    assert list(cuts) == ["median", "spread", "neighbours"]
+    assert list(cuts) == ["median", "spread", "components", "neighbours"]
     assert (cuts["median"].start, cuts["median"].end) == (4, 6)
-    assert [cut.name for cut in measure(5, layer_matrix=False).signals.cuts] == ["median", "spread"]
+    assert "too few prompts" in cuts["components"].reason
+    assert [cut.name for cut in measure(5, layer_matrix=False, diagnostics=False).signals.cuts] == ["median", "spread"]

@@ -12,16 +12,18 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 VOCABULARY, STEPS = 64, 6
 
 
-def make_probes(tasks=8, examples=12, longest=9, vocabulary=VOCABULARY):
+def make_probes(tasks=8, examples=12, longest=9, vocabulary=VOCABULARY, answers=0, seed=0):
     from lightning_layerscope.probes import Probe, ProbeSet
 
-    generator = torch.Generator().manual_seed(0)
+    generator, ends = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 100)
     probes = []
     for task in range(tasks):
         lengths = [3 + (task + row) % (longest - 2) for row in range(examples)]
         ids = tuple(tuple(torch.randint(3, vocabulary, (n,), generator=generator).tolist()) for n in lengths)
         names = tuple(f"t{task}/{row}" for row in range(examples))
-        probes.append(Probe(f"t{task}", f"c{task % 3}", names, tuple(f"prompt {name}" for name in names), ids))
+        texts = tuple(f"prompt {name}" for name in names)
+        said = torch.randint(3, vocabulary, (examples, answers), generator=ends).tolist() if answers else []
+        probes.append(Probe(f"t{task}", f"c{task % 3}", names, texts, ids, answers=tuple(map(tuple, said))))
     return ProbeSet(probes, tokenizer_name="tiny", vocab_size=vocabulary)
 
 

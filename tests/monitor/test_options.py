@@ -25,7 +25,7 @@ from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.monitor.settings import Settings
 
 FLAT = {"probes", "tokenizer", "reference", "every_n_steps", "at_steps", "layers", "measure", "mode", "forward"}
-FLAT |= {"max_overhead", "output_dir", "report", "loggers", "verbose"}
+FLAT |= {"retention", "max_overhead", "output_dir", "report", "loggers", "verbose"}
 GROUPS = {group.__name__.lower(): group for group in (Schedule, Extraction, Comparison, Signals, Output, Passive)}
 
 

@@ -90,7 +90,7 @@ def test_names_that_are_not_there_are_asked_for():
     a, b = Loader(), Loader()
     with pytest.raises(ValueError, match="return a dict"):
         loader_names([a, b], [a, b], None)
-    with pytest.raises(ValueError, match="names 1 tasks, but there are 2"):
+    with pytest.raises(ValueError, match="names 1 task for 2 dataloaders"):
         loader_names([a, b], [a, b], ["one"])
     with pytest.raises(ValueError, match="cannot be told from how they are nested"):
         loader_names({"x": {a}}, [a], None)

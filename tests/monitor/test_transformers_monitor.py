@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lightning_layerscope.callbacks import TransformersLayerSimilarityMonitor
-from lightning_layerscope.callbacks import transformers as monitor_module
 from lightning_layerscope.measurements import RunRecord
+from lightning_layerscope.monitor import callback as monitor_module
 
 transformers = pytest.importorskip("transformers")
 
@@ -165,7 +165,7 @@ def test_an_exception_is_followed_by_the_final_rows_when_the_process_exits(tiny,
         train(tiny, tmp_path, None, monitor, others=[Break()])
     assert RunRecord.load(tmp_path / "layerscope").steps == [0, 2]
     assert not Sink.ends
-    monitor_module._crash_later(weakref.ref(monitor.monitor))  # what the interpreter calls
+    monitor_module._crash(weakref.ref(monitor.monitor))  # what the interpreter calls
     assert Sink.ends == [1]
 
 

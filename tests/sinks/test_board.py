@@ -3,6 +3,8 @@
 import builtins
 import json
 import re
+import sys
+from dataclasses import replace
 
 import pytest
 
@@ -48,7 +50,7 @@ def panels_of(workspace):
 def test_a_workspace_is_printed_without_a_network(nowhere, capsys, kit):
     found = printed(capsys, "workspace", "me/test", "--dry-run", "--baseline", "one", "--pin", "two")
     sections = panels_of(found)
-    assert list(sections) == ["Over the layers", "Pictures", "Over the steps", "Transition", "Runs", "Cost"]
+    assert list(sections) == ["Over the layers", "Pictures", "Over the steps", "Transition", "Answers", "Runs", "Cost"]
     (profile, clusters) = sections["Over the layers"]
     assert profile[1]["panelDefId"] == clusters[1]["panelDefId"] == "wandb/lineseries/v0"
     table = profile[1]["userQuery"]["queryFields"][0]["fields"][0]
@@ -68,7 +70,11 @@ def test_a_workspace_is_printed_without_a_network(nowhere, capsys, kit):
 @pytest.mark.parametrize("monitor", ["layerscope", "early layers"])
 def test_every_key_of_a_panel_is_one_that_is_logged(nowhere, capsys, kit, monitor):
     root = root_of(monitor)
-    plan = plan_keys(kit.make_profile(0, kit.names(8, 3), 12), signals=["update"], root=root)
+    plan = replace(
+        plan_keys(kit.make_profile(0, kit.names(8, 3), 12), root=root),
+        signals=("update",),
+        scores={"answers/loss": {}, "retention/loss_change": {}},
+    )
     logged = {*plan.shown(), *plan.hidden(), *plan.pictures(), *plan.charts(), *plan.chart_tables()}
     sections = panels_of(printed(capsys, "workspace", "me/test", "--dry-run", "--monitor", monitor))
     lines = [config for panels in sections.values() for kind, config in panels if kind == "Run History Line Plot"]
@@ -191,7 +197,13 @@ def test_a_report_reads_runs_and_their_artifacts_and_reaches_the_server(server, 
         "projectId": 1,
     }
     attributes |= {"config": json.dumps(config), "summaryMetrics": "{}", "systemMetrics": "{}", "historyKeys": {}}
-    attributes |= {"user": {"name": "me", "username": "me"}, "sweepName": None, "group": None, "jobType": None, "createdAt": "2026-01-01T00:00:00Z"}
+    attributes |= {
+        "user": {"name": "me", "username": "me"},
+        "sweepName": None,
+        "group": None,
+        "jobType": None,
+        "createdAt": "2026-01-01T00:00:00Z",
+    }
     server.runs[run.id] = attributes
     assert main(["wandb-report", "me/test", run.id, "--title", "What moved"]) == 0
     assert f"report: {server.address}/me/test/reports/What-moved--" in capsys.readouterr().out
@@ -232,8 +244,6 @@ def test_without_the_library_the_command_that_installs_it_is_named(capsys, monke
         if name.startswith("wandb_workspaces"):
             raise ModuleNotFoundError(f"No module named {name!r}", name="wandb_workspaces")
         return real(name, *rest, **more)
-
-    import sys
 
     for name in [name for name in sys.modules if name.startswith("wandb_workspaces")]:
         monkeypatch.delitem(sys.modules, name)

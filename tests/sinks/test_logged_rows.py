@@ -99,15 +99,15 @@ def test_pictures_keep_to_their_budget_and_are_drawn_once(tasks, kit, monkeypatc
     from lightning_layerscope import charts
 
     record = kit.make_record((0, 20), tasks=tasks, clusters=12, layers=32)
-    drawn, to_png = [], charts.to_png
-    monkeypatch.setattr(charts, "to_png", lambda figure, dpi: drawn.append(dpi) or to_png(figure, dpi=dpi))
+    drawn, png = [], charts.png
+    monkeypatch.setattr(charts, "png", lambda chart, **how: drawn.append(how) or png(chart, **how))
     found = draw_pictures(record.measurements[-1], record)
     assert draw_pictures(record.measurements[-1], record) is found, "the next tracker gets the same"
     assert sum(len(picture.png) for picture in found) <= MOST_BYTES
     squares = [picture for picture in found if picture.key == "layerscope/heatmap/task_x_task"]
     assert len(squares) == (0 if tasks > 120 else 3)
     assert len(found) == len(drawn) == 4 + len(squares)
-    assert len(set(drawn)) == 1, "one resolution"
+    assert all("scale" not in how for how in drawn), "one resolution"
     assert all(picture.png.startswith(b"\x89PNG") for picture in found)
 
 
@@ -119,7 +119,6 @@ def test_a_picture_that_is_larger_than_expected_is_left_out_and_named(kit, monke
     largest = max(len(picture.png) for picture in whole)
     monkeypatch.setattr(pictures, "MOST_BYTES", sum(len(picture.png) for picture in whole) - 1)
     again = kit.make_record((0,), tasks=8, clusters=2, layers=8)
-    monkeypatch.setattr(pictures, "BYTES_PER_DOT", 0.1)
     found = draw_pictures(again.measurements[0], again)
     assert len(found) == len(whole) - 1
     assert largest not in [len(picture.png) for picture in found]

@@ -270,15 +270,15 @@ def test_a_browser_shows_it_without_errors_or_requests(record, tmp_path):
 
 
 def test_what_was_drawn_for_an_earlier_report_is_not_drawn_again(kit, tmp_path, monkeypatch):
-    from lightning_layerscope import charts
+    from lightning_layerscope.charts import old_heatmaps
 
-    heatmap, drawn = charts.heatmap_layer_x_task, []
+    heatmap, drawn = old_heatmaps.heatmap_layer_x_task, []
 
     def counted(profile, **options):
         drawn.append((profile.steps[0], options["scale"]))
         return heatmap(profile, **options)
 
-    monkeypatch.setattr(charts, "heatmap_layer_x_task", counted)
+    monkeypatch.setattr(old_heatmaps, "heatmap_layer_x_task", counted)
     whole = kit.make_record(tuple(range(0, 160, 20)), tasks=4, clusters=2, layers=6)
     growing = RunRecord(whole.config, run_id=whole.run_id)
     for measurement in whole.measurements:

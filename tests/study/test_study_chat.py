@@ -7,7 +7,7 @@ import pytest
 
 from lightning_layerscope.study.engine.local import run_stage
 from lightning_layerscope.study.plan.groups import Template
-from lightning_layerscope.study.stages.rows import load_rows, save_rows
+from lightning_layerscope.study.stages.row_files import load_rows, save_rows
 from lightning_layerscope.study.study import Study
 from lightning_layerscope.tasks import Example, PromptTemplate, Task
 

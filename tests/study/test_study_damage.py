@@ -155,7 +155,7 @@ def test_an_earlier_version_s_stages_are_told_of(
     told = capsys.readouterr()
     assert "results        0 of 1" in told.out
     assert "30 stages in" in told.err
-    assert "were written by an earlier version of this package and are not used" in told.err
+    assert "of an earlier version of this package will not be used" in told.err
     assert "can be read as before" in told.err
 
 

@@ -70,6 +70,10 @@ def test_all_is_reported(finished: Study) -> None:
     results = finished.results
     names = {path.stem for path in (results / "figures").glob("*.png")}
     assert {name.partition("_")[0] for name in names} == {f"figure{n}" for n in range(2, 8)}
+    for ending in ("svg", "vl.json"):
+        assert {path.name for path in (results / "figures").glob(f"*.{ending}")} == {
+            f"{name}.{ending}" for name in names
+        }
     table = (results / "table.md").read_text()
     assert all(f"| {task}" in table for task in TASKS)
     page = (results / "report.html").read_text()

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from lightning_layerscope.training import InstructionDataModule
-from lightning_layerscope.training.sampling import LengthGroupedSampler
+from lightning_layerscope.training.sampler import LengthGroupedSampler
 
 
 def padded(lengths, order, size):

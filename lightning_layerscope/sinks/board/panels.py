@@ -103,6 +103,17 @@ class Board:
             )
         return panels
 
+    def answers(self) -> list[Any]:
+        """How the model answers, on the probes and on what must not be lost; empty panels where neither is measured."""
+        line = _library().LinePlot
+        return [
+            line(title=title, x=self._step, y=[self._key(f"{ROOT}/{key}{end}") for end in ("", "_low", "_high")])
+            for title, key in (
+                ("loss of answers (nats)", "answers/loss"),
+                ("rise of the retention set's loss (nats)", "retention/loss_change"),
+            )
+        ]
+
     def heatmaps(self) -> list[Any]:
         """Pictures as a grid of step and run, so that runs stand side by side."""
         media = _library().MediaBrowser

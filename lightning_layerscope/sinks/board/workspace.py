@@ -38,6 +38,7 @@ def make_workspace(
         ("Pictures", board.heatmaps(), 2),
         ("Over the steps", board.over_steps(), 2),
         ("Transition", board.transition(), 2),
+        ("Answers", board.answers(), 2),
         ("Runs", board.runs(), 1),
         ("Cost", board.cost(), 2),
     ]
@@ -50,7 +51,7 @@ def make_workspace(
             ws.Section(
                 name=title,
                 panels=panels,
-                is_open=title != "Cost",
+                is_open=title not in ("Answers", "Cost"),
                 layout_settings=ws.SectionLayoutSettings(columns=columns_of, rows=-(-len(panels) // columns_of)),
             )
             for title, panels, columns_of in sections

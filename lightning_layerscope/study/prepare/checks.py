@@ -9,12 +9,13 @@ from typing import Any
 
 from lightning_layerscope.compat.known_warnings import without_training_notes
 from lightning_layerscope.study.plan import StudyPlan
-from lightning_layerscope.study.prepare.check_controls import controls_problems
-from lightning_layerscope.study.prepare.check_models import model_problems
+from lightning_layerscope.study.prepare.control_checks import controls_problems
+from lightning_layerscope.study.prepare.model_checks import model_problems
 from lightning_layerscope.study.stages.context import StudyContext
 from lightning_layerscope.study.stages.controls import KeptControls
 from lightning_layerscope.study.stages.probes import make_probes, prompt_template
 from lightning_layerscope.tasks import TaskCollection
+from lightning_layerscope.wording import count
 
 _TRIED = 16
 """Rows of each task and kind; to tokenise all of them would take as long as a stage."""
@@ -51,8 +52,8 @@ def _tasks(plan: StudyPlan, tasks: TaskCollection) -> list[str]:
         rows = task.splits.get(test, ())
         if len(rows) < least:
             problems.append(
-                f"task {name!r} has {len(rows)} rows in the split {test!r}, and {least} are needed; name another split "
-                "(tasks.test_split), lower probes.min_examples, or leave the task out (tasks.select)"
+                f"task {name!r} has {count(len(rows), 'row')} in the split {test!r}, and {least} are needed; name "
+                "another split (tasks.test_split), lower probes.min_examples, or leave the task out (tasks.select)"
             )
         if not plan.trains:
             continue
@@ -64,7 +65,7 @@ def _tasks(plan: StudyPlan, tasks: TaskCollection) -> list[str]:
             silent = [example.id for example in examples if not example.output.strip()]
             if silent:
                 problems.append(
-                    f"task {name!r} has {len(silent)} rows without an output in the split {split!r}, e.g. "
+                    f"task {name!r} has {count(len(silent), 'row')} without an output in the split {split!r}, e.g. "
                     f"{silent[0]!r}; there is no answer to learn or to score"
                 )
     return problems

@@ -15,6 +15,7 @@ from lightning_layerscope.study.stages.measured import MOST_IN_GRAMS
 from lightning_layerscope.study.stages.roles import Control
 from lightning_layerscope.study.stages.states import StatesStage
 from lightning_layerscope.study.stages.train import TrainStage
+from lightning_layerscope.wording import count
 
 _PER_STAGE = 0.5
 """Seconds for what a stage costs besides: starting a trainer, reading and writing files."""
@@ -59,13 +60,17 @@ class CostEstimate:
         lines = [f"stages          {self.stages} ({self.done} done)", f"trainings       {self.trainings} to do"]
         if self.trainings:
             lines.append(f"parameters      {self.trainable:,} of {self.parameters:,} trained in each")
-            most = f" at most: {self.bounded} trainings end when they converge" if self.bounded else ""
+            most = (
+                f" at most: {count(self.bounded, 'training ends', 'trainings end')} at convergence"
+                if self.bounded
+                else ""
+            )
             lines.append(f"rows to train   {self.row_passes:,} (epochs counted){most}")
         else:
             lines.append(f"parameters      {self.parameters:,}")
         lines.append(
-            f"measurements    {self.measurements} of a model on a task, {self.prompts:,} prompts, "
-            f"{self.scored_rows:,} held-out rows"
+            f"measurements    {self.measurements} of a model on a task, {count(self.prompts, 'prompt')}, "
+            f"{count(self.scored_rows, 'held-out row')}"
         )
         lines.append(f"disk            about {_bytes(self.bytes)} more")
         lines.append(f"time            about {_duration(self.seconds)} in one process (from a short calibration)")

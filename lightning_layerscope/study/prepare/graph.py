@@ -47,7 +47,7 @@ class StudyGraph:
         Raises:
             ValueError: If there is no such stage; the message shows the kinds there are.
         """
-        found: dict[str, None] = {}
+        matched: dict[str, None] = {}
         for name in names:
             matches = [known for known, stage in self.stages.items() if name in (known, stage.kind, *stage.aliases)]
             if not matches:
@@ -58,8 +58,8 @@ class StudyGraph:
                     f"no stage {name!r} in this study{hint} Stages are named <kind> or <kind>:<task>, with the kinds "
                     f"{', '.join(kinds)}"
                 )
-            found.update(dict.fromkeys(matches))
-        return list(found)
+            matched.update(dict.fromkeys(matches))
+        return list(matched)
 
     def upstream(self, names: Sequence[str]) -> list[AnyStage]:
         """The named stages (see :meth:`resolve`) and all they need, in running order."""

@@ -49,6 +49,6 @@ def plane(samples: Mapping[str, Array], position: int, *, method: str, seed: int
     return np.asarray(manifold.TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(x))
 
 
-def clusters_of(samples: Mapping[str, Array], clusters: Mapping[str, str]) -> list[str]:
-    """The cluster of each point that :func:`plane` gives."""
-    return [clusters[task] for task, states in samples.items() for _ in range(min(PER_TASK, states.shape[1]))]
+def tasks_of(samples: Mapping[str, Array]) -> list[str]:
+    """The task of each point that :func:`plane` gives."""
+    return [task for task, states in samples.items() for _ in range(min(PER_TASK, states.shape[1]))]

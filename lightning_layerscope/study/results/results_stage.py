@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from lightning_layerscope import charts
 from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.results.curves import StudySummary, signals, summarise, transitions
@@ -114,8 +115,11 @@ class ResultsStage(Stage[StudyContext, WrittenResults]):
         correlations.rows(results.layers).to_csv(folder / "correlations.csv", index=False)
         (folder / "figures").mkdir()
         captions = {}
-        for name, figure, caption in draw(results, correlations, self.map_layers):
-            figure.savefig(folder / "figures" / f"{name}.png")
+        for name, chart, caption in draw(results, correlations, self.map_layers):
+            target = folder / "figures" / name
+            target.with_suffix(".png").write_bytes(charts.png(chart, scale=2, colours=256))
+            target.with_suffix(".svg").write_text(charts.svg(chart), encoding="utf-8")
+            target.with_suffix(".vl.json").write_text(json.dumps(charts.spec(chart)), encoding="utf-8")
             captions[name] = caption
         return captions
 

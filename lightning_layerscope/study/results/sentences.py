@@ -20,6 +20,7 @@ from lightning_layerscope.study.results.table import (
     task_rows,
 )
 from lightning_layerscope.transitions import Transition
+from lightning_layerscope.wording import count
 
 
 def read_study(results: StudyResults, cuts: Mapping[str, Transition]) -> list[str]:
@@ -37,8 +38,8 @@ def notices(results: StudyResults) -> list[str]:
     ]
     if at_bound := [row.task for row in rows if row.control_at_bound]:
         sentences.append(
-            f"The controls of {len(at_bound)} tasks were still improving when the bound of their training ended it "
-            f"(training.control_max_epochs): {', '.join(at_bound)}."
+            f"The controls of {count(len(at_bound), 'task')} were still improving when the bound of their training "
+            f"ended it (training.control_max_epochs): {', '.join(at_bound)}."
         )
     if results.has_controls and all(row.noise is None for row in rows):
         sentences.append(
@@ -46,7 +47,9 @@ def notices(results: StudyResults) -> list[str]:
             "training.control_seeds: [0, 1] give it."
         )
     if few := [name for name in results.names if results.probes[name].test_rows < 100]:
-        sentences.append(f"{len(few)} tasks have fewer than 100 prompts, and wide intervals: {', '.join(few)}.")
+        sentences.append(
+            f"{count(len(few), 'task has', 'tasks have')} fewer than 100 prompts, and wide intervals: {', '.join(few)}."
+        )
     if cut := {name: facts.truncated for name, facts in results.probes.items() if facts.truncated}:
         sentences.append("Prompts cut to the token budget: " + ", ".join(f"{k} {v}" for k, v in cut.items()) + ".")
     clusters = len({results.probes[name].cluster for name in results.names})
@@ -65,8 +68,8 @@ def _specialists(results: StudyResults) -> list[str]:
     sentences = []
     if behind := [row for row in rows if row.verdict == UNDER_TRAINED]:
         sentences.append(
-            f"The controls of {len(behind)} of {len(rows)} tasks are under-trained: their held-out loss is above the "
-            f"{tuned}'s beyond the rows' chance, so that they are no specialists and give no verdict: "
+            f"The controls of {len(behind)} of {count(len(rows), 'task')} are under-trained: their held-out loss is "
+            f"above the {tuned}'s beyond the rows' chance, so that they are no specialists and give no verdict: "
             + ", ".join(f"{row.task} ({row.loss_control:.2f} against {row.loss_tuned:.2f} nats)" for row in behind)
             + "."
         )
@@ -74,9 +77,9 @@ def _specialists(results: StudyResults) -> list[str]:
     if judged:
         counts = Counter(row.verdict or "" for row in judged)
         sentences.append(
-            f"Of {len(judged)} tasks whose control is as good as the {tuned} by held-out loss (not worse beyond the "
-            "rows' chance), by the interval of each: "
-            + ", ".join(f"{words}: {count}" for words, count in sorted(counts.items()))
+            f"Of {count(len(judged), 'task')} whose control is as good as the {tuned} by held-out loss (not worse "
+            "beyond the rows' chance), by the interval of each: "
+            + ", ".join(f"{words}: {number}" for words, number in sorted(counts.items()))
             + f". {_multiplicity(judged, results.confidence)}"
         )
         encoded, gained = _means(judged)
@@ -87,7 +90,7 @@ def _specialists(results: StudyResults) -> list[str]:
         for seen, words in ((True, "seen"), (False, "not seen")):
             part = [row for row in judged if row.seen is seen]
             if part and results.trained and len(part) < len(judged):
-                sentences.append(f"Tasks {words} in training gain {_means(part)[1]:+.3f} ({len(part)} tasks).")
+                sentences.append(f"Tasks {words} in training gain {_means(part)[1]:+.3f} ({count(len(part), 'task')}).")
     elif not behind:
         sentences.append(
             "No task has a control that is known to be as good as the model it judges: there is no verdict."
@@ -120,8 +123,9 @@ def _beside(results: StudyResults) -> list[str]:
         if both:
             there, here = np.asarray(both, dtype=float).mean(axis=0)
             sentences.append(
-                f"Controls of the budget {budget.replace('_', ' ')} stand beside the others on {len(both)} tasks: seen "
-                f"from them tuning adds {there:+.3f}, seen from the others {here:+.3f} on the same tasks."
+                f"Controls of the budget {budget.replace('_', ' ')} stand beside the others on "
+                f"{count(len(both), 'task')}: seen from them tuning adds {there:+.3f}, "
+                f"seen from the others {here:+.3f} on the same tasks."
             )
     return sentences
 
@@ -131,7 +135,7 @@ def _drift(results: StudyResults) -> str:
     low = mean.iloc[int(np.nanargmin(mean["value"].to_numpy()))]
     return (
         f"The tuned model is farthest from the base model at layer {int(low['layer'])}: mean CKA over "
-        f"{len(results.names)} tasks {low['value']:.3f}."
+        f"{count(len(results.names), 'task')} {low['value']:.3f}."
     )
 
 
@@ -139,7 +143,7 @@ def _of(rows: Sequence[TaskRow], verdict: str, words: str) -> list[str]:
     tasks = [row.task for row in rows if row.verdict == verdict]
     if not tasks:
         return []
-    return [f"The controls of {len(tasks)} tasks {words}, so that no verdict is given: {', '.join(tasks)}."]
+    return [f"The controls of {count(len(tasks), 'task')} {words}, so that no verdict is given: {', '.join(tasks)}."]
 
 
 def _means(rows: Sequence[TaskRow]) -> tuple[float, float]:

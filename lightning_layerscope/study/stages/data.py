@@ -10,7 +10,7 @@ from typing import Any, Literal
 from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.stages.context import StudyContext
-from lightning_layerscope.study.stages.rows import digest_rows, load_rows, save_rows
+from lightning_layerscope.study.stages.row_files import digest_rows, load_rows, save_rows
 from lightning_layerscope.tasks import Example, Task
 from lightning_layerscope.tasks.sampling import sampling_key
 

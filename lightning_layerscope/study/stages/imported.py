@@ -16,7 +16,7 @@ from lightning_layerscope.study.stages.measured import FACTS, MeasuredModel, loa
 from lightning_layerscope.study.stages.probes import HELD_OUT, ProbesStage, prompt_template
 from lightning_layerscope.study.stages.records import write_record
 from lightning_layerscope.study.stages.roles import Control
-from lightning_layerscope.study.stages.rows import digest_rows
+from lightning_layerscope.study.stages.row_files import digest_rows
 from lightning_layerscope.tasks import Task
 
 

@@ -15,7 +15,7 @@ from lightning_layerscope.study.plan import Probes, Template
 from lightning_layerscope.study.stages.context import StudyContext
 from lightning_layerscope.study.stages.readability import flesch_reading_ease
 from lightning_layerscope.study.stages.records import read_record, write_record
-from lightning_layerscope.study.stages.rows import digest_rows, load_rows, save_rows
+from lightning_layerscope.study.stages.row_files import digest_rows, load_rows, save_rows
 from lightning_layerscope.tasks import Example, PromptTemplate, Task, TaskCollection
 from lightning_layerscope.tasks.sampling import sampling_key
 

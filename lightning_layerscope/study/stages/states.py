@@ -25,7 +25,7 @@ from lightning_layerscope.study.stages.measured import (
 )
 from lightning_layerscope.study.stages.probes import HELD_OUT, ProbesStage, prompt_template
 from lightning_layerscope.study.stages.roles import Role
-from lightning_layerscope.study.stages.rows import digest_rows
+from lightning_layerscope.study.stages.row_files import digest_rows
 from lightning_layerscope.study.stages.train import TrainStage
 from lightning_layerscope.tasks import Task
 from lightning_layerscope.training.progress import Progress

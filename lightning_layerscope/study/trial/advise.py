@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from lightning_layerscope.advice.advice import Advice
 from lightning_layerscope.advice.evidence import Evidence
-from lightning_layerscope.advice.lines import BASE
-from lightning_layerscope.advice.ranks import equal_ranks
-from lightning_layerscope.advice.recipe import TrialRecipe
+from lightning_layerscope.advice.lora_ranks import equal_ranks
 from lightning_layerscope.advice.rules import DEFAULT, NAMES, needs_pilot, select
+from lightning_layerscope.advice.trial_file import BASE
+from lightning_layerscope.advice.trial_recipe import TrialRecipe
 from lightning_layerscope.advice.verdict import Verdict, judge
 from lightning_layerscope.study.engine.local import run_locally
 from lightning_layerscope.study.engine.ray import RayOptions, run_on_ray

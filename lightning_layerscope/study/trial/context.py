@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from lightning_layerscope.advice.evidence import Evidence
-from lightning_layerscope.advice.recipe import TrialRecipe
 from lightning_layerscope.advice.targets import Targets, find_targets
+from lightning_layerscope.advice.trial_recipe import TrialRecipe
 from lightning_layerscope.advice.trial_run import TrialSetting, held_out_rows
 from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.engine.store import Store

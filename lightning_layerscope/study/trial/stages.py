@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lightning_layerscope.advice.evidence import Evidence, gather_evidence
-from lightning_layerscope.advice.lines import TrialLine
-from lightning_layerscope.advice.recipe import TrialRecipe
+from lightning_layerscope.advice.trial_file import TrialLine
+from lightning_layerscope.advice.trial_recipe import TrialRecipe
 from lightning_layerscope.advice.trial_run import base_line, train_line
 from lightning_layerscope.json_files import read_json
 from lightning_layerscope.study.engine.stage import Stage

@@ -30,7 +30,7 @@ def check_model(probes: BaseProbeSet, model: Any) -> None:
     from lightning_layerscope.compat.transformers import input_embedding, is_pretrained, learned_positions
 
     parts: list[nn.Module] = list(model.modules())
-    embedding = next((found for part in parts if (found := input_embedding(part)) is not None), None)
+    embedding = next((layer for part in parts if (layer := input_embedding(part)) is not None), None)
     pretrained = next((part for part in parts if is_pretrained(part)), None)
     limit, table = learned_positions(pretrained, embedding)
     check_prompts(probes, embedding=embedding, positions=limit, table=table)

@@ -43,8 +43,8 @@ def equal_ranks(targets: Targets, selection: Selection, budget: int) -> dict[str
             rest -= cost
             for module in group:
                 ranks[module.name] += 1
-    found = parameters(targets, ranks)
-    if min(ranks.values()) < 1 or abs(found - budget) > TOLERANCE * budget:
+    spent = parameters(targets, ranks)
+    if min(ranks.values()) < 1 or abs(spent - budget) > TOLERANCE * budget:
         raise ValueError(
             f"{selection.selector}: no ranks of its {len(chosen)} matrices come within 1 % of {budget} parameters "
             f"(rank 1 everywhere takes {size}); give the budget a higher rank or more layers."

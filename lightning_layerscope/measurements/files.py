@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from lightning_layerscope.atomic import replace_file
+from lightning_layerscope.measurements.alert import Alert
+from lightning_layerscope.measurements.behaviour import Behaviour, scores_from_json, scores_to_json
 from lightning_layerscope.measurements.measurement import Measurement
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.sealed import DamagedFileError, file_digest, read_sealed, write_sealed
@@ -97,32 +99,39 @@ def describe(measurement: Measurement) -> dict[str, Any]:
         "warnings": measurement.warnings,
         "transition": measurement.transition.to_dict(),
         "signals": None if measurement.signals is None else measurement.signals.to_dict(),
+        "scores": scores_to_json(measurement.behaviour.scores),
+        "alerts": [vars(alert) for alert in measurement.alerts],
     }
 
 
 def unpack(entry: Mapping[str, Any], profile: LayerProfile, matrices: Mapping[str, NDArray[Any]]) -> Measurement:
     """The inverse of :func:`describe` and :func:`pack_matrices`."""
-    prefix, curves = "task_x_task/", "curves/"
+
+    def under(prefix: str) -> dict[str, NDArray[Any]]:
+        return {key.removeprefix(prefix): np.asarray(m) for key, m in matrices.items() if key.startswith(prefix)}
+
     return Measurement(
         step=int(entry["step"]),
         profile=profile,
         transition=Transition.from_dict(entry["transition"]),
         layer_x_layer=matrices.get("layer_x_layer"),
-        task_x_task={
-            int(key.removeprefix(prefix)): matrix for key, matrix in matrices.items() if key.startswith(prefix)
-        },
-        curves={key.removeprefix(curves): np.asarray(m) for key, m in matrices.items() if key.startswith(curves)},
+        task_x_task={int(layer): matrix for layer, matrix in under("task_x_task/").items()},
+        curves=under("curves/"),
         seconds=float(entry["seconds"]),
         overhead=math.nan if entry["overhead"] is None else float(entry["overhead"]),
         warnings=list(entry["warnings"]),
         signals=SignalTable.from_dict(entry["signals"]) if entry.get("signals") else None,
+        behaviour=Behaviour(under("rows/"), scores_from_json(entry.get("scores", {})), under("baseline/")),
+        alerts=[Alert(**alert) for alert in entry.get("alerts", ())],
     )
 
 
 def pack_matrices(measurement: Measurement) -> dict[str, NDArray[Any]]:
     """The matrices by name."""
     packed = {f"task_x_task/{layer}": np.ascontiguousarray(matrix) for layer, matrix in measurement.task_x_task.items()}
-    packed |= {f"curves/{name}": np.ascontiguousarray(curve) for name, curve in measurement.curves.items()}
+    behaviour = measurement.behaviour
+    for prefix, named in (("curves", measurement.curves), ("rows", behaviour.rows), ("baseline", behaviour.baseline)):
+        packed |= {f"{prefix}/{name}": np.ascontiguousarray(each) for name, each in named.items()}
     if measurement.layer_x_layer is not None:
         packed["layer_x_layer"] = np.ascontiguousarray(measurement.layer_x_layer)
     return packed

@@ -61,7 +61,7 @@ def read_lines(path: str | Path) -> dict[tuple[str, int], TrialLine]:
         ValueError: For a line that is JSON and no finished training; the message names it.
     """
     path = Path(path)
-    found: dict[tuple[str, int], TrialLine] = {}
+    lines: dict[tuple[str, int], TrialLine] = {}
     texts = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
     for number, text in enumerate(texts, start=1):
         if not text.strip():
@@ -75,8 +75,8 @@ def read_lines(path: str | Path) -> dict[tuple[str, int], TrialLine]:
             line = TrialLine.from_json(entry)
         except (TypeError, KeyError) as error:
             raise ValueError(f"{path}, line {number} is no finished training ({error}); delete it.") from error
-        found.setdefault(line.key, line)
-    return found
+        lines.setdefault(line.key, line)
+    return lines
 
 
 def append_line(path: str | Path, line: TrialLine) -> None:

@@ -6,6 +6,7 @@ from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.stages.controls import KeptControls
+from lightning_layerscope.wording import count
 
 
 def controls_problems(controls: KeptControls, plan: StudyPlan, probes: ProbeSet) -> list[str]:
@@ -28,7 +29,8 @@ def controls_problems(controls: KeptControls, plan: StudyPlan, probes: ProbeSet)
             if what and name not in elsewise.setdefault(what, []):
                 elsewise[what].append(name)
     return problems + [
-        f"the controls in {controls.root} were probed with {what} ({len(names)} tasks, e.g. {', '.join(names[:3])}); "
+        f"the controls in {controls.root} were probed with {what} ({count(len(names), 'task')}, e.g. "
+        f"{', '.join(names[:3])}); "
         "use the tasks, probes and template of the plan that made them, or train controls (remove 'controls')"
         for what, names in elsewise.items()
     ]

@@ -8,6 +8,7 @@ from lightning_layerscope._extras import require
 from lightning_layerscope.study.prepare.model_digest import model_digest
 from lightning_layerscope.study.stages.context import StudyContext
 from lightning_layerscope.training.loading import is_adapter
+from lightning_layerscope.wording import count
 
 
 def model_problems(context: StudyContext) -> list[str]:
@@ -21,7 +22,9 @@ def model_problems(context: StudyContext) -> list[str]:
         except (ValueError, OSError) as error:
             return [str(error)]
         if layers != base:
-            return [f"the tuned model has {layers} layers and the base model {base}; compare models of one depth"]
+            return [
+                f"the tuned model has {count(layers, 'layer')} and the base model {base}; compare models of one depth"
+            ]
         return []
     if plan.training.method == "lora":
         names = {name.rsplit(".", 1)[-1] for name, _ in context.models.base().named_modules()}

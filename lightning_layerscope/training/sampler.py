@@ -58,7 +58,7 @@ class LengthGroupedSampler(Sampler[int]):
             # A short batch stays last: in the middle it would shift all later batches' bounds.
             full = [batch for batch in batches if len(batch) == self.batch_size]
             rest = [index for batch in batches[len(full) :] for index in batch]
-            for place in torch.randperm(len(full), generator=generator).tolist():
-                grouped.extend(full[place])
+            for index in torch.randperm(len(full), generator=generator).tolist():
+                grouped.extend(full[index])
             grouped.extend(rest)
         return iter(grouped)
