@@ -95,7 +95,7 @@ def row(name: str, size: str, monitor: Any, outside: list[float] | None) -> str:
     between = budget.chosen / budget.elapsed
     clock = "" if outside is None else f"{statistics.median(outside):+.1%}"
     return (
-        f"| {name} | {size} | {len(record)} | {monitor.monitor.skipped} | {each:.2f} | {budget.cost:.2f} | "
+        f"| {name} | {size} | {len(record)} | {monitor.monitor.choice.skipped} | {each:.2f} | {budget.cost:.2f} | "
         f"{budget.forced:.1f} | {between:.2%} | {budget.overhead:.1%} | {clock} |"
     )
 

@@ -17,6 +17,7 @@ _COMMANDS = (
     "compare",
     "diff",
     "transitions",
+    "show",
     "advise",
     "check",
     "report",
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: of the command line; default ``sys.argv``.
+        arguments: The arguments of the command line; default ``sys.argv``.
 
     Returns:
         0 on success; 2 after a mistake of the user's, which is told in one line; 130 when interrupted. With the

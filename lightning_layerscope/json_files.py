@@ -23,7 +23,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Parse JSON; `where` names its place in messages.
+    """Parse JSON; ``where`` names its place in messages.
 
     Raises:
         ValueError: when it is no valid JSON, or nested too deeply.

@@ -18,7 +18,7 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
 
     Args:
         message: the sentence; the package's short name is put before it.
-        category: of the warning.
+        category: Category of the warning.
     """
     warn_at(users_frame(sys._getframe(1)), f"layerscope: {message}", category)
 

@@ -149,8 +149,8 @@ class Output:
     """What becomes of the results, beside ``output_dir``, ``report`` and ``loggers``.
 
     Args:
-        name: Of the results' folder, in the checkpoint, and in front of the logged keys; two monitors in one run need
-            different ones.
+        name: Name of the results' folder, of the state in the checkpoint, and in front of the logged keys; two monitors
+            in one run need different ones.
         task_keys: Log a key per task and layer, too.
         upload_prompts: Upload the prompts' texts to W&B; by default they stay on this machine.
         upload_reference: Upload the reference to W&B, as an artifact that other runs can be compared with

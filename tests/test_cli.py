@@ -210,6 +210,17 @@ def test_transitions_in_words_and_json(extracted, capsys):
     assert [cut["name"] for cut in cuts] == ["median", "spread", "tuned - base", "crossing", "components"]
 
 
+def test_show_draws_in_the_terminal(extracted, capsys):
+    profile = extracted / "tuned.parquet"
+    code, out, _ = run(capsys, "show", profile)
+    assert code == 0
+    assert "CKA per layer and task" in out
+    assert all(task in out for task in LayerProfile.from_parquet(profile).tasks)
+    code, _, error = run(capsys, "show", profile, "--measure", "svcca")
+    assert code == 2
+    assert "no measure 'svcca'" in error
+
+
 def test_report_of_a_profile(extracted, capsys, tmp_path):
     page = tmp_path / "page.html"
     code, out, _ = run(capsys, "report", extracted / "tuned.parquet", "--out", page, "--title", "Mine & yours")
@@ -283,7 +294,7 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch, capsys, extracted):
         main(["transitions", str(extracted / "none.parquet")])
 
 
-@pytest.mark.parametrize("command", ["demo", "extract", "compare", "diff", "transitions", "report", "recipe"])
+@pytest.mark.parametrize("command", ["demo", "extract", "compare", "diff", "transitions", "show", "report", "recipe"])
 def test_every_command_explains_itself_with_examples(capsys, command):
     code, out, _ = run(capsys, command, "--help")
     assert code == 0
@@ -293,7 +304,7 @@ def test_every_command_explains_itself_with_examples(capsys, command):
 
 def test_the_examples_in_the_help_can_be_parsed():
     parser = build_parser()
-    for command in ("demo", "extract", "compare", "diff", "transitions", "report", "recipe"):
+    for command in ("demo", "extract", "compare", "diff", "transitions", "show", "report", "recipe"):
         (commands,) = [action for action in parser._actions if action.dest == "command"]
         for line in commands.choices[command].epilog.splitlines()[1:]:
             command_line = line.strip().removeprefix("WANDB_MODE=online ").split("     ")[0].split(" > ")[0]

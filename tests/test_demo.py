@@ -12,9 +12,6 @@ from lightning_layerscope.demo import read_demo
 from lightning_layerscope.tasks import toy_tasks
 from tests.offline_run import read_offline
 
-# Lightning 2.6 itself calls what torch 2.13 deprecates; the demo silences it, and so does nothing else here.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
 PICTURES = ("curve/layers", "heatmap/layer_x_task", "heatmap/layer_x_layer")
 
 

@@ -12,14 +12,6 @@ from lightning_layerscope import LayerProfile, ReferenceBank
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
-pytestmark = [
-    # Lightning's and transformers' own: deprecated calls, and advice about loaders, loggers and pinned memory.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*pin_memory"),
-]
-
 
 def run(monkeypatch, name, *arguments):
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
@@ -76,8 +68,28 @@ def test_compare_checkpoints(monkeypatch, tmp_path, capsys):
 
 
 def test_every_example_has_a_test_and_is_in_the_list():
-    files = {path.name for path in EXAMPLES.glob("*.py")}
-    tested = {f"{name.removeprefix('test_')}.py" for name in globals() if name.startswith("test_")}
+    files = {path.name for path in [*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.ipynb")]}
+    tested = {
+        f"{name.removeprefix('test_')}.{'ipynb' if name == 'test_notebook' else 'py'}"
+        for name in globals()
+        if name.startswith("test_")
+    }
     assert files <= tested
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert all(f"({name})" in text for name in files)
+
+
+def test_notebook(tmp_path):
+    """In a kernel of its own, as Jupyter runs it; every result shows itself."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells), "committed without outputs"
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = [output["data"] for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
+    pages = [data.get("text/html", "") for data in shown]
+    assert sum("vegaEmbed" in page for page in pages) == 4, "charts"
+    texts = " ".join(pages)
+    assert "<b>ProbeSet</b>" in texts
+    assert "<b>RunRecord</b>" in texts
+    assert "transition" in texts

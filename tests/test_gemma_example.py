@@ -12,13 +12,6 @@ from lightning_layerscope.training import train_tokenizer
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "gemma"
 
-pytestmark = [
-    # Lightning's and transformers' own: deprecated calls, and advice about loaders.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-]
-
 
 def script(name):
     spec = importlib.util.spec_from_file_location(f"gemma_{name}", EXAMPLE / f"{name}.py")

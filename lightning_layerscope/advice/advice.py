@@ -24,7 +24,7 @@ class Advice:
         ranks: Rule to the rank of each of its matrices, equal in parameters to 1 %.
         chosen: The rule that is advised: the trial's best, or the default without a trial.
         scaling: LoRA's alpha / rank.
-        verdict: Of the trial; None without one.
+        verdict: The verdict of the trial; None without one.
         unavailable: Rules that could not say anything, with the reason.
     """
 

@@ -33,7 +33,7 @@ class LayerCheck:
         row_tasks: Task of each row.
         tuned: ``(rows,)`` cross-entropy per answer token of the tuned model, in nats.
         restored: Way to ``(layers, rows)``, the same with layers put back; a way that was not asked for is missing.
-        confidence: Of the intervals.
+        confidence: Nominal coverage of the intervals.
         drift: Task to 1 - CKA of base and tuned model in each layer; empty where it was not measured.
     """
 
@@ -53,7 +53,7 @@ class LayerCheck:
 
         Args:
             way: One of ``"alone"``, ``"from_bottom"`` (layers 1..l are back) and ``"from_top"`` (layers l..L are).
-            task: Of one task; default the mean over tasks.
+            task: Which task; by default the mean over tasks.
 
         Raises:
             KeyError: For a way that was not measured.
@@ -154,7 +154,7 @@ def check_rows(
         base: The base model; default the tuned one with its adapters off.
         ways: Which of ``"alone"``, ``"from_bottom"`` and ``"from_top"``.
         max_tokens_per_batch: Bound of the padded tokens of a batch; its states in all layers are in memory twice.
-        confidence: Of the intervals.
+        confidence: Nominal coverage of the intervals.
         progress: Called with (rows done, rows in all).
 
     Raises:

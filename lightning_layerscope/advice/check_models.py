@@ -44,18 +44,18 @@ def check_layers(
     been trained. Both models are bitwise what they were afterwards.
 
     Args:
-        base: The base model, its folder or hub name; None where `tuned` carries adapters, whose base is itself with
+        base: The base model, its folder or hub name; None where ``tuned`` carries adapters, whose base is itself with
             them off.
         tuned: The tuned model, its folder or name, or the folder of a PEFT adapter.
         tasks: With answers, or a source of such tasks.
         tokenizer: Needed for models in memory.
-        rows_per_task: Held-out rows of each task, chosen by `seed`.
+        rows_per_task: Held-out rows of each task, chosen by ``seed``.
         split: Which split they come from.
-        seed: Of their choice.
+        seed: Seed of their choice.
         max_length: Tokens of prompt and answer together; longer rows are cut.
         template: How an example becomes a prompt.
         ways: Which of ``"alone"``, ``"from_bottom"`` and ``"from_top"``.
-        confidence: Of the intervals.
+        confidence: Nominal coverage of the intervals.
         device: Where folders and names are loaded to.
         max_tokens_per_batch: Bound of the memory: the states of one batch are kept in all layers, twice.
         progress: Called with (rows done, rows in all).

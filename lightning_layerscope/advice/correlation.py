@@ -18,8 +18,8 @@ def rank_correlation(one: Array, other: Array, confidence: float = 0.9, draws: i
     Args:
         one: ``(units, layers)``.
         other: ``(units, layers)``.
-        confidence: Of the interval.
-        draws: Of the bootstrap, from a fixed seed.
+        confidence: Nominal coverage of the interval.
+        draws: Number of draws of the bootstrap, from a fixed seed.
 
     Returns:
         The correlation and its interval; NaN where a curve is constant or undefined, NaN ends for a single unit.

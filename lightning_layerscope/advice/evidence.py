@@ -35,7 +35,7 @@ class Evidence:
 
     Attributes:
         neighbour_similarity: CKA of layer l with layer l - 1 in the base model, mean over tasks.
-        gradient_norm: Of the target matrices, mean over batches of the tasks, in the base model.
+        gradient_norm: Norm of the gradients of the target matrices, mean over batches of the tasks, in the base model.
         signal_to_noise: Kind of matrix to its ratio in each layer, in the base model.
         condition_ranking: Target matrices of the base model, the best conditioned first; empty without peft >= 0.21.
         drift: 1 - CKA(base, pilot), mean over tasks.
@@ -75,10 +75,10 @@ def gather_evidence(
 
     Args:
         model: The base model, without adapters.
-        tokenizer: Of the model.
-        tasks: With a split ``"train"`` of at least `prompts` rows each.
+        tokenizer: The tokenizer of the model.
+        tasks: With a split ``"train"`` of at least ``prompts`` rows each.
         targets: The matrices that may get adapters.
-        recipe: Of the trial.
+        recipe: The recipe of the trial.
         prompts: Per task, for similarity and drift; half of them are scored for the causal curve.
         pilot: Whether to make the pilot run; without it its curves are empty.
     """

@@ -20,7 +20,7 @@ def over_tasks_and_seeds(differences: Array, confidence: float = 0.9) -> Interva
 
     Args:
         differences: ``(tasks, seeds)``.
-        confidence: Of the interval.
+        confidence: Nominal coverage of the interval.
 
     Returns:
         With one seed the tasks' interval alone, and the other way round; NaN ends for a single number.

@@ -42,11 +42,11 @@ def select(name: str, evidence: Evidence, targets: Targets, recipe: TrialRecipe,
     """What one rule says.
 
     Args:
-        name: One of `NAMES`.
-        evidence: Of the base model and the tasks.
+        name: One of ``NAMES``.
+        evidence: What was gathered of the base model and the tasks.
         targets: The matrices that may get adapters.
         recipe: Tells the budget.
-        seed: Of ``"random"``.
+        seed: Seed of the rule ``"random"``.
 
     Raises:
         ValueError: For an unknown name, or a rule without the evidence it needs.

@@ -14,8 +14,8 @@ class Selection:
     Attributes:
         selector: Name of the rule.
         layers: Layers 1..L, ascending; layer l is decoder block l.
-        scores: Of layers 1..L, the higher the sooner trained; NaN where a layer has none; empty where the rule does not
-            score layers.
+        scores: Scores of the layers 1..L, the higher the sooner trained; NaN where a layer has none; empty where the
+            rule does not score layers.
         modules: Full names of the matrices, where the rule chooses matrices instead of layers; else empty.
     """
 
@@ -33,7 +33,8 @@ def top_layers(scores: Sequence[float], count: int) -> tuple[int, ...]:
     """The layers with the highest scores, ascending.
 
     Args:
-        scores: Of layers 1..L; a layer whose score is NaN is not chosen. Of equal scores the earlier layer goes first.
+        scores: Scores of the layers 1..L; a layer whose score is NaN is not chosen. Of equal scores the
+            earlier layer goes first.
         count: How many layers.
 
     Raises:

@@ -32,12 +32,12 @@ def trained_adapter(
 
     Args:
         model: The base model, without adapters, where it is to be trained (CPU or card).
-        tokenizer: Of the model.
+        tokenizer: The tokenizer of the model.
         tasks: With a split ``"train"``.
         targets: The matrices that may get adapters.
-        ranks: Of the matrices that do.
+        ranks: The ranks of those that do.
         recipe: How to train.
-        seed: Of everything random.
+        seed: Seed of everything random.
     """
     from pytorch_lightning import Trainer
 

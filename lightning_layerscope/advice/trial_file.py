@@ -20,7 +20,7 @@ class TrialLine:
 
     Attributes:
         selector: Name of the rule.
-        seed: Of adapters, rows and order.
+        seed: Seed of adapters, rows and order.
         layers: Layers that were trained.
         ranks: Rank to the number of matrices that have it.
         parameters: Trainable parameters.

@@ -14,13 +14,13 @@ class TrialRecipe:
         budget_layers: K: a selector that scores layers names so many.
         rank: Rank of the adapters on K layers; K layers at this rank are the budget of parameters.
         scaling: LoRA's alpha / rank, one for all ranks.
-        learning_rate: Of AdamW at its peak; warm-up and cosine as `InstructionModule`.
+        learning_rate: The learning rate of AdamW at its peak; warm-up and cosine as ``InstructionModule``.
         epochs: Over the training rows.
         batch_size: Rows per step.
         max_length: Tokens of prompt and answer; longer rows are cut.
         train_rows: Per task.
         test_rows: Held out per task.
-        retention_rows: Of each skill of the retention set.
+        retention_rows: Rows of each skill of the retention set.
     """
 
     kinds: tuple[str, ...] = ("q_proj", "v_proj")

@@ -29,7 +29,7 @@ class TrialSetting:
 
     Attributes:
         model: The base model, without adapters.
-        tokenizer: Of the model.
+        tokenizer: The tokenizer of the model.
         tasks: With the splits ``"train"`` and ``"test"``.
         targets: The matrices that may get adapters.
         recipe: How to train.
@@ -100,7 +100,7 @@ def run_trial(
 def train_line(
     setting: TrialSetting, name: str, seed: int, inspect: Callable[[TrialLine, Any], None] | None = None
 ) -> TrialLine:
-    """Make one training and score it; see `run_trial`."""
+    """Make one training and score it; see ``run_trial``."""
     selection = setting.selection(name, seed)
     ranks = equal_ranks(setting.targets, selection, setting.budget)
     with trained_adapter(

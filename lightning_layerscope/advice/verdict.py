@@ -48,7 +48,7 @@ class Verdict:
         tied: Selectors that cannot be told from the best, itself included.
         seen: The smallest difference that every comparison with the best would have shown, in nats; NaN for fewer than
             two selectors.
-        confidence: Of the intervals, all comparisons together.
+        confidence: Nominal coverage of the intervals, all comparisons together.
     """
 
     standings: tuple[Standing, ...]
@@ -93,8 +93,8 @@ def judge(lines: Iterable[TrialLine], confidence: float = 0.9) -> Verdict:
     for all pairs of selectors (Bonferroni; Dunn 1961).
 
     Args:
-        lines: Of one trial; the base model's own (selector ``"base"``) gives what was forgotten.
-        confidence: Of all gaps together.
+        lines: The lines of one trial; the base model's own (selector ``"base"``) gives what was forgotten.
+        confidence: Nominal coverage of all gaps together.
 
     Raises:
         ValueError: Without any training, or trainings on different tasks.

@@ -1,4 +1,4 @@
-"""TransformersLayerSimilarityMonitor: the same monitor for `transformers.Trainer` and TRL."""
+"""TransformersLayerSimilarityMonitor: the same monitor for ``transformers.Trainer`` and TRL."""
 
 from __future__ import annotations
 

@@ -44,18 +44,22 @@ if TYPE_CHECKING:
         heatmap_layer_x_task,
         layer_curve,
     )
+    from lightning_layerscope.charts.of_run import measurement_chart, profile_chart, run_chart
     from lightning_layerscope.charts.render import javascript, png, spec, svg
     from lightning_layerscope.charts.shape import Words
     from lightning_layerscope.charts.squares import heatmap_layer_x_layer, heatmap_task_x_task
+    from lightning_layerscope.charts.terminal import show
     from lightning_layerscope.charts.words import chosen_steps
 
 _HOMES = {
     "lines": ("curves",),
     "cells": ("LAYERS", "LAYERS_UP", "STEPS", "TASKS", "Axis", "heatmap"),
     "of_profile": ("heatmap_difference", "heatmap_layer_x_step", "heatmap_layer_x_task", "layer_curve"),
+    "of_run": ("measurement_chart", "profile_chart", "run_chart"),
     "render": ("javascript", "png", "spec", "svg"),
     "shape": ("Words",),
     "squares": ("heatmap_layer_x_layer", "heatmap_task_x_task"),
+    "terminal": ("show",),
     "words": ("chosen_steps",),
 }
 
@@ -76,7 +80,11 @@ __all__ = [
     "heatmap_task_x_task",
     "javascript",
     "layer_curve",
+    "measurement_chart",
     "png",
+    "profile_chart",
+    "run_chart",
+    "show",
     "spec",
     "svg",
 ]

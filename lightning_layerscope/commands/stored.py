@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_layerscope.extraction import HiddenStates
+    from lightning_layerscope.measurements import RunRecord
     from lightning_layerscope.profiles import LayerProfile
     from lightning_layerscope.references import ReferenceBank
 
@@ -52,6 +53,19 @@ def load_profile(path: Path) -> LayerProfile:
     raise FileNotFoundError(
         f"there is no profile at {path}; expected a .parquet file from layerscope compare, or the results of a run"
     )
+
+
+def load_record(path: Path) -> RunRecord:
+    """The record of a run, from its results or from the folder that holds them.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when a file of it is damaged.
+    """
+    from lightning_layerscope.measurements import RunRecord
+
+    inner = path / "results"
+    return RunRecord.load(inner if (inner / "config.json").is_file() else path)
 
 
 def check_new_file(path: Path, overwrite: bool) -> None:

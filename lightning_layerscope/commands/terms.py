@@ -13,8 +13,8 @@ def in_flags(message: str, parser: argparse.ArgumentParser) -> str:
     underscore might be any word, and is one only before an equals sign.
 
     Args:
-        message: of an exception.
-        parser: of the command.
+        message: The message of an exception.
+        parser: The parser of the command.
     """
     for action in parser._actions:  # argparse has no public list of them
         flags = [flag for flag in action.option_strings if flag.startswith("--")]

@@ -46,8 +46,8 @@ def compare(
         measure: ``"cka"``, ``"rbf_cka"``, ``"svcca"``, ``"procrustes_similarity"``, ``"procrustes_distance"``,
             ``"rsa"``, ``"mutual_knn"`` or ``"linear_predictivity"`` (of the reference from the states). All are
             invariant to rotation, so a bank of Grams serves them; where both sides hold states, these are used.
-        estimator: of ``cka`` and ``rbf_cka``: ``"debiased"``, or the paper's ``"biased"``.
-        step: of training, recorded in the rows.
+        estimator: Estimator of ``cka`` and ``rbf_cka``: ``"debiased"``, or the paper's ``"biased"``.
+        step: Step of training, recorded in the rows.
         confidence: nominal coverage of the intervals: closed-form jackknife for CKA, a jackknife over 20 groups of
             examples for the others.
         robust: give ``cka_robust`` beside ``cka``.

@@ -48,8 +48,8 @@ class Method(NamedTuple):
 
     Attributes:
         measure: among :data:`MEASURES`.
-        estimator: of those that have two.
-        confidence: of the interval.
+        estimator: Estimator of those measures that have two.
+        confidence: Nominal coverage of the interval.
         groups: ``(examples,)``, numbered from 0, which examples are near copies of each other; None where each is on
             its own.
     """

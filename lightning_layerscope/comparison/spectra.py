@@ -74,7 +74,7 @@ def warn_in_words(
     Args:
         by_task: per task the values of :func:`spectra`.
         layers: their numbers.
-        step: of the measurement, named in the sentence.
+        step: Step of the measurement, named in the sentence.
         robust: per task CKA and its robust value, ``(layers,)`` each, where there are such.
     """
     held = {name: {task: each[name] for task, each in by_task.items() if name in each} for name in _WORDS}

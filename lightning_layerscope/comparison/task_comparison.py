@@ -21,8 +21,8 @@ class CompareOptions:
 
     Attributes:
         measure: The headline measure.
-        estimator: Of ``cka`` and ``rbf_cka``.
-        step: Of training.
+        estimator: Estimator of ``cka`` and ``rbf_cka``.
+        step: Step of training.
         confidence: Nominal coverage of the intervals.
         robust: Whether to give ``cka_robust`` beside ``cka``.
         diagnostics: Whether to give diagnostics of the states.
@@ -74,7 +74,7 @@ def task_rows(
     Args:
         parts: The results of each task.
         layers: The numbers of the layers that were compared.
-        clusters: Of each task.
+        clusters: The cluster of each task.
         options: How they were compared.
     """
     estimator = estimator_name(options.measure, options.estimator)

@@ -23,16 +23,16 @@ class DemoOptions:
     """What the demo may be told.
 
     Attributes:
-        tasks: any source of `load_tasks`.
+        tasks: any source of ``load_tasks``.
         model: folder or hub name of a model to tune; by default a small Llama is made and pre-trained.
         steps: optimiser steps of the fine-tuning, at least 6.
         pretrain_steps: steps of the pre-training of the small Llama.
         out: folder of all results.
-        seed: of everything.
+        seed: Seed of everything random.
         examples_per_task: probe prompts per task.
         lora: train adapters instead of all weights.
         chat: use the tokenizer's chat template, or never; None uses it for conversations where there is one.
-        columns: field to column, as in `load_tasks`.
+        columns: field to column, as in ``load_tasks``.
     """
 
     tasks: str = "toy"
@@ -60,13 +60,13 @@ class DemoResult:
     """What came out.
 
     Attributes:
-        folder: of all results.
+        folder: The folder of all results.
         report: the HTML report.
         record: the measurements.
         before: held-out scores by task, before the fine-tuning.
         after: the same afterwards.
-        wandb_folder: of the offline run; None when it was logged online or not at all.
-        wandb_url: of the online run.
+        wandb_folder: The folder of the offline run; None when it was logged online or not at all.
+        wandb_url: Address of the online run.
         seconds: wall time.
     """
 

@@ -81,8 +81,8 @@ class PrefixSharing:
         """Compare states ``(layers, width)``, and remember the outcome for the model.
 
         Args:
-            shared: Of a prompt behind the cached prefix.
-            plain: Of the same prompt without a cache.
+            shared: States of a prompt behind the cached prefix.
+            plain: States of the same prompt without a cache.
             before: At the prefix's last token.
             after: The same when a later token is another one: equal where attention is causal.
             longest: Tokens of the batch's longest prompt, prefix included.

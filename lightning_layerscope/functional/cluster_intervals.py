@@ -64,10 +64,10 @@ def mean_intervals(
 
     Args:
         values: ``(tasks, layers)``, NaN where undefined; undefined cells are left out.
-        clusters: Of each task.
+        clusters: The cluster of each task.
         confidence: Nominal coverage, in (0, 1).
         simultaneous: Whether ``low`` and ``high`` are to hold at all layers at once.
-        seed: Of the band's random signs.
+        seed: Seed of the band's random signs.
 
     Raises:
         ValueError: For values that are not two-dimensional, another number of clusters than of tasks, or a confidence

@@ -83,7 +83,7 @@ def sketch_gradient(gradient: Tensor, numbers: int = 4096, seed: int = 0) -> Ten
     Args:
         gradient: Any shape; its entries keep their order from call to call.
         numbers: Length of the result.
-        seed: Of places and signs. The same seed and size give the same projection; the global generators are left
+        seed: Seed of places and signs. The same seed and size give the same projection; the global generators are left
             alone.
 
     Returns:

@@ -23,7 +23,7 @@ def adjusted_pvalues(pvalues: Any) -> Floats:
     Source: Benjamini and Hochberg 1995.
 
     Args:
-        pvalues: Of any shape, adjusted together. NaN stays NaN and does not count.
+        pvalues: p-values in any shape, adjusted together. NaN stays NaN and does not count.
 
     Returns:
         Of the same shape, in [0, 1].
@@ -88,7 +88,7 @@ def level_of_look(look: int, level: float) -> float:
 
     Args:
         look: 1, 2, ...
-        level: Of all looks together, in (0, 1).
+        level: Level of all looks together, in (0, 1).
 
     Raises:
         ValueError: For a look below 1, or a level outside (0, 1).
@@ -119,7 +119,7 @@ def noise_of_mean(stderr: float, scatter: float, seeds: int, freedom: int) -> No
         stderr: Over the examples.
         scatter: Between seeds, pooled over tasks; NaN where it is not known, and then left out.
         seeds: How many the mean is over.
-        freedom: Of ``scatter``.
+        freedom: Degrees of freedom of ``scatter``.
 
     Examples:
         >>> noise_of_mean(3.0, 4.0, 1, 10)

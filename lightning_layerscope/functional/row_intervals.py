@@ -25,7 +25,7 @@ def over_rows(groups: Sequence[Array], confidence: float = 0.9) -> Interval:
 
     Args:
         groups: Paired differences of each group's rows, at least 2 rows each.
-        confidence: Of the interval.
+        confidence: Nominal coverage of the interval.
 
     Raises:
         ValueError: For no groups, or a group with fewer than two rows.

@@ -40,7 +40,7 @@ def cluster_widening(clusters: int, confidence: float) -> float:
 
     Args:
         clusters: How many were resampled, at least 2.
-        confidence: Of the interval, between 0 and 1.
+        confidence: Nominal coverage of the interval, between 0 and 1.
     """
     probability = (1 + confidence) / 2
     normal = NormalDist().inv_cdf(probability)

@@ -61,8 +61,8 @@ def score(
 
     Args:
         rows: Task to ``(prompts,)``.
-        clusters: Of the tasks.
-        confidence: Of all intervals.
+        clusters: The cluster of the tasks.
+        confidence: Nominal coverage of all intervals.
     """
     found = {task: row_interval(each, confidence) for task, each in rows.items()}
     means = np.array([[each.value] for each in found.values()])

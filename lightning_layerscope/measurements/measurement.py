@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_layerscope.measurements.alert import Alert
 from lightning_layerscope.measurements.behaviour import Behaviour
-from lightning_layerscope.profiles import LayerProfile
+from lightning_layerscope.notebook import card, charts
+from lightning_layerscope.profiles import LayerProfile, describe
 from lightning_layerscope.transitions import SignalTable, Transition
+
+if TYPE_CHECKING:
+    import altair as alt
 
 Floats = NDArray[np.float64]
 
@@ -21,7 +26,7 @@ class Measurement:
     """What was measured at one step.
 
     Attributes:
-        step: of training.
+        step: Step of training.
         profile: the rows of this step.
         transition: where its curve changes, or none.
         signals: where each signal that a run has changes, and where they agree; ``None`` in runs of older versions.
@@ -54,3 +59,28 @@ class Measurement:
     def task_mean(self) -> Floats:
         """``(layers,)`` mean over tasks of the headline measure; NaN where no task has a value. Computed once."""
         return self.profile.mean_curve()["value"].to_numpy(dtype=np.float64)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the profile, the transition and the warnings."""
+        took = f", took {self.seconds:.1f} s" if self.seconds else ""
+        warnings = [f"warning: {warning}" for warning in self.warnings]
+        return card(
+            f"Measurement of step {self.step:,}{took}", [self.transition.describe(), *warnings]
+        ) + describe.html(self.profile)
+
+    def plot(self, what: str = "tasks", *, layer: int | None = None) -> alt.TopLevelMixin:
+        """A chart, for a notebook or for :func:`lightning_layerscope.charts.png` and its like.
+
+        Args:
+            what: ``"tasks"`` (layer x task), ``"curve"`` (the mean over layers), ``"layers"`` (layer x layer) or
+                ``"between"`` (task x task at one layer).
+            layer: which, for ``"between"``; the last that was measured by default.
+
+        Raises:
+            ValueError: for another name, or what was not measured.
+        """
+        return charts().measurement_chart(self, what, layer=layer)
+
+    def show(self) -> None:
+        """Draw layer x task and the curve over layers: in the terminal, or as charts in a notebook."""
+        charts().show(self.profile, transition=self.transition)

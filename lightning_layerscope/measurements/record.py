@@ -5,14 +5,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_layerscope.measurements import storage
 from lightning_layerscope.measurements.measurement import Measurement
+from lightning_layerscope.notebook import card, charts
 from lightning_layerscope.profiles import LayerProfile, ProfileMeta
+from lightning_layerscope.wording import count
+
+if TYPE_CHECKING:
+    import altair as alt
 
 
 class RunRecord:
@@ -51,6 +56,37 @@ class RunRecord:
 
     def __repr__(self) -> str:
         return f"RunRecord(run_id={self.run_id!r}, steps={self.steps})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the last measurement, and how many there are."""
+        if not self.measurements:
+            return card("RunRecord", ["nothing was measured yet"])
+        span = f"steps {self.steps[0]:,} to {self.steps[-1]:,}"
+        return card("RunRecord", [f"{count(len(self), 'measurement')}, {span}"]) + self.measurements[-1]._repr_html_()
+
+    def plot(self, what: str = "curve", *, layer: int | None = None) -> alt.TopLevelMixin:
+        """A chart, for a notebook or for :func:`lightning_layerscope.charts.png` and its like.
+
+        Args:
+            what: ``"curve"`` (first, previous and last measurement), ``"steps"`` (layer x step), or what
+                :meth:`Measurement.plot` has, of the last one.
+            layer: see there.
+
+        Raises:
+            ValueError: for another name, for what was not measured, or if nothing was measured yet.
+        """
+        return charts().run_chart(self, what, layer=layer)
+
+    def show(self, step: int | None = None) -> None:
+        """Draw one measurement, the last by default: in the terminal, or as charts in a notebook.
+
+        Raises:
+            KeyError: if the step was not measured, or nothing was yet.
+        """
+        when = step if step is not None or not self.measurements else self.steps[-1]
+        if when not in self.steps:
+            raise KeyError(f"step {when} was not measured; measured were {self.steps}")
+        self.measurements[self.steps.index(when)].show()
 
     @property
     def steps(self) -> list[int]:

@@ -41,9 +41,9 @@ def take_measurement(
     """Measure hidden states against a reference: everything one step logs, with each Gram computed once.
 
     Args:
-        states: Of the current model.
+        states: The states of the current model.
         bank: The reference.
-        step: Of training.
+        step: Step of training.
         measure: The headline; see :func:`~lightning_layerscope.compare`.
         estimator: ``"debiased"`` or ``"biased"``, also of the layer matrix.
         confidence: Nominal coverage of all intervals.
@@ -55,7 +55,7 @@ def take_measurement(
         groups: Per task, which examples are near copies of each other; see :func:`~lightning_layerscope.compare`.
         signal: What the transition is of, in words; by default read from the profile.
         resamples: Bootstrap samples of the transition.
-        seed: Of the transition's halvings and bootstrap.
+        seed: Seed of the transition's halvings and bootstrap.
 
     Raises:
         ValueError: What :func:`~lightning_layerscope.compare` raises, or for task layers that were not measured.
@@ -83,10 +83,10 @@ def compare_with_layers(
     """Compare, and keep of each task's Grams the CKA between all layers of the current model.
 
     Args:
-        states: Of the current model.
+        states: The states of the current model.
         bank: The reference.
         layer_matrix: Whether to compute the matrices.
-        estimator: Of both.
+        estimator: Estimator of both.
         options: Further ones, as :class:`~lightning_layerscope.comparison.task_comparison.CompareOptions` names them.
 
     Returns:

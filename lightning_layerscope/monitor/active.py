@@ -43,7 +43,7 @@ class ActiveSource:
     Args:
         settings: What the user asked for.
         probes: All of them.
-        ranks: Of the run.
+        ranks: The processes of the run.
         retention: What must not be lost; None where nothing is named.
     """
 

@@ -45,7 +45,7 @@ class BehaviourPart:
     Attributes:
         rows: ``<group>/<quantity>/<task>`` to ``(prompts,)``.
         drift: Task of the retention set to ``(layers,)``, 1 - CKA with the beginning.
-        baseline: Of its tasks, where it was taken now.
+        baseline: The baseline of its tasks, where it was taken now.
         warnings: What could not be measured, in words.
     """
 
@@ -60,8 +60,8 @@ class BehaviourSource:
 
     Args:
         settings: What the user asked for.
-        probes: Of this process's tasks; None without any.
-        retention: Of this process's tasks of what must not be lost; None without any.
+        probes: The probes of this process's tasks; None without any.
+        retention: The probes of this process's tasks of what must not be lost; None without any.
 
     Attributes:
         baseline: How the model answered at the beginning (with adapters off under ``reference="base"``), by the keys of
@@ -163,7 +163,7 @@ def join_behaviour(parts: Iterable[BehaviourPart], clusters: Mapping[str, Mappin
     """What one process would have measured, with intervals.
 
     Args:
-        parts: Of all processes.
+        parts: The parts of all processes.
         clusters: Group to task to cluster, in the order of the tasks.
     """
     rows: Rows = {}

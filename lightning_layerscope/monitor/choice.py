@@ -15,7 +15,7 @@ class Choice:
 
     Args:
         settings: What the user asked for.
-        budget: Of the run.
+        budget: The budget of the run.
         say: Is told when the first due measurement is left out.
 
     Attributes:

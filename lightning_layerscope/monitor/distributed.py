@@ -29,7 +29,7 @@ class Share:
     """What one rank measured: rows and small matrices, never the hidden states.
 
     Attributes:
-        profile: Of its tasks.
+        profile: The profile of its tasks.
         layer_matrices: Per task ``(layers, layers)``.
         means: Per task ``(layers, width)`` float32, for the similarity of tasks.
         noise: Per task ``(layers,)``, the squared standard error of its means.
@@ -72,10 +72,10 @@ def compare_share(states: HiddenStates, bank: ReferenceBank, *, step: int, **opt
     """Compare one rank's tasks with its part of the reference.
 
     Args:
-        states: Of the rank's tasks.
+        states: The states of the rank's tasks.
         bank: The reference of the same tasks.
-        step: Of training.
-        options: Of :func:`~lightning_layerscope.compare`.
+        step: Step of training.
+        options: The options of :func:`~lightning_layerscope.compare`.
     """
     profile, matrices = compare_with_layers(states, bank, step=step, **options)
     means = {task: states[task].float().mean(dim=1).cpu() for task in states}
@@ -87,9 +87,9 @@ def merge_shares(shares: Sequence[Share], tasks: Sequence[str], *, reference_dig
     """Put the ranks' parts together: the measurement that one process would have taken.
 
     Args:
-        shares: Of the ranks that had tasks.
+        shares: The shares of the ranks that had tasks.
         tasks: All tasks, in the order of the probe set.
-        reference_digest: Of the whole reference.
+        reference_digest: Digest of the whole reference.
 
     Raises:
         ValueError: When a task is missing.

@@ -20,7 +20,7 @@ class Failures:
     """Counts failures by what failed, and warns of the first of each kind.
 
     Args:
-        name: Of the monitor, in front of every message.
+        name: Name of the monitor, in front of every message.
         verbose: Print what :meth:`say` is given.
     """
 

@@ -22,7 +22,7 @@ class RunFiles:
     cannot be written is named and written again the next time.
 
     Args:
-        run_id: Of the run.
+        run_id: The id of the run.
         folder: Where its files go.
         location: Where its prompts go, where that is another folder.
     """

@@ -15,7 +15,7 @@ class Forecast:
 
     Args:
         settings: What the user asked for.
-        budget: Of the run.
+        budget: The budget of the run.
         first_step: Where this process began.
     """
 

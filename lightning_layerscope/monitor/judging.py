@@ -82,7 +82,7 @@ def collapsed_layers(
     Args:
         before: Task to ``(layers,)`` effective rank at the beginning.
         now: The same now; undefined where the states do not vary, which is one dimension at most.
-        clusters: Of the tasks.
+        clusters: The cluster of the tasks.
         look: Which one this is, from 1 on.
         level: Share of the runs without a collapse in which some layer at some look may be named.
     """

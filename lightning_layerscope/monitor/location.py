@@ -11,7 +11,8 @@ class Location:
     """Where the results of a run go, and its prompts.
 
     Attributes:
-        folder: Of the results; None keeps them in memory. Another run may have it already: see ``folder.reserve``.
+        folder: The folder of the results; None keeps them in memory. Another run may have it already: see
+            ``folder.reserve``.
         prompts: Folder of the prompts' texts where that is another one; None keeps them with the results.
         note: What the user is told about it.
     """
@@ -27,9 +28,9 @@ def location_in(folder: Path, published: Path, name: str) -> Location:
     A trainer's hub upload or a tracker takes all that lies in its folder; it has no say over what lies beside it.
 
     Args:
-        folder: Of the results.
+        folder: The folder of the results.
         published: What may be published.
-        name: Of the monitor.
+        name: Name of the monitor.
     """
     folder, published = folder.absolute(), published.absolute()
     if not folder.resolve().is_relative_to(published.resolve()):

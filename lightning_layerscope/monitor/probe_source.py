@@ -48,7 +48,7 @@ def resolve_retention(settings: Settings, probes: ProbeSet, tokenizer: Any = Non
 
     Args:
         settings: What the user asked for.
-        probes: Of the same run.
+        probes: The probes of the same run.
         tokenizer: What the trainer, module or data module offers; the settings' own goes first.
 
     Raises:

@@ -43,8 +43,8 @@ def measure_signals(signals: Signals, model: nn.Module, states: HiddenStates, es
     Args:
         signals: Which.
         model: Read only.
-        states: Of one rank's tasks.
-        estimator: Of the neighbours' similarity.
+        states: The states of one rank's tasks.
+        estimator: Estimator of the neighbours' similarity.
     """
     by_task: dict[str, dict[str, Floats]] = {}
     if signals.neighbour_similarity:
@@ -81,8 +81,8 @@ def signal_curves(signals: Signals, values: SignalValues, profile: LayerProfile)
 
     Args:
         signals: Which were asked for.
-        values: Of all tasks.
-        profile: Of the same step; its headline is the drift.
+        values: The values of all tasks.
+        profile: The profile of the same step; its headline is the drift.
     """
 
     def over_tasks(rows: Any) -> Floats:

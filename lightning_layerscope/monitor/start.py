@@ -90,7 +90,7 @@ def begin(
         wanted: Where results go; None keeps them in memory.
         state: What the checkpoint kept; empty for a new run.
         probes: What the user passes now; None where they are not known yet.
-        earlier: Of an earlier ``fit`` in this process.
+        earlier: What is there of an earlier ``fit`` in this process.
 
     Raises:
         Refused: When a stored reference cannot be read.

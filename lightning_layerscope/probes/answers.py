@@ -15,7 +15,7 @@ def encode_answers(examples: Sequence[Example], tokenizer: Any, template: Prompt
 
     Args:
         examples: With or without outputs; the answer of one without is its end token alone.
-        tokenizer: Of transformers; one without an end token closes no answer.
+        tokenizer: A tokenizer of transformers; one without an end token closes no answer.
         template: Settled. A chat template writes the ends by itself.
     """
     if not template.chat:
@@ -48,7 +48,7 @@ def probe_answers(
     Args:
         examples: In order of the prompts.
         prompts: Token ids.
-        tokenizer: Of transformers.
+        tokenizer: A tokenizer of transformers.
         template: Settled.
         max_length: Token budget of a prompt; longer answers lose their end as in training.
     """

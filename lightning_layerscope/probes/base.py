@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lightning_layerscope.notebook import card
 from lightning_layerscope.probes.digests import TokenChoice, examples_digest, token_choice_name, tokens_digest
 from lightning_layerscope.probes.probe import Probe
 from lightning_layerscope.wording import count
@@ -13,9 +14,11 @@ from lightning_layerscope.wording import count
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+_SHOWN_CLUSTERS = 12
+
 
 class BaseProbeSet(Mapping[str, Probe]):
-    """`ProbeSet` without the ways to make, store and check one; it is documented there."""
+    """``ProbeSet`` without the ways to make, store and check one; it is documented there."""
 
     def __init__(
         self,
@@ -64,7 +67,7 @@ class BaseProbeSet(Mapping[str, Probe]):
         """Other probes that were made the same way: same tokenizer, template and choices.
 
         Args:
-            probes: Of distinct tasks.
+            probes: The probes, each of another task.
             notes: What there is to know of them.
         """
         return type(self)(
@@ -119,3 +122,23 @@ class BaseProbeSet(Mapping[str, Probe]):
             f"{count(self.num_tokens, 'token')}, "
             f"{self.tokenizer_name!r}, examples {self.examples_digest[:16]}, tokens {self.tokens_digest[:16]})"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: one line per cluster, totals and digests; no prompt."""
+        members: dict[str, list[Probe]] = {}
+        for probe in self._probes.values():
+            members.setdefault(probe.cluster, []).append(probe)
+        rows = [
+            [name, str(len(each)), f"{sum(map(len, each)):,}", f"{sum(probe.num_tokens for probe in each):,}"]
+            for name, each in members.items()
+        ]
+        lines = [
+            f"{count(len(self), 'task')} in {count(len(rows), 'cluster')}: {count(self.num_examples, 'prompt')} of the "
+            f"split {self.split!r} (seed {self.seed}), {count(self.num_tokens, 'token')} of {self.tokenizer_name}",
+            f"examples {self.examples_digest[:16]}, tokens {self.tokens_digest[:16]}",
+            *(f"note: {note}" for note in self.notes),
+        ]
+        more = len(rows) - _SHOWN_CLUSTERS
+        if more > 0:
+            rows = [*rows[:_SHOWN_CLUSTERS], [f"and {count(more, 'other')}", "", "", ""]]
+        return card("ProbeSet", lines, ["cluster", "tasks", "prompts", "tokens"], rows)

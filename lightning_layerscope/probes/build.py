@@ -24,7 +24,7 @@ def build_probes(
     min_examples: int,
     template: PromptTemplate,
 ) -> list[Probe]:
-    """One probe per task, in the tasks' order; see `ProbeSet.from_tasks`."""
+    """One probe per task, in the tasks' order; see ``ProbeSet.from_tasks``."""
     limits = {"examples_per_task": examples_per_task, "max_length": max_length, "min_examples": min_examples}
     wrong = {name: value for name, value in limits.items() if value is not None and value < 1}
     if wrong:
@@ -56,7 +56,7 @@ def build_probes(
 
 
 def choose(task: str, examples: tuple[Example, ...], count: int | None, seed: int) -> list[Example]:
-    """A seeded choice of `count` examples, or all, in random order."""
+    """A seeded choice of ``count`` examples, or all, in random order."""
     return sorted(examples, key=lambda example: sampling_key(seed, task, example.id))[:count]
 
 

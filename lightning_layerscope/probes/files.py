@@ -25,7 +25,7 @@ _AGAIN = "make the probes again from their tasks"
 
 
 def is_probe_file(path: str | Path) -> bool:
-    """Whether a path is a file written by `save_probes`."""
+    """Whether a path is a file written by ``save_probes``."""
     path = Path(path)
     if not path.is_file():
         return False

@@ -29,9 +29,9 @@ Template = PromptTemplate | str | Mapping[str, Any] | None
 
 
 class ProbeSet(BaseProbeSet):
-    """The fixed prompts of all tasks, tokenised: task name to `Probe`.
+    """The fixed prompts of all tasks, tokenised: task name to ``Probe``.
 
-    Make one with a ``from_...`` method; all of them but `from_source` take the options of `from_tasks`.
+    Make one with a ``from_...`` method; all of them but ``from_source`` take the options of ``from_tasks``.
 
     Args:
         probes: one per task, with different names.
@@ -40,10 +40,10 @@ class ProbeSet(BaseProbeSet):
             the same shape.
         tokenizer_name: what the tokenizer is called, for records; no part of a digest.
         vocab_size: number of tokens it knows.
-        template: `PromptTemplate.describe` of the template.
+        template: ``PromptTemplate.describe`` of the template.
         max_length: token budget per prompt.
         split: the split that the examples come from.
-        seed: of the choice of examples.
+        seed: Seed of the choice of examples.
         notes: what a reader should know about how the prompts were made, a sentence each; no part of a digest.
 
     Attributes:
@@ -76,7 +76,7 @@ class ProbeSet(BaseProbeSet):
     ) -> Self:
         """Choose, render and tokenise examples of every task.
 
-        Which examples are chosen depends on `seed`, the task's name and the examples' ids alone: not on other tasks,
+        Which examples are chosen depends on ``seed``, the task's name and the examples' ids alone: not on other tasks,
         the order of rows, or the tokenizer; more examples per task are the same ones and some more.
 
         Args:
@@ -85,20 +85,20 @@ class ProbeSet(BaseProbeSet):
                 do not matter.
             examples_per_task: how many of each task; a task with fewer gives all it has, and None takes all.
             split: which split they come from; by default ``"test"``, or the only split there is (with a warning).
-            seed: of the choice.
+            seed: Seed of the choice.
             max_length: token budget per prompt, special tokens included. A longer prompt is cut from the left of its
                 input (a plain prompt from its left; a chat prompt loses its oldest turns first), at a word where
-                possible, so that instruction and the template's end stay; it is counted in `Probe.truncated`.
+                possible, so that instruction and the template's end stay; it is counted in ``Probe.truncated``.
             min_examples: tasks with fewer examples (and fewer than asked for) are refused.
-            template: how an example becomes a prompt: a `PromptTemplate`, its text, or a dict of its ``text``, ``chat``
-                and ``system``. By default conversations take the tokenizer's chat template where it has one, and rows
-                of instruction and input become text. A chat template that writes today's date is warned about.
+            template: how an example becomes a prompt: a ``PromptTemplate``, its text, or a dict of its ``text``,
+                ``chat`` and ``system``. By default conversations take the tokenizer's chat template where it has one,
+                and rows of instruction and input become text. A chat template that writes today's date is warned about.
             token_choice: see the class.
 
         Raises:
             ValueError: for tasks with too few examples or without the split (all are listed), empty prompts,
                 prompts too long even when cut, or options out of range.
-            TypeError: when `tokenizer` is none.
+            TypeError: when ``tokenizer`` is none.
         """
         tokenizer = load_tokenizer(tokenizer)
         token_choice_name(token_choice)
@@ -136,7 +136,7 @@ class ProbeSet(BaseProbeSet):
         clusters: Mapping[str, str] | None = None,
         **options: Any,
     ) -> Self:
-        """From a folder of JSONL files or one file: `load_jsonl` (path, columns, clusters), then `from_tasks`."""
+        """From a folder of JSONL files or one file: ``load_jsonl`` (path, columns, clusters), then ``from_tasks``."""
         return cls.from_tasks(load_jsonl(path, columns=columns, clusters=clusters), tokenizer, **options)
 
     @classmethod
@@ -154,7 +154,7 @@ class ProbeSet(BaseProbeSet):
         split: str | None = None,
         **options: Any,
     ) -> Self:
-        """From Hugging Face datasets: `load_datasets` of the split that `from_tasks` takes, then `from_tasks`."""
+        """From Hugging Face datasets: ``load_datasets`` of the split that ``from_tasks`` takes, then ``from_tasks``."""
         load = partial(
             load_datasets,
             source,
@@ -177,7 +177,7 @@ class ProbeSet(BaseProbeSet):
         split: str | None = None,
         **options: Any,
     ) -> Self:
-        """From Flan 2021: `load_flan` of the split that `from_tasks` takes, then `from_tasks`."""
+        """From Flan 2021: ``load_flan`` of the split that ``from_tasks`` takes, then ``from_tasks``."""
         tasks = load_split(partial(load_flan, source, clusters=clusters), split)
         return cls.from_tasks(tasks, tokenizer, split=split, **options)
 
@@ -195,7 +195,7 @@ class ProbeSet(BaseProbeSet):
     ) -> Self:
         """From plain prompts, task name to texts: all of them unless told otherwise, and as they are.
 
-        A template other than the default sees them as ``{input}``. Other options are those of `from_tasks`.
+        A template other than the default sees them as ``{input}``. Other options are those of ``from_tasks``.
         """
         tasks = TaskCollection.from_prompts(prompts, clusters=clusters, split=split)
         template = "{input}" if template is None else template
@@ -207,8 +207,8 @@ class ProbeSet(BaseProbeSet):
     def from_datamodule(cls, datamodule: Any, tokenizer: Any, **options: Any) -> Self:
         """From a LightningDataModule (or any object) that offers ``probe_tasks()``.
 
-        It returns a `TaskCollection`, which goes to `from_tasks`, or task name to prompts, which go to `from_prompts`.
-        Neither ``prepare_data`` nor ``setup`` is called here.
+        It returns a ``TaskCollection``, which goes to ``from_tasks``, or task name to prompts, which go to
+        ``from_prompts``. Neither ``prepare_data`` nor ``setup`` is called here.
 
         Raises:
             TypeError: when there is no ``probe_tasks``, or it returns something else.
@@ -231,12 +231,12 @@ class ProbeSet(BaseProbeSet):
 
     @classmethod
     def from_source(cls, source: str | Path, tokenizer: Any = None, **options: Any) -> Self:
-        """From a text in a configuration: a file written by `save`, or any source of `load_tasks`.
+        """From a text in a configuration: a file written by ``save``, or any source of ``load_tasks``.
 
         Args:
             source: the file, folder or name.
             tokenizer: needed for tasks. With a probe file it is optional, and is checked against the file.
-            options: for tasks, ``columns``, ``clusters`` and those of `from_tasks`; for a probe file ``token_choice``
+            options: for tasks, ``columns``, ``clusters`` and those of ``from_tasks``; for a probe file ``token_choice``
                 only.
 
         Raises:
@@ -263,7 +263,7 @@ class ProbeSet(BaseProbeSet):
 
     @classmethod
     def load(cls, path: str | Path, *, token_choice: TokenChoice | None = None) -> Self:
-        """Read what `save` wrote; a callable `token_choice` cannot be saved and is given again.
+        """Read what ``save`` wrote; a callable ``token_choice`` cannot be saved and is given again.
 
         Raises:
             FileNotFoundError: when there is no such file.

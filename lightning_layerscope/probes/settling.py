@@ -15,11 +15,11 @@ USUAL_SPLIT = "test"
 
 
 def load_split(load: Callable[..., TaskCollection], split: str | None) -> TaskCollection:
-    """Load the tasks of the split that `settle_split` will take, not all of what may be millions of rows.
+    """Load the tasks of the split that ``settle_split`` will take, not all of what may be millions of rows.
 
     Args:
         load: loads the tasks, and takes ``splits``.
-        split: what was asked for; None takes `USUAL_SPLIT`, or the only split there is.
+        split: what was asked for; None takes ``USUAL_SPLIT``, or the only split there is.
 
     Raises:
         ValueError: when it is not there; the message lists those there are.
@@ -38,7 +38,7 @@ def settle_split(tasks: TaskCollection, split: str | None) -> tuple[str, list[st
 
     Args:
         tasks: the tasks.
-        split: what was asked for; None takes `USUAL_SPLIT`, or the only split there is.
+        split: what was asked for; None takes ``USUAL_SPLIT``, or the only split there is.
 
     Raises:
         ValueError: when no task has the split; the message lists those there are.
@@ -65,7 +65,7 @@ def settle_template(
     """The template with nothing left open, and what there is to say about the prompts it makes.
 
     Raises:
-        ValueError: for rows of several kinds, see `PromptTemplate.settled`.
+        ValueError: for rows of several kinds, see ``PromptTemplate.settled``.
     """
     settled = template.settled(_examples(tasks, split), tokenizer)
     notes = []

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from lightning_layerscope.notebook import card, charts
 from lightning_layerscope.profiles.curves import Floats, mean_curve
 from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
+    import altair as alt
+
     from lightning_layerscope.profiles.meta import ProfileMeta
     from lightning_layerscope.profiles.profile import LayerProfile
 
@@ -27,7 +30,7 @@ class ProfileDiff:
             did.
         measure: what was compared.
         by_depth: whether the comparison is over relative depth.
-        meta: of both profiles, under ``first`` and ``second``.
+        meta: The meta of both profiles, under ``first`` and ``second``.
     """
 
     frame: pd.DataFrame
@@ -52,6 +55,14 @@ class ProfileDiff:
         curve = mean_curve(self.matrix(), layers, confidence, clusters, simultaneous=simultaneous)
         curve["depth"] = self.frame["depth"].to_numpy()[:points]
         return curve
+
+    def plot(self) -> alt.LayerChart:
+        """Layer x task as a chart, two colours that meet where nothing differs."""
+        return charts().heatmap_difference(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: where the mean difference is largest."""
+        return card(f"ProfileDiff: {self.measure}, second minus first", [self.describe()])
 
     def to_pandas(self) -> pd.DataFrame:
         """A copy of the rows."""
@@ -95,8 +106,8 @@ def diff_profiles(
         first: subtracted.
         second: subtracted from.
         measure: the headline by default, which must then be the same in both.
-        step: of the first; its last by default.
-        other_step: of the second; its last by default.
+        step: Step of the first; its last by default.
+        other_step: Step of the second; its last by default.
 
     Raises:
         ValueError: if the profiles were not measured on the same examples or tasks, their headline measures differ, or

@@ -21,7 +21,7 @@ def merge_meta(metas: Sequence[ProfileMeta]) -> ProfileMeta:
     task has probes or a reference of its own, the digest of all is one over theirs; ``""`` where one is unknown.
 
     Args:
-        metas: Of the profiles, at least one.
+        metas: The meta of each profile, at least one.
 
     Raises:
         ValueError: If they differ in what they were measured on or against, or share some tasks and not all; the

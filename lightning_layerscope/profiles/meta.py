@@ -19,15 +19,15 @@ class ProfileMeta:
         layers: Layers measured, increasing.
         num_layers: Decoder blocks of the model; 0 where only the rows can tell.
         tasks: In the probes' order.
-        clusters: Of each task.
+        clusters: The cluster of each task.
         examples: Number of examples of each task; empty where unknown.
-        examples_digest: Of the probes' examples; ``""`` where unknown, as are the other digests.
-        tokens_digest: Of the probes' tokens.
+        examples_digest: Digest of the probes' examples; ``""`` where unknown, as are the other digests.
+        tokens_digest: Digest of the probes' tokens.
         reference: Name of what was compared with.
-        reference_digest: Of its states.
+        reference_digest: Digest of its states.
         measure: The headline measure.
-        estimator: Of the headline measure.
-        model_name: Of the model measured.
+        estimator: Estimator of the headline measure.
+        model_name: Name of the model measured.
         confidence: Nominal coverage of the intervals of the rows.
         warnings: Sentences: what makes the values doubtful.
         notes: Sentences: what could not be checked or given.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from lightning_layerscope.profiles import curves, storage
+from lightning_layerscope.notebook import charts
+from lightning_layerscope.profiles import curves, describe, storage
 from lightning_layerscope.profiles.curves import Floats
 from lightning_layerscope.profiles.joining import merge_meta
 from lightning_layerscope.profiles.meta import ProfileMeta
@@ -17,6 +18,8 @@ from lightning_layerscope.profiles.schema import check_rows
 from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
+    import altair as alt
+
     from lightning_layerscope.profiles.diff import ProfileDiff
 
 
@@ -58,6 +61,22 @@ class LayerProfile:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what was measured, and the mean over tasks of the last step."""
+        return describe.html(self)
+
+    def plot(self, what: str = "tasks") -> alt.TopLevelMixin:
+        """A chart, for a notebook or for :func:`lightning_layerscope.charts.png` and its like.
+
+        Args:
+            what: ``"tasks"`` (layer x task, the last step), ``"curve"`` (the mean over layers) or ``"steps"`` (layer x
+                step).
+
+        Raises:
+            ValueError: for another name.
+        """
+        return charts().profile_chart(self, what)
 
     @property
     def measure(self) -> str:

@@ -1,4 +1,4 @@
-"""LightningCLI recipes that attach the monitor, as `layerscope recipe` prints them: the files of ``callbacks/``."""
+"""LightningCLI recipes that attach the monitor, as ``layerscope recipe`` prints them: the files of ``callbacks/``."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ class ReferenceBank(Mapping[str, Tensor]):
         """Join banks of different tasks into the one that would have been made of all of them together.
 
         Args:
-            banks: Of one model, reference and probe set; each of other tasks.
+            banks: Banks of one model, reference and probe set; each of other tasks.
             tasks: All of their tasks in the order wanted; by default as they come.
 
         Raises:

@@ -24,8 +24,8 @@ class Identity:
         num_layers: decoder blocks of the model.
         clusters: cluster of each task.
         example_ids: per task the ids of its rows, in order.
-        examples_digest: of the prompts; ``""`` where unknown.
-        tokens_digest: of prompts, tokens and pooling; ``""`` where unknown.
+        examples_digest: Digest of the prompts; ``""`` where unknown.
+        tokens_digest: Digest of prompts, tokens and pooling; ``""`` where unknown.
         model_name: ``""`` where unknown.
         partial: whether these are some of the tasks that the digests cover.
     """

@@ -34,9 +34,9 @@ def save(bank: ReferenceBank, folder: str | Path, *, dtype: str | None = None, o
     Args:
         bank: what to write.
         folder: where; it must not exist, or be empty.
-        dtype: of Grams: ``"float32"`` (error in CKA under 1e-7) or ``"float16"`` (half the size; error at most about
-            2e-6 with 256 examples, 2e-5 with 32); by default the latter for tasks of at least 256 examples. Features
-            keep their dtype unless it is ``"float32"``.
+        dtype: Data type of Grams: ``"float32"`` (error in CKA under 1e-7) or ``"float16"`` (half the size; error at
+            most about 2e-6 with 256 examples, 2e-5 with 32); by default the latter for tasks of at least 256 examples.
+            Features keep their dtype unless it is ``"float32"``.
         overwrite: replace a bank that is there.
 
     Raises:

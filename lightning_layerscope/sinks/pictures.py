@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from lightning_layerscope import charts
-from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.sinks.keys import CURVE, HEATMAPS
 from lightning_layerscope.sinks.picture import Picture
 
@@ -55,19 +54,15 @@ def _draw(measurement: Measurement, record: RunRecord) -> list[Picture]:
 
 def _described(measurement: Measurement, record: RunRecord) -> Iterator[tuple[str, alt.TopLevelMixin, str]]:
     """Key, chart and caption of every picture, one after the other."""
-    now, transition, step = measurement.profile, measurement.transition, measurement.step
-    when, steps = f"step {step}", record.steps
-    shown = [record.measurements[steps.index(each)] for each in charts.chosen_steps(steps)]
-    curves = LayerProfile.concat(each.profile for each in shown)
-    yield CURVE, charts.layer_curve(curves, transition=transition), f"{when}: {transition.describe()}"
-    yield HEATMAPS["layer_x_task"], charts.heatmap_layer_x_task(now, transition=transition), when
-    yield HEATMAPS["layer_x_step"], charts.heatmap_layer_x_step(now, means=record.task_means), f"up to {when}"
+    now, transition, when = measurement.profile, measurement.transition, f"step {measurement.step}"
+    yield CURVE, charts.run_chart(record, "curve"), f"{when}: {transition.describe()}"
+    yield HEATMAPS["layer_x_task"], charts.measurement_chart(measurement, "tasks"), when
+    yield HEATMAPS["layer_x_step"], charts.run_chart(record, "steps"), f"up to {when}"
     if measurement.layer_x_layer is not None:
-        layers = charts.heatmap_layer_x_layer(measurement.layer_x_layer, now.layers, step=step, tasks=len(now.tasks))
-        yield HEATMAPS["layer_x_layer"], layers, when
+        yield HEATMAPS["layer_x_layer"], charts.measurement_chart(measurement, "layers"), when
     if len(now.tasks) > MOST_TASKS:
         _log.info("%d tasks are too many for a logged picture of task x task; the report shows it", len(now.tasks))
         return
-    for layer, matrix in sorted(measurement.task_x_task.items()):
-        chart = charts.heatmap_task_x_task(matrix, now.tasks, now.clusters, layer, step=step)
+    for layer in sorted(measurement.task_x_task):
+        chart = charts.measurement_chart(measurement, "between", layer=layer)
         yield HEATMAPS["task_x_task"], chart, f"{when}, layer {layer}"

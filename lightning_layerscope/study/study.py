@@ -32,7 +32,7 @@ class Study:
     """A plan with its tasks, its stages and its folder.
 
     Args:
-        plan: Of the study.
+        plan: The plan of the study.
 
     Attributes:
         plan: The plan.

@@ -28,10 +28,10 @@ class TaskBuilder:
         return list(self._examples)
 
     def build(self, clusters: Mapping[str, str] | None = None) -> TaskCollection:
-        """Make the collection; tasks that `clusters` does not name are `UNCLUSTERED`.
+        """Make the collection; tasks that ``clusters`` does not name are ``UNCLUSTERED``.
 
         Raises:
-            ValueError: without any example, or when `clusters` names tasks that are not there.
+            ValueError: without any example, or when ``clusters`` names tasks that are not there.
         """
         tasks = [
             Task(name, UNCLUSTERED, {split: tuple(rows) for split, rows in splits.items()})

@@ -17,7 +17,7 @@ class Columns:
     """Which column of a source holds which field.
 
     Args:
-        columns: field to column name, for fields whose column is named otherwise. Fields: `FIELDS`.
+        columns: field to column name, for fields whose column is named otherwise. Fields: ``FIELDS``.
 
     Raises:
         ValueError: for a field that there is not.
@@ -30,7 +30,7 @@ class Columns:
             raise ValueError(f"columns= maps one of {list(FIELDS)} to the name of a column, but has the keys {unknown}")
 
     def name(self, field: str) -> str:
-        """The column that holds `field`."""
+        """The column that holds ``field``."""
         return self.given.get(field, field)
 
     def has(self, row: Mapping[str, Any], field: str) -> bool:
@@ -41,7 +41,7 @@ class Columns:
         """The field as text: numbers are written out; null, NaN and a column that nobody named are ``""``.
 
         Raises:
-            ValueError: when a column named in `columns` is missing, or holds neither text nor a number.
+            ValueError: when a column named in ``columns`` is missing, or holds neither text nor a number.
         """
         value = self._value(row, field, where)
         if value is None or (isinstance(value, float) and value != value):  # a data frame writes NaN for nothing
@@ -56,7 +56,7 @@ class Columns:
         return text
 
     def example(self, row: Mapping[str, Any], example_id: str, where: str) -> Example:
-        """Make the example of one row; `where` names the row in messages.
+        """Make the example of one row; ``where`` names the row in messages.
 
         Raises:
             ValueError: when the row has no prompt, or a field that is no text.

@@ -15,7 +15,7 @@ def conversation(turns: Any, example_id: str, where: str, *, completion: Any = N
 
     Args:
         turns: the messages; without a completion the last one is the answer if the assistant speaks it.
-        example_id: of the example.
+        example_id: The id of the example.
         where: names the row in messages.
         completion: the answer where it stands apart, as text or as a list of one assistant's message.
 

@@ -55,10 +55,10 @@ def load_flan(
     Args:
         source: the hub's name, a folder written by ``save_to_disk``, or a dataset in memory, with the columns
             ``inputs``, ``targets`` and ``task``.
-        clusters: task to cluster; goes before `FLAN_CLUSTERS` and adds to it.
+        clusters: task to cluster; goes before ``FLAN_CLUSTERS`` and adds to it.
         splits: only these splits; all by default. Needed to keep memory small: all of Flan is millions of rows.
-        limit: at most this many rows per task and split, a seeded choice as in `load_datasets`.
-        seed: of that choice.
+        limit: at most this many rows per task and split, a seeded choice as in ``load_datasets``.
+        seed: Seed of that choice.
 
     Raises:
         ImportError: when the datasets library is missing; the message has the pip command.

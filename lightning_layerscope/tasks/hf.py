@@ -36,16 +36,16 @@ def load_datasets(
         source: a name on the hub, a folder written by ``save_to_disk``, or the dataset itself.
         task_column: the column that says which task a row belongs to (default ``"task"`` where there is one). Without
             one, the whole dataset is one task, named after the configuration or the source.
-        columns: field to column, as in `load_jsonl`: ``{"input": "question", "output": "answer"}``.
+        columns: field to column, as in ``load_jsonl``: ``{"input": "question", "output": "answer"}``.
         name: the dataset's configuration on the hub.
         split_map: the dataset's split to our split, e.g. ``{"validation": "test"}``; others keep their name. Where two
             become one, their rows are joined.
         clusters: task to cluster.
         messages_column: the column of chat messages; the same as ``columns={"messages": ...}``.
-        splits: keep only these splits (names after `split_map`).
-        limit: at most this many rows per task and split, chosen by `seed`, any row as likely as another; memory stays
+        splits: keep only these splits (names after ``split_map``).
+        limit: at most this many rows per task and split, chosen by ``seed``, any row as likely as another; memory stays
             within them. All rows by default.
-        seed: of that choice.
+        seed: Seed of that choice.
         task_name: maps the value of the task column to the task's name.
 
     Returns:
@@ -89,7 +89,7 @@ def load_datasets(
 
 
 class _Draw:
-    """Rows in the order in which they came, or of each task and split the `limit` rows of lowest key."""
+    """Rows in the order in which they came, or of each task and split the ``limit`` rows of lowest key."""
 
     def __init__(self, limit: int | None, seed: int) -> None:
         self.limit, self.seed = limit, seed

@@ -12,7 +12,7 @@ def hold_out(tasks: TaskCollection, *, most: int, seed: int = 0) -> TaskCollecti
     Args:
         tasks: the tasks.
         most: rows of each task to hold out, but never more than half of them.
-        seed: of the choice.
+        seed: Seed of the choice.
 
     Raises:
         ValueError: for a task of a single row.

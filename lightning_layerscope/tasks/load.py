@@ -20,7 +20,7 @@ def load_tasks(
     clusters: Mapping[str, str] | None = None,
     splits: Iterable[str] | None = None,
 ) -> TaskCollection:
-    """Load tasks from whatever `source` names.
+    """Load tasks from whatever ``source`` names.
 
     Args:
         source: ``"toy"`` or ``"general"`` (built in), ``"flan"`` (Flan 2021 from the hub), a JSONL file, a folder of
@@ -33,7 +33,7 @@ def load_tasks(
     Raises:
         FileNotFoundError: when nothing of that name is there.
         ImportError: when the source needs the datasets library and it is missing.
-        ValueError: for malformed content, or `columns` where the columns are fixed.
+        ValueError: for malformed content, or ``columns`` where the columns are fixed.
     """
     path = Path(source).expanduser()
     if path.exists():

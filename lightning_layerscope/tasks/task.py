@@ -28,7 +28,7 @@ def check_text(text: str, where: str) -> None:
     """Refuse text that no tokenizer and no file can hold.
 
     Raises:
-        ValueError: for half of a surrogate pair; `where` names its place.
+        ValueError: for half of a surrogate pair; ``where`` names its place.
     """
     try:
         text.encode()
@@ -152,7 +152,7 @@ class TaskCollection(Mapping[str, Task]):
 
         Raises:
             TypeError: when a task's prompts are one string instead of several, or not strings.
-            ValueError: when `clusters` names tasks that are not there.
+            ValueError: when ``clusters`` names tasks that are not there.
         """
         tasks = []
         for name, texts in prompts.items():
@@ -168,7 +168,7 @@ class TaskCollection(Mapping[str, Task]):
         return {name: task.cluster for name, task in self._tasks.items()}
 
     def with_clusters(self, clusters: Mapping[str, str]) -> TaskCollection:
-        """The same tasks, those named in `clusters` moved to the cluster given there.
+        """The same tasks, those named in ``clusters`` moved to the cluster given there.
 
         Raises:
             ValueError: when it names tasks that are not here.
@@ -178,7 +178,7 @@ class TaskCollection(Mapping[str, Task]):
         return TaskCollection(moved, self.source)
 
     def select(self, names: Iterable[str]) -> TaskCollection:
-        """Only the named tasks, in the order of `names`.
+        """Only the named tasks, in the order of ``names``.
 
         Raises:
             ValueError: when some are not here.

@@ -21,12 +21,12 @@ class PromptTemplate:
 
     Args:
         text: the prompt with the fields ``{instruction}`` and ``{input}`` (a brace is written twice, as in
-            `str.format`). A line that consists of one field and nothing else is left out where that field is empty.
+            ``str.format``). A line that consists of one field and nothing else is left out where that field is empty.
             With the default text, rows of prompt and completion give their prompt to the letter.
-        chat: render through the tokenizer's own chat template: `text` without its trailing line break is then the
+        chat: render through the tokenizer's own chat template: ``text`` without its trailing line break is then the
             user's turn, and the template adds what opens the answer. Examples that are conversations keep their turns.
             Default None: conversations are rendered so where the tokenizer has a chat template, all else is text;
-            with a `text` of one's own, all is text.
+            with a ``text`` of one's own, all is text.
         system: system message that chat prompts begin with, unless the conversation has its own.
 
     Raises:

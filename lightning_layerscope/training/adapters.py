@@ -24,13 +24,13 @@ def add_lora(
     """Freeze a model and put trainable low-rank adapters on it; the defaults are the paper's.
 
     Args:
-        model: of transformers.
+        model: A model of transformers.
         target_modules: names of the linear layers that get one.
-        rank: of the adapters.
+        rank: Rank of the adapters.
         alpha: their scale is ``alpha / rank``.
         dropout: on the adapters' input.
         layers: only in these decoder blocks, numbered 1..L as everywhere here; default all.
-        seed: of the adapters' weights; the global generators are left alone.
+        seed: Seed of the adapters' weights; the global generators are left alone.
 
     Returns:
         The ``peft.PeftModel``.

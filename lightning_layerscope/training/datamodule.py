@@ -30,18 +30,18 @@ class InstructionDataModule(LightningDataModule):
 
     Args:
         tasks: the tasks.
-        tokenizer: of transformers.
-        template: how an example becomes a prompt; default `PromptTemplate()`. Use the same for the probes.
+        tokenizer: A tokenizer of transformers.
+        template: how an example becomes a prompt; default ``PromptTemplate()``. Use the same for the probes.
         batch_size: rows per training batch.
-        max_length: tokens of prompt and answer together; see `encode_examples`.
+        max_length: tokens of prompt and answer together; see ``encode_examples``.
         train_split: name of the split trained on.
         test_split: name of the held-out split.
         max_examples_per_task: train on at most so many of each task, chosen by seed.
         max_examples_per_cluster: train on at most so many of each cluster, chosen by seed.
         max_test_examples: hold out at most so many of each task, chosen by seed.
         group_by_length: put rows of similar length into a batch.
-        seed: of the choice and of the order.
-        num_workers: of the loaders.
+        seed: Seed of the choice and of the order.
+        num_workers: Number of workers of the loaders.
 
     Raises:
         ValueError: for counts below 1, or tasks without the splits.

@@ -24,7 +24,7 @@ class EncodedExample:
 
     Attributes:
         task: its task.
-        id: of the example.
+        id: The id of the example.
         prompt: token ids of the prompt; the last one is what the probes' ``last_prompt`` reads.
         answer: token ids of the answer, its end token included.
         cut_prompt: whether the input lost words on its left to fit.
@@ -54,13 +54,13 @@ def encode_examples(
 
     Prompt and answer are tokenised apart, so that the prompt's tokens are those of a probe. Where both together are too
     long, the answer keeps up to half of the budget and the prompt loses words from the left of its input, as in
-    `ProbeSet.from_tasks`.
+    ``ProbeSet.from_tasks``.
 
     Args:
         task: name of the task.
         examples: with their outputs.
-        tokenizer: of transformers.
-        template: how an example becomes a prompt; default `PromptTemplate()`.
+        tokenizer: A tokenizer of transformers.
+        template: how an example becomes a prompt; default ``PromptTemplate()``.
         max_length: tokens of prompt and answer together.
 
     Raises:

@@ -32,7 +32,7 @@ class TaskScore:
         loss: cross-entropy per answer token, in nats.
         exact: share of the examples that greedy decoding answers to the letter.
         examples: held-out examples.
-        tokens: of their answers.
+        tokens: Number of tokens of their answers.
     """
 
     loss: float
@@ -47,7 +47,7 @@ def evaluate_tasks(model: nn.Module, datamodule: InstructionDataModule) -> dict[
     The model is left as it was (:func:`~lightning_layerscope.no_trace`), so this may run inside a training.
 
     Args:
-        model: a causal language model, with or without adapters, or an `InstructionModule`.
+        model: a causal language model, with or without adapters, or an ``InstructionModule``.
         datamodule: gives the held-out rows; see its ``max_test_examples``.
     """
     return {task: score.loss for task, score in score_tasks(model, datamodule).items()}
@@ -56,7 +56,7 @@ def evaluate_tasks(model: nn.Module, datamodule: InstructionDataModule) -> dict[
 def score_tasks(
     model: nn.Module, datamodule: InstructionDataModule, *, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, TaskScore]:
-    """Held-out loss and share of exact answers of each task; see `evaluate_tasks`."""
+    """Held-out loss and share of exact answers of each task; see ``evaluate_tasks``."""
     return score_rows(model, datamodule.test_rows(), progress=progress)
 
 

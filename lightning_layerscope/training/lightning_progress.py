@@ -19,7 +19,7 @@ class ProgressCallback(Callback):
     """Shows optimiser steps, the loss, rows per second and the expected end of a training.
 
     Args:
-        name: Of the training.
+        name: Name of the training.
         keep: Leave a line behind at its end.
     """
 

@@ -63,7 +63,7 @@ def load_causal_model(name: str, dtype: str) -> Any:
 
     Args:
         name: Folder or hub name.
-        dtype: Of the weights: ``"auto"`` (as they were saved) or the name of a torch dtype.
+        dtype: Data type of the weights: ``"auto"`` (as they were saved) or the name of a torch dtype.
 
     Raises:
         FileNotFoundError: When there is no such model.

@@ -20,11 +20,11 @@ def small_llama(
 
     Args:
         tokenizer: gives the vocabulary and the special tokens.
-        width: of the hidden states.
+        width: Width of the hidden states.
         layers: number of decoder blocks.
         heads: attention heads; ``width`` is a multiple of twice their number.
         max_length: longest text in tokens.
-        seed: of the weights; the global generators are left alone.
+        seed: Seed of the weights; the global generators are left alone.
 
     Returns:
         A ``transformers.LlamaForCausalLM`` in float32.

@@ -35,8 +35,8 @@ class InstructionModule(LightningModule):
         learning_rate: at its peak; the default is the paper's.
         warmup: share of the optimiser steps over which it rises.
         schedule: ``"cosine"`` or ``"constant"`` after the warm-up.
-        weight_decay: of AdamW, on matrices alone.
-        betas: of AdamW.
+        weight_decay: Weight decay of AdamW, on matrices alone.
+        betas: The two decay rates of AdamW.
 
     Raises:
         ValueError: for options out of range, or a model without trainable parameters.

@@ -47,14 +47,14 @@ def pretrain(
 
     Args:
         model: a causal language model; changed in place.
-        tokenizer: of the model, with an end token.
+        tokenizer: The tokenizer of the model, with an end token.
         texts: raw texts.
         steps: optimiser steps (AdamW, warm-up and cosine, gradients clipped to norm 1).
         batch_size: blocks per step.
         length: tokens per block.
         learning_rate: at its peak.
         warmup: share of the steps over which it rises.
-        seed: of the order; the global generators are left alone.
+        seed: Seed of the order; the global generators are left alone.
         progress: called with (step, loss) after every step.
 
     Returns:

@@ -39,7 +39,7 @@ class Progress:
     work says nothing: ``fine-tuning: 120 of 300 steps, loss 2.1, 14 rows/s, 4:10 left, ends about 14:32``.
 
     Args:
-        name: Of the work.
+        name: Name of the work.
         total: How much there is to do; None where that is not known.
         unit: What is counted.
         keep: Leave a line behind at the end, with the time that it took.

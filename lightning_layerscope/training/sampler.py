@@ -18,8 +18,8 @@ class LengthGroupedSampler(Sampler[int]):
 
     Args:
         lengths: tokens of each example.
-        batch_size: of the loader.
-        seed: of the order.
+        batch_size: Batch size of the loader.
+        seed: Seed of the order.
         group: whether to sort by length at all.
 
     Example:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lightning_layerscope.notebook import card
 from lightning_layerscope.wording import count
 
 
@@ -90,6 +91,18 @@ class Transition:
             f"At {self.confidence:.0%} confidence over {count(self.tasks, 'task')}{clusters} it starts at layer "
             f"{_span(self.start_interval)} and ends at layer {_span(self.end_interval)}; shape: {self.shape}.{notes}"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the sentences, and the layers and mean of each part."""
+        if not self.found:
+            return card(f"No {self.kind}", [self.describe()])
+        parts = (("shared", self.shared), ("transition", self.transition), ("refinement", self.refinement))
+        rows = [
+            [name, _span(layers), f"{level:.3f}"]
+            for (name, layers), level in zip(parts, self.levels, strict=True)
+            if layers
+        ]
+        return card(self.kind.capitalize(), [self.describe()], ["part", "layers", "mean"], rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -11,7 +11,6 @@ from lightning_layerscope.cli import main
 
 peft = pytest.importorskip("peft")
 pytest.importorskip("filelock")
-pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's and peft's own
 
 RECIPE = TrialRecipe(rank=4, train_rows=6, test_rows=4, retention_rows=4, max_length=64, batch_size=6)
 RULES = ("all", "last", "causal")

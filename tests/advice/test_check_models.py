@@ -13,7 +13,6 @@ from lightning_layerscope.advice.correlation import rank_correlation
 from lightning_layerscope.cli import main
 
 peft = pytest.importorskip("peft")
-pytestmark = pytest.mark.filterwarnings("ignore")  # peft's own
 
 
 @pytest.fixture(scope="module")

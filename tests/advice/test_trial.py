@@ -20,7 +20,6 @@ from lightning_layerscope.training.loss import answer_loss, mean_loss
 
 pytest.importorskip("peft")
 pytest.importorskip("pytorch_lightning")
-pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's and peft's own
 
 RECIPE = TrialRecipe(
     budget_layers=2,

@@ -22,11 +22,6 @@ from lightning_layerscope.compat.transformers_trainer import EvaluationSteps, ca
 
 transformers = pytest.importorskip("transformers")
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
 ROWS = torch.ones(4, 2)
 
 

@@ -13,7 +13,6 @@ from .test_architectures import PROBES
 
 pytest.importorskip("bitsandbytes", reason="needs bitsandbytes: pip install bitsandbytes")
 peft = pytest.importorskip("peft")
-pytestmark = pytest.mark.filterwarnings("ignore")  # peft's and bitsandbytes' own
 
 
 def qlora(folder: Path) -> torch.nn.Module:

@@ -15,17 +15,6 @@ from lightning_layerscope.callbacks import lightning as monitor_module
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.monitor import active
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*no `val_dataloader`"),
-    pytest.mark.filterwarnings("ignore:.*isinstance.treespec"),
-    pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint"),
-    pytest.mark.filterwarnings("ignore:.*dataloader is not resumable"),
-]
-
 
 def fit(tiny, tmp_path, monitor, **options):
     tiny.seed()

@@ -15,19 +15,6 @@ from lightning_layerscope.references import ReferenceBank
 
 RECIPES = Path(__file__).resolve().parents[2] / "callbacks"
 
-# Lightning's own warnings about itself, loaders without workers, and what its tensorboard logger imports.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:pytorch_lightning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*no `val_dataloader`"),
-    pytest.mark.filterwarnings("ignore:.*isinstance.treespec"),
-    pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint"),
-    pytest.mark.filterwarnings("ignore:.*dataloader is not resumable"),
-]
-
 
 def fit(tiny, tmp_path, monitor, namespace="lightning.pytorch", module=None, ckpt_path=None, **options):
     pl = importlib.import_module(namespace)

@@ -9,8 +9,6 @@ from torch.utils.data import DataLoader
 from lightning_layerscope.callbacks import Comparison, LayerSimilarityMonitor
 from lightning_layerscope.probes import ProbeSet
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own
-
 
 def test_near_copies_count_once_where_asked(tiny, tmp_path):
     probes = tiny.probes()

@@ -11,16 +11,6 @@ from torch.utils.data import DataLoader
 
 from lightning_layerscope.callbacks import LayerSimilarityMonitor, Schedule
 
-# Third parties' own: what compile, weight averaging, checkpointing and Lightning itself warn about.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:torch"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*isinstance.treespec"),
-]
-
 
 def lora(tiny, *, freeze_a=False, **config):
     peft = pytest.importorskip("peft")

@@ -8,18 +8,9 @@ import torch
 
 from lightning_layerscope.callbacks import TransformersLayerSimilarityMonitor
 from lightning_layerscope.measurements import RunRecord
-from lightning_layerscope.monitor import callback as monitor_module
+from lightning_layerscope.monitor import callback as monitor_callback
 
 transformers = pytest.importorskip("transformers")
-
-# What accelerate, the trainer and TRL warn about in their own code.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:torch"),
-    pytest.mark.filterwarnings("ignore::UserWarning:trl"),
-    pytest.mark.filterwarnings("ignore::UserWarning:peft"),
-]
 
 
 class Keep(transformers.TrainerCallback):
@@ -165,7 +156,7 @@ def test_an_exception_is_followed_by_the_final_rows_when_the_process_exits(tiny,
         train(tiny, tmp_path, None, monitor, others=[Break()])
     assert RunRecord.load(tmp_path / "layerscope").steps == [0, 2]
     assert not Sink.ends
-    monitor_module._crash(weakref.ref(monitor.monitor))  # what the interpreter calls
+    monitor_callback._crash(weakref.ref(monitor.monitor))  # what the interpreter calls
     assert Sink.ends == [1]
 
 

@@ -17,8 +17,7 @@ from .stages_for_tests import Step, Steps
 
 ray = pytest.importorskip("ray")
 
-# Ray's own: it forks, warns about the future of its defaults and leaves sockets to the garbage collector.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,7 @@ from lightning_layerscope.study.study import Study
 from .conftest import PLAN
 from .test_study_command import call
 
-# wandb's service and Lightning's logger leave threads and files to the garbage collector.
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning"),
-]
+pytestmark = pytest.mark.slow
 
 
 def configs(root: Path) -> list[str]:

@@ -62,7 +62,7 @@ def lora_config(targets: Targets, ranks: Mapping[str, int], *, scaling: float = 
 
     Raises:
         ImportError: When peft is not installed; the message holds the pip command.
-        ValueError: As `lora_options`.
+        ValueError: As ``lora_options``.
     """
     return require("peft", "peft").LoraConfig(**lora_options(targets, ranks, scaling=scaling), **more)
 

@@ -14,7 +14,7 @@ def most_missed(loss_increase: Sequence[float], count: int) -> Selection:
     pre-trained layer raises the tuned model's loss most.
 
     Args:
-        loss_increase: Of layers 1..L, in nats per answer token, mean over the tasks.
+        loss_increase: For each of the layers 1..L, in nats per answer token, mean over the tasks.
         count: How many layers.
 
     Example:

@@ -26,7 +26,7 @@ def best_conditioned(targets: Targets, ranking: Sequence[str], budget: int, rank
         ranking: Their full names, the best conditioned first (:func:`condition_ranking`).
         budget: Parameters to spend at ``rank``. The last matrix may exceed it by half of its own, which lowers ranks
             later.
-        rank: Of every adapter.
+        rank: Rank of every adapter.
 
     Raises:
         ValueError: For a ranking of other matrices, or a budget below one matrix at that rank.

@@ -16,7 +16,7 @@ def run_stage(stage: AnyStage, context: Context, *, wait: bool = True) -> bool:
 
     Args:
         stage: What to make.
-        context: Of the pipeline; its store gets the result.
+        context: The context of the pipeline; its store gets the result.
         wait: For another runner that is at this stage.
 
     Returns:
@@ -24,7 +24,7 @@ def run_stage(stage: AnyStage, context: Context, *, wait: bool = True) -> bool:
 
     Raises:
         RuntimeError: If a result it needs is missing.
-        StageBusyError: If another runner is at it and `wait` is false.
+        StageBusyError: If another runner is at it and ``wait`` is false.
     """
     store = context.store
     if store.done(stage):

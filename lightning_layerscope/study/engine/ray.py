@@ -21,8 +21,8 @@ class RayOptions:
     """How stages become Ray tasks.
 
     Attributes:
-        address: Of a running cluster; None starts a Ray on this machine.
-        workers: Of a Ray on this machine.
+        address: Address of a running cluster; None starts a Ray on this machine.
+        workers: Number of workers of a Ray on this machine.
         cpus_per_stage: What one stage is given.
         gpus_per_stage: What one stage is given.
         retries: How often a stage whose worker died is tried again.
@@ -44,7 +44,7 @@ def run_on_ray(
 
     Args:
         stages: In an order in which they can run.
-        store: Of the pipeline; every worker must see its folder.
+        store: The store of the pipeline; every worker must see its folder.
         make_context: Makes the context, once in each worker; can be pickled and compared.
         options: Workers, and what each stage is given.
         report: Told of each stage.

@@ -64,7 +64,7 @@ class Stage(ABC, Generic[ContextT, ResultT]):
 
     @abstractmethod
     def run(self, context: ContextT, folder: Path) -> None:
-        """Write the result into `folder`, which is empty."""
+        """Write the result into ``folder``, which is empty."""
 
     @abstractmethod
     def load(self, store: Store) -> ResultT:

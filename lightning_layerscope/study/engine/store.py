@@ -108,7 +108,7 @@ class Store:
         stage waits for the first; the lock of a killed runner is released by the operating system.
 
         Raises:
-            StageBusyError: If another runner is at it and `wait` is false.
+            StageBusyError: If another runner is at it and ``wait`` is false.
         """
         with self._alone(_folder_name(stage), self.stages, stage.name, wait=wait):
             if self.done(stage):
@@ -131,7 +131,7 @@ class Store:
         """Make a folder beside the stages anew: yields an empty folder that takes the older one's place.
 
         Args:
-            name: Of the folder.
+            name: Name of the folder.
             marker: A file in it; a folder without this file is never replaced.
 
         Raises:

@@ -32,7 +32,7 @@ class TaskSource(Settings):
 
 
 class Template(Settings):
-    """How an example becomes a prompt, see `lightning_layerscope.tasks.PromptTemplate`."""
+    """How an example becomes a prompt, see ``lightning_layerscope.tasks.PromptTemplate``."""
 
     text: str = "{instruction}\n{input}\n"
     chat: bool | None = None

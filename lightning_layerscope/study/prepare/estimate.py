@@ -29,15 +29,15 @@ class CostEstimate:
 
     Attributes:
         stages: Stages in all.
-        done: Of them, those whose results are there.
+        done: How many of them have their results already.
         trainings: Still to do.
         measurements: Models times tasks still to measure.
-        parameters: Of the base model.
+        parameters: Number of parameters of the base model.
         trainable: Parameters per training.
         row_passes: Training rows times epochs, over all trainings still to do.
         prompts: Prompts still to measure, over all models.
         scored_rows: Held-out rows still to score, over all models.
-        bounded: Of the trainings, those that end earlier when they converge; their bound is counted.
+        bounded: How many of the trainings end earlier when they converge; their bound is counted.
         bytes: To be written.
         seconds: From the calibration; one process, as many at once divide it.
     """
@@ -78,7 +78,7 @@ class CostEstimate:
 
 
 def estimate(graph: StudyGraph, context: StudyContext, *, timed: bool = True) -> CostEstimate:
-    """Count what is to do and, when `timed`, run a few batches of it to know how long it will take."""
+    """Count what is to do and, when ``timed``, run a few batches of it to know how long it will take."""
     plan, todo = context.plan, [stage for stage in graph.stages.values() if not context.store.done(stage)]
     trainings = [stage for stage in todo if isinstance(stage, TrainStage)]
     measured = [stage for stage in todo if isinstance(stage, StatesStage)]

@@ -25,7 +25,7 @@ class StudySummary:
     """A study in numbers; ``summary.json``.
 
     Attributes:
-        name: Of the study.
+        name: Name of the study.
         tasks: How many.
         clusters: How many.
         unseen_tasks: How many were not trained on.

@@ -31,9 +31,9 @@ def plane(samples: Mapping[str, Array], position: int, *, method: str, seed: int
 
     Args:
         samples: Task to states (layers, prompts, width).
-        position: Of the layer on the first axis.
+        position: Position of the layer on the first axis.
         method: ``"PCA"`` or ``"t-SNE"`` (after a PCA to at most 50 dimensions).
-        seed: Of t-SNE.
+        seed: Seed of t-SNE.
 
     Returns:
         (prompts, 2), tasks one after the other with :data:`PER_TASK` prompts each (fewer where there are fewer).

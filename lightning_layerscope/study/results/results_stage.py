@@ -53,7 +53,7 @@ class ResultsStage(Stage[StudyContext, WrittenResults]):
         trained: Tasks that the multi-task model was trained on.
         study: Its name.
         map_layers: Layers whose tasks are drawn in a plane; empty: five of them.
-        confidence: Of all intervals.
+        confidence: Nominal coverage of all intervals.
     """
 
     comparisons: tuple[CompareStage, ...]

@@ -130,7 +130,7 @@ def gather(
         comparisons: One per task.
         data: The training rows of the tasks that have any.
         trained: Tasks that the multi-task model was trained on.
-        store: Of the study.
+        store: The store of the study.
     """
     compared = {stage.task: stage.load(store) for stage in comparisons}
     measured, samples = dict[str, dict[str, MeasuredFacts]](), dict[str, dict[str, Array]]()

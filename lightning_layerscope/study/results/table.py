@@ -21,11 +21,11 @@ class Means:
 
     Attributes:
         encoded: Mean over layers of CKA(base, control).
-        encoded_low: Of its interval.
-        encoded_high: Of its interval.
+        encoded_low: Lower bound of its interval.
+        encoded_high: Upper bound of its interval.
         gained: Mean over layers of CKA(tuned, control) - CKA(base, control).
-        gained_low: Of its interval.
-        gained_high: Of its interval.
+        gained_low: Lower bound of its interval.
+        gained_high: Upper bound of its interval.
     """
 
     encoded: float | None = None
@@ -42,14 +42,15 @@ class TaskRow(Means):
 
     Attributes:
         task: Name of the task.
-        cluster: Of the task.
+        cluster: The cluster of the task.
         seen: Whether the multi-task model was trained on it; None where that is not known.
         prompts: That were probed.
         prompts_available: That there are.
         train_rows: That models of the study were trained on.
         noise: Half the range of the gain over the controls' seeds.
         verdict: What may be said of the task: what the gain says beside its noise, where the controls are specialists.
-        pvalue: Of the gain against none, the noise of the controls' seeds pooled over tasks; None without a verdict.
+        pvalue: p-value of the gain against none, the noise of the controls' seeds pooled over tasks; None without a
+            verdict.
         adjusted_pvalue: The same adjusted for the number of tasks judged (Benjamini and Hochberg).
         drift_mean_cka: Mean over layers of CKA(tuned, base).
         loss_base: Held-out loss, nats per answer token.
@@ -101,11 +102,12 @@ class BesideRow(Means):
 
     Attributes:
         task: Name of the task.
-        control_budget: Of these controls.
+        control_budget: The budget of these controls.
         controls: How many.
         noise: Half the range of the gain over their seeds.
         verdict: What may be said of the task, seen from them.
-        pvalue: Of the gain against none, as in :class:`TaskRow`, pooled over the tasks with controls of this budget.
+        pvalue: p-value of the gain against none, as in :class:`TaskRow`, pooled over the tasks with controls of this
+            budget.
         adjusted_pvalue: The same adjusted for the number of tasks judged by controls of this budget.
         loss_tuned: Held-out loss, nats per answer token.
         loss_control: Held-out loss, mean over these controls.

@@ -17,7 +17,7 @@ def log_results(stage: ResultsStage, store: Store, plan: StudyPlan, folder: Path
 
     Args:
         stage: The finished stage.
-        store: Of the study.
+        store: The store of the study.
         plan: The study's plan.
         folder: The published results.
     """

@@ -23,7 +23,7 @@ class Verdict:
 
     Attributes:
         words: In words, at the study's confidence for this task alone.
-        pvalue: Of the gain against none; NaN where undefined.
+        pvalue: p-value of the gain against none; NaN where undefined.
         adjusted: The same adjusted for the number of tasks judged (Benjamini and Hochberg).
         noise: Standard error that it was held against: over prompts, and over the controls' seeds where there are
             several, their scatter pooled over tasks.
@@ -40,7 +40,7 @@ def give_verdicts(gains: Mapping[str, Gains], confidence: float) -> dict[str, Ve
 
     Args:
         gains: Task to what tuning added on it; only tasks whose controls are specialists.
-        confidence: Of the intervals in ``gains``, and of each verdict alone.
+        confidence: Nominal coverage of the intervals in ``gains``, and of each verdict alone.
     """
     scatter, freedom = pooled_scatter(each.seed_gains or () for each in gains.values())
     normal = NormalDist().inv_cdf((1 + confidence) / 2)

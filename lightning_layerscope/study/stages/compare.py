@@ -32,7 +32,7 @@ class AgainstControls:
 
     Attributes:
         budget: How long these controls were trained.
-        keys: Of their roles.
+        keys: The keys of their roles.
         losses: Their held-out losses, and those of both models.
         gains: What tuning added, seen from them.
     """
@@ -49,7 +49,7 @@ class ComparisonFacts:
 
     Attributes:
         task: Name of the task.
-        confidence: Of intervals.
+        confidence: Nominal coverage of intervals.
         loss_base: Held-out loss of the base model, in nats per answer token; None where rows have no answers.
         loss_tuned: That of the tuned model.
         controls: Against the controls that the verdict rests on; None without controls.
@@ -89,9 +89,9 @@ class CompareStage(Stage[StudyContext, TaskComparison]):
         tuned: States of the multi-task model, or of the tuned one that existed.
         controls: States of the controls that the verdict rests on; of one budget.
         beside: States of controls of other budgets.
-        estimator: Of CKA.
+        estimator: Estimator of CKA.
         measures: CKA first, others beside it.
-        confidence: Of intervals.
+        confidence: Nominal coverage of intervals.
     """
 
     task: str

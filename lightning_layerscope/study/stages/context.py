@@ -21,7 +21,7 @@ class StudyContext:
     """Keeps tasks, tokenizer and base model from one stage to the next.
 
     Args:
-        plan: Of the study; nothing else is needed, so that another process or machine can make its own.
+        plan: The plan of the study; nothing else is needed, so that another process or machine can make its own.
         tasks: The plan's tasks where they are loaded already.
         shown: Print how far long stages have come, and nothing else; for processes whose output another one shows.
 

@@ -29,7 +29,7 @@ class KeptControl:
         role: Its seed and its budget.
         beside: Whether its budget is another one than that of the controls that the verdict rests on.
         folder: Holds ``bank/`` and ``measured.json``.
-        digest: Of the bank.
+        digest: Digest of the bank.
         training: How it was trained.
         files: Path below the folder to digest, of every file.
     """
@@ -130,7 +130,7 @@ def write_index(stages: Sequence[tuple[StatesStage, bool]], store: Store, folder
 
     Args:
         stages: Those that measured the controls, on their own tasks, and whether each stands beside the others.
-        store: Of the study.
+        store: The store of the study.
         folder: Where to; made.
     """
     if not stages:

@@ -55,7 +55,7 @@ class UntilConverged(Callback):
 
     Args:
         rows: Encoded; none of them is trained on.
-        max_tokens_per_batch: Of one forward pass over the rows.
+        max_tokens_per_batch: Most tokens of one forward pass over the rows.
         bound: Epochs at most; the trainer's own bound.
         folder: Gets ``convergence.json``, also where the training runs in processes of its own.
     """

@@ -25,9 +25,9 @@ class DataStage(Stage[StudyContext, Task]):
 
     Attributes:
         task: Name of the task.
-        digest: Of the chosen rows.
+        digest: Digest of the chosen rows.
         split: Where they are chosen from.
-        seed: Of the choice.
+        seed: Seed of the choice.
         count: At most so many.
         start: So many of the chosen order are left to others.
         purpose: ``"data"``, or ``"validation"`` for rows that no model is trained on.

@@ -54,8 +54,8 @@ class Compared:
         base: States of the base model.
         tuned: States of the tuned model.
         controls: States of the controls.
-        estimator: Of CKA.
-        confidence: Of intervals.
+        estimator: Estimator of CKA.
+        confidence: Nominal coverage of intervals.
     """
 
     task: str

@@ -28,7 +28,7 @@ def fit(stage: TrainStage, module: Any, data: Any, context: StudyContext, folder
         stage: Which training.
         module: The model with its loss.
         data: The rows.
-        context: Of the study.
+        context: The context of the study.
         folder: Gets ``log/`` and ``monitor/``, and ``convergence.json`` where the loss on rows set aside ends it.
     """
     from pytorch_lightning import Trainer

@@ -31,7 +31,7 @@ class MeasuredFacts:
     Attributes:
         layers: Numbers of the layers.
         num_layers: How many the model has.
-        width: Of a state.
+        width: Width of a state.
         examples: Prompts.
         losses: Cross-entropy per answer token of each held-out row, in nats; empty where rows have no answers.
         rows: Digest of these rows; losses are paired where it is the same.
@@ -95,7 +95,7 @@ class MeasuredModel:
 
 
 def write_measured(states: HiddenStates, task: str, losses: RowLosses, folder: Path, *, pictured: bool) -> None:
-    """Write the numbers of one model, and where `pictured` what figures are drawn from; the bank stands beside."""
+    """Write the numbers of one model, and where ``pictured`` what figures are drawn from; the bank stands beside."""
     held = states[task]
     components, count = None, None
     if pictured:

@@ -21,7 +21,7 @@ class ModelCache:
 
     Args:
         base: Folder or hub name of the base model.
-        dtype: Of the weights: ``"auto"`` or the name of a torch dtype.
+        dtype: Data type of the weights: ``"auto"`` or the name of a torch dtype.
         device: Where models go.
     """
 

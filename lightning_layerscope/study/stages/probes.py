@@ -29,7 +29,7 @@ class ProbeFacts:
     """A task's counts and covariates.
 
     Attributes:
-        cluster: Of the task.
+        cluster: The cluster of the task.
         test_rows: Prompts that are probed.
         test_available: Held-out rows that there are.
         truncated: Prompts that were cut to the token budget.
@@ -68,8 +68,8 @@ class ProbesStage(Stage[StudyContext, ProbedTask]):
 
     Attributes:
         task: Name of the task.
-        cluster: Of the task.
-        digest: Of all rows of the split.
+        cluster: The cluster of the task.
+        digest: Digest of all rows of the split.
         split: Where the rows are chosen from.
         probes: How many, and how they become tokens.
         template: How a row becomes a prompt.

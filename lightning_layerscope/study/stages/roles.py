@@ -66,7 +66,7 @@ class Control(Role):
     """The base model fine-tuned on one task alone.
 
     Attributes:
-        seed: Of its training.
+        seed: Seed of its training.
         budget: How long it was trained, see ``training.control_budget`` of the plan.
     """
 

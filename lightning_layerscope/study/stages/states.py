@@ -37,9 +37,9 @@ class Measuring:
 
     Attributes:
         base: Digest of the base model.
-        dtype: Of its weights in memory.
-        bank_dtype: Of stored Gram matrices.
-        max_tokens_per_batch: Of one forward pass.
+        dtype: Data type of its weights in memory.
+        bank_dtype: Data type of stored Gram matrices.
+        max_tokens_per_batch: Most tokens of one forward pass.
         max_length: Tokens of prompt and answer together, in held-out rows.
         accelerator: As in Lightning's ``Trainer``.
         threads: Torch's.
@@ -60,7 +60,7 @@ class Checkpoint:
 
     Attributes:
         path: Folder or hub name.
-        digest: Of its content.
+        digest: Digest of its content.
     """
 
     path: str
@@ -72,7 +72,7 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
     """Measures one model on one task.
 
     Attributes:
-        role: Of the model.
+        role: The role of the model.
         task: Name of the task.
         probes: The task's prompts and held-out rows.
         model: The training that made the model, or the checkpoint that it is; None: the base model.

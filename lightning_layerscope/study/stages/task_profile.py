@@ -20,8 +20,8 @@ class ProfileOptions:
     """How profiles are made.
 
     Attributes:
-        estimator: Of CKA.
-        confidence: Of intervals.
+        estimator: Estimator of CKA.
+        confidence: Nominal coverage of the intervals.
         extra: Measures besides CKA.
     """
 

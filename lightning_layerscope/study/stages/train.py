@@ -35,10 +35,10 @@ class TrainingRecord:
         steps: Optimiser steps taken.
         rows: Task to the number of rows trained on.
         cut: Task to the number of rows that were cut to the token budget; tasks without any are left out.
-        seed: Of the order and of the adapter's first values.
+        seed: Seed of the order and of the adapter's first values.
         seconds: How long it took.
         trainable: How many parameters were trained.
-        convergence: How it ended, where it was trained until it converged; `steps` count to the end, not to the best.
+        convergence: How it ended, where it was trained until it converged; ``steps`` count to the end, not to the best.
     """
 
     steps: int
@@ -92,7 +92,7 @@ class Recipe:
         training: The plan's recipe.
         template: How a row becomes a prompt.
         base: Digest of the base model.
-        dtype: Of its weights in memory.
+        dtype: Data type of its weights in memory.
         threads: Torch's.
     """
 

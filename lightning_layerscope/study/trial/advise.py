@@ -50,23 +50,23 @@ def advise(
 
     Without a trial the rules are listed with their scores and costs, and the default from trials on other models is
     advised. With ``trial=True`` every rule is trained on the tasks at equal trainable parameters, once per seed, and
-    scored on held-out rows and on the retention set. What is finished lies in `output_dir` and is not made again.
+    scored on held-out rows and on the retention set. What is finished lies in ``output_dir`` and is not made again.
 
     Args:
         model: Folder or hub name of the base model, or the model.
         tasks: With the splits ``"train"`` and ``"test"`` and answers, or a source of such tasks.
         budget: K, how many layers to train; K layers at the recipe's rank are the budget of parameters.
         tokenizer: Needed for a model in memory.
-        rules: Which to ask (`advice.rules.NAMES`).
+        rules: Which to ask (``advice.rules.NAMES``).
         trial: Whether to settle it.
         seeds: Trainings of each rule.
         retention: What must not be lost; ``"general"`` is the built-in set.
-        recipe: How the short trainings are run; its ``budget_layers`` is replaced by `budget`.
+        recipe: How the short trainings are run; its ``budget_layers`` is replaced by ``budget``.
         output_dir: Folder of the results.
         executor: Run the trainings in this process, or on Ray.
         workers: On Ray, how many at a time on this machine.
         device: Where a model is loaded to.
-        confidence: Of the trial's intervals, all comparisons together.
+        confidence: Nominal coverage of the trial's intervals, all comparisons together.
         report: Told of each stage and what became of it.
 
     Returns:

@@ -25,7 +25,7 @@ class EvidenceStage(Stage[TrialContext, Evidence]):
     Attributes:
         model: Digest of the base model.
         tasks: Digest of the tasks.
-        recipe: Of the trial.
+        recipe: The recipe of the trial.
         pilot: Whether a pilot run is part of it.
     """
 
@@ -68,7 +68,7 @@ class TrainingStage(Stage[TrialContext, TrialLine]):
     Attributes:
         evidence: What the rule looks at.
         rule: Its name.
-        seed: Of everything random.
+        seed: Seed of everything random.
         retention: Digest of the retention set.
     """
 
