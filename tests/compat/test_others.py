@@ -3,6 +3,7 @@
 import importlib
 import io
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from lightning_layerscope.compat.accelerate import execution_device, is_dispatch
 from lightning_layerscope.compat.bitsandbytes import repacks_in_evaluation
 from lightning_layerscope.compat.deepspeed import has_partitioned_parameters
 from lightning_layerscope.compat.huggingface_hub import model_revision, require_loadable
-from lightning_layerscope.compat.known_warnings import MISSING_GLYPH, without_missing_glyphs
+from lightning_layerscope.compat.known_warnings import without_training_notes
 from lightning_layerscope.compat.lightning import (
     drop_anonymous,
     is_dummy_experiment,
@@ -164,6 +165,13 @@ def test_the_text_of_matplotlibs_warning() -> None:
         canvas.draw()
     with without_missing_glyphs():
         canvas.draw()
+
+
+def test_notes_of_training_are_left_out_and_others_are_not() -> None:
+    with without_training_notes():
+        warnings.warn("The 'train_dataloader' does not have many workers which may be a bottleneck.", stacklevel=1)
+        with pytest.warns(UserWarning, match="another"):
+            warnings.warn("another", stacklevel=1)
 
 
 def test_a_revision_comes_from_the_cache_where_the_hub_is_not_reached(
