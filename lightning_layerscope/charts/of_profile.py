@@ -62,7 +62,8 @@ def heatmap_layer_x_task(
     span = scale or limits(name, found["value"])
     words = Words(
         f"{measure_name(name)} per layer and task",
-        [context(profile, name, when), *cut_line(transition), *beyond(found["value"], *span)],
+        context(profile, name, when),
+        [*cut_line(transition), *beyond(found["value"], *span)],
         measure_name(name),
     )
     cells, spans = (
@@ -96,10 +97,8 @@ def heatmap_layer_x_step(
     span = scale or limits(name, np.stack(list(means.values())))
     words = Words(
         f"{measure_name(name)} per layer over training, mean over tasks",
-        [
-            f"{context(profile, name, max(means))} · {count(len(means), 'measurement')}",
-            *beyond(np.stack(list(means.values())), *span),
-        ],
+        f"{context(profile, name, max(means))} · {count(len(means), 'measurement')}",
+        beyond(np.stack(list(means.values())), *span),
         measure_name(name),
     )
     return heatmap(rows.step_cells(profile.layers, means), STEPS, LAYERS_UP, words, limits=span)
@@ -145,10 +144,8 @@ def layer_curve(
     span = axis_limits(name, _seen(means, groups))
     words = Words(
         f"{measure_name(name)} over layers",
-        [
-            f"{context(profile, name, when[-1])} · band: {confidence:.0%} interval over tasks",
-            *cut_line(transition, intervals=True),
-        ],
+        f"{context(profile, name, when[-1])} · band: {confidence:.0%} interval over tasks",
+        cut_line(transition, whole=True),
         f"{measure_name(name)}, mean over tasks" + (f" (axis from {span[0]:g})" if 0 < span[0] < 1 <= span[1] else ""),
     )
     cut, ends = rows.parts(transition), rows.boundaries(transition)
@@ -168,8 +165,8 @@ def heatmap_difference(difference: ProfileDiff) -> alt.LayerChart:
     what = f"difference in {measure_name(difference.measure)}"
     words = Words(
         f"{what[0].upper()}{what[1:]} per layer and task",
-        [count(len(first.tasks), "task")],
-        f"{what} (second - first)",
+        count(len(first.tasks), "task"),
+        value=f"{what} (second - first)",
     )
     spans = rows.cluster_spans(first.tasks, first.clusters)
     across = Axis("depth", "relative depth (layer / number of layers)") if difference.by_depth else LAYERS

@@ -64,7 +64,10 @@ def _reduced(drawn: bytes, colours: int) -> bytes:
 
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(drawn)) as image:
-        image.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
+        plain = image.convert("RGB")
+        # The one method that keeps rare colours, too: no cell of a heatmap, no thin line moves by more than a shade.
+        few = plain.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 

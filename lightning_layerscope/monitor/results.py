@@ -19,6 +19,7 @@ from lightning_layerscope.monitor.location import Location
 from lightning_layerscope.monitor.messages import sentence
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
+from lightning_layerscope.sinks.base import AlertSink
 
 SECONDS_FOR_DRAWING = {"finished": 120.0, "exception": 10.0}
 """How long the end of a run waits for what is still being drawn: usually some seconds, longer on a crowded machine."""
@@ -34,11 +35,12 @@ class Results:
         failures: Where a full disk or a logger that is gone is told.
         report: Have the HTML report drawn after every measurement.
         upload_prompts: Hand the file of prompts to the sinks.
+        alerts: Have alerts sent by the trackers that can.
     """
 
-    def __init__(self, failures: Failures, *, report: bool, upload_prompts: bool = False) -> None:
+    def __init__(self, failures: Failures, *, report: bool, upload_prompts: bool = False, alerts: bool = False) -> None:
         self.failures, self.upload_prompts = failures, upload_prompts
-        self.record = RunRecord()
+        self.record, self._alerts = RunRecord(), alerts
         self._drawings = Drawings(failures, report=report)
         self._files: RunFiles | None = None
         self._sinks: list[Any] = []
@@ -88,6 +90,11 @@ class Results:
         self.write(bank)
         for sink in self._sinks:
             self._tell(sink, partial(sink.log, measurement, self.record, host_step))
+        for alert in measurement.alerts:
+            self.failures.log(f"alert: {alert.text}")
+            for sink in self._sinks if self._alerts else ():
+                if isinstance(sink, AlertSink):
+                    self._tell(sink, partial(sink.alert, alert))
         if self.folder is not None and not self._missing:  # it is drawn from its files
             self._drawings.ask(self.folder, self.record, host_step)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
+    from lightning_layerscope.measurements.alert import Alert
     from lightning_layerscope.sinks.picture import Picture
 
 
@@ -49,3 +50,11 @@ class PictureSink(Sink, Protocol):
         Returns:
             Whether they were taken; where not, the same ones are offered again later.
         """
+
+
+@runtime_checkable
+class AlertSink(Sink, Protocol):
+    """A sink whose tracker tells people, by mail or message."""
+
+    def alert(self, alert: Alert) -> None:
+        """Called once for each alert of the run, after the measurement that gave it was logged."""

@@ -154,19 +154,6 @@ def test_tensorboard_takes_a_png_file_as_it_is_and_other_writers_its_pixels(tmp_
     assert other.scalar == ("c", 0.5, 7)
 
 
-def test_the_text_of_matplotlibs_warning() -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure()
-    figure.text(0.5, 0.5, "\u6f22")
-    canvas = FigureCanvasAgg(figure)
-    with pytest.warns(UserWarning, match=MISSING_GLYPH):
-        canvas.draw()
-    with without_missing_glyphs():
-        canvas.draw()
-
-
 def test_notes_of_training_are_left_out_and_others_are_not() -> None:
     with without_training_notes():
         warnings.warn("The 'train_dataloader' does not have many workers which may be a bottleneck.", stacklevel=1)
