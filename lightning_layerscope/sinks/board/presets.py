@@ -36,7 +36,8 @@ def upload(entity: str) -> list[str]:
 
 
 def _curve() -> dict[str, Any]:
-    x = {"field": "${field:x}", "type": "quantitative", "title": "${string:x_title}"}
+    axis = {"tickMinStep": 1, "format": "~g"}
+    x = {"field": "${field:x}", "type": "quantitative", "title": "${string:x_title}", "axis": axis}
     color = {"field": "${field:line}", "type": "nominal", "title": None}
     value = {"field": "${field:value}", "type": "quantitative", "title": "${string:y_title}", "scale": {"zero": False}}
     band = {"y": {**value, "field": "${field:low}"}, "y2": {"field": "${field:high}"}}
