@@ -111,9 +111,10 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=62)
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
     options = parser.parse_args()
     first = measure(options.tasks, options.layers)
-    records = {length: RunRecord({}, [at_step(first, step) for step in range(length)]) for length in LENGTHS}
+    records = {length: RunRecord({}, [at_step(first, step) for step in range(length)]) for length in options.lengths}
     seconds: dict[tuple[str, int], list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as name:
         for length, record in records.items():
@@ -136,9 +137,9 @@ def main() -> None:
             each.close()
     print(f"{options.tasks} tasks x {options.layers} layers; median of {options.rounds} rounds")
     for what in (*HANDED_OVER, "report", "pictures"):
-        base = median(seconds[what, LENGTHS[0]])
-        ratios = ", ".join(f"{length}: {median(seconds[what, length]) / base:.2f}x" for length in LENGTHS)
-        print(f"{what:16} {base:.4f} s at the first; after {ratios}")
+        base = median(seconds[what, options.lengths[0]])
+        ratios = ", ".join(f"{length}: {median(seconds[what, length]) / base:.2f}x" for length in options.lengths)
+        print(f"{what:16} {base:.4f} s after {options.lengths[0]}; after {ratios}")
 
 
 if __name__ == "__main__":

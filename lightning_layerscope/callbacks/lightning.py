@@ -16,6 +16,7 @@ from lightning_layerscope.monitor.loader_names import loader_names
 from lightning_layerscope.monitor.location import Location, location_in
 from lightning_layerscope.monitor.messages import sentence
 from lightning_layerscope.monitor.probe_source import resolve_probes, resolve_retention
+from lightning_layerscope.monitor.reporting import message
 from lightning_layerscope.monitor.settings import is_remote
 from lightning_layerscope.probes import ProbeSet
 
@@ -184,10 +185,10 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
 
     def _act(self, trainer: Any) -> None:
         """What the user asked to be done with what was found; nothing where nothing was asked for."""
-        found = self.monitor.standing
-        if found.values:
-            host.add_callback_metrics(trainer, found.values)
-        if found.stop:
+        standing = self.monitor.standing
+        if standing.values:
+            host.add_callback_metrics(trainer, standing.values)
+        if standing.stop:
             trainer.should_stop = True
 
     def _host_state(self, trainer: Any, pl_module: Any) -> HostState:
@@ -245,4 +246,6 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
             return []
         from lightning_layerscope.sinks import sinks_for
 
-        return list(sinks_for(loggers, **self._log_options(prompts)))
+        sinks = list(sinks_for(loggers, **self._log_options(prompts)))
+        self.monitor.failures.say(message(sinks))
+        return sinks

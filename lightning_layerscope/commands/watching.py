@@ -61,8 +61,8 @@ def _files(source: Path) -> list[tuple[str, int, int]]:
     """What tells that a source has changed: names, sizes and times of the files that a record is read from."""
     from lightning_layerscope.measurements.storage import WRITTEN
 
-    found = [source] if source.is_file() else [path for name in WRITTEN for path in _below(source / name)]
-    return sorted((str(path), *_changes(path)) for path in found)
+    files = [source] if source.is_file() else [path for name in WRITTEN for path in _below(source / name)]
+    return sorted((str(path), *_changes(path)) for path in files)
 
 
 def _changes(path: Path) -> tuple[int, int]:

@@ -61,24 +61,25 @@ def answer_probes(
         max_tokens: Bound of the padded tokens in one pass.
     """
     rows = [
-        (group, task, place, EncodedExample(task, probe.example_ids[place], ids, _answer(probe.answers, place, ids)))
+        (group, task, row, EncodedExample(task, probe.example_ids[row], ids, _answer(probe.answers, row, ids)))
         for group, probes in groups.items()
         if wanted[group]
         for task, probe in probes.items()
-        for place, ids in enumerate(probe.input_ids)
+        for row, ids in enumerate(probe.input_ids)
     ]
-    reader = _FirstWords({index: (group, task, place) for index, (group, task, place, _) in enumerate(rows)}, baseline)
+    names = {index: (group, task, row) for index, (group, task, row, _) in enumerate(rows)}
+    reader = _FirstWords(names, baseline)
     diverging = any(KL in each for each in wanted.values())
     per_token = _losses(model, [row for *_, row in rows], reader if diverging else None, max_tokens)
-    found = Answered()
+    answered = Answered()
     for group, probes in groups.items():
         for task in probes:
             own = [index for index, (of, name, *_) in enumerate(rows) if (of, name) == (group, task)]
             if LOSS in wanted[group]:
-                found.rows[f"{group}/{LOSS}/{task}"] = per_token[own]
+                answered.rows[f"{group}/{LOSS}/{task}"] = per_token[own]
             if KL in wanted[group]:
-                reader.collect(found, group, task, own)
-    return found
+                reader.collect(answered, group, task, own)
+    return answered
 
 
 def _losses(
@@ -89,7 +90,7 @@ def _losses(
     regimes: dict[Hashable, list[int]] = {}
     for index, row in enumerate(rows):
         regimes.setdefault(target.regime(len(row)) if target.regime else None, []).append(index)
-    found = np.empty(len(rows))
+    means = np.empty(len(rows))
     options: dict[str, Any] = {} if max_tokens is None else {"max_tokens_per_batch": max_tokens}
     with no_trace(model):
         for own in regimes.values():
@@ -97,8 +98,8 @@ def _losses(
                 target.ropes.reset()
             first_words = None if reader is None else partial(reader.read, torch.tensor(own))
             losses = row_losses(target.call, [rows[index] for index in own], first_words=first_words, **options)
-            found[own] = (losses.total.double() / losses.tokens).numpy()
-    return found
+            means[own] = (losses.total.double() / losses.tokens).numpy()
+    return means
 
 
 def check_head(model: nn.Module, target: Target) -> None:
@@ -140,9 +141,9 @@ def check_answers(name: str, probes: ProbeSet, target: Target) -> None:
     check_probes(probes.with_probes([replace(probe, input_ids=pairs[task]) for task, probe in probes.items()]), target)
 
 
-def _answer(answers: tuple[tuple[int, ...], ...], place: int, prompt: tuple[int, ...]) -> tuple[int, ...]:
+def _answer(answers: tuple[tuple[int, ...], ...], position: int, prompt: tuple[int, ...]) -> tuple[int, ...]:
     """The reference answer; where there is none any token, so that the one behind the prompt is predicted."""
-    return (answers[place] if answers else ()) or prompt[-1:]
+    return (answers[position] if answers else ()) or prompt[-1:]
 
 
 class _FirstWords:
@@ -172,14 +173,14 @@ class _FirstWords:
             for position, value in zip(known, top_words_kl(stored, logits[known]).tolist(), strict=True):
                 self._divergence[rows[position]] = value
 
-    def collect(self, found: Answered, group: str, task: str, rows: list[int]) -> None:
+    def collect(self, answered: Answered, group: str, task: str, rows: list[int]) -> None:
         """Put a task's part where it belongs; nothing where the baseline did not know the task."""
         if self.baseline is None:
             for kind, each in zip(WORDS, zip(*(self._words[row] for row in rows), strict=True), strict=True):
-                found.words[f"{group}/{kind}/{task}"] = torch.stack(each).numpy()
-            found.rows[f"{group}/{KL}/{task}"] = np.zeros(len(rows))
+                answered.words[f"{group}/{kind}/{task}"] = torch.stack(each).numpy()
+            answered.rows[f"{group}/{KL}/{task}"] = np.zeros(len(rows))
         elif all(row in self._divergence for row in rows):
-            found.rows[f"{group}/{KL}/{task}"] = np.array([self._divergence[row] for row in rows])
+            answered.rows[f"{group}/{KL}/{task}"] = np.array([self._divergence[row] for row in rows])
 
     def _key(self, row: int, kind: str) -> str:
         group, task, _ = self.names[row]

@@ -174,19 +174,19 @@ def join_behaviour(parts: Iterable[BehaviourPart], clusters: Mapping[str, Mappin
     scores = {}
     for group, names in clusters.items():
         for quantity in (LOSS, KL):
-            found = of_tasks(rows, f"{group}/{quantity}")
-            if ordered := {task: found[task] for task in names if task in found}:
+            known = of_tasks(rows, f"{group}/{quantity}")
+            if ordered := {task: known[task] for task in names if task in known}:
                 scores[f"{group}/{quantity}"] = score(ordered, names)
     return Behaviour(rows, scores, baseline)
 
 
 def drift_curves(parts: Iterable[BehaviourPart], clusters: Mapping[str, str]) -> dict[str, Floats]:
     """The curve ``retention_drift``, ``(3, layers)``: mean over the retention set's tasks, with its interval."""
-    found = {task: curve for part in parts for task, curve in part.drift.items()}
-    ordered = [task for task in clusters if task in found]
+    curves = {task: curve for part in parts for task, curve in part.drift.items()}
+    ordered = [task for task in clusters if task in curves]
     if not ordered:
         return {}
-    over = mean_intervals([found[task] for task in ordered], [clusters[task] for task in ordered])
+    over = mean_intervals([curves[task] for task in ordered], [clusters[task] for task in ordered])
     return {"retention_drift": np.stack([over.mean, over.low, over.high])}
 
 

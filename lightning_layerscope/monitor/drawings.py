@@ -17,7 +17,7 @@ from lightning_layerscope.monitor.attempts import attempt
 from lightning_layerscope.monitor.failures import Failures
 from lightning_layerscope.monitor.folder import REPORT
 from lightning_layerscope.monitor.messages import sentence
-from lightning_layerscope.sinks.base import PictureSink
+from lightning_layerscope.sinks.base import PictureSink, name_of
 from lightning_layerscope.wording import count
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -164,7 +164,7 @@ class Drawings:
             return True
         logged = attempt(partial(sink.log_pictures, drawn.pictures, step=step, host_step=host_step, last=last))
         if logged.error:
-            self._failures.add(type(sink).__name__, f"{sentence(logged.error)} The report shows the pictures.")
+            self._failures.add(name_of(sink), f"{sentence(logged.error)} The report shows the pictures.")
         return logged.value is not False
 
     def _steps(self) -> set[int]:

@@ -52,7 +52,7 @@ def task_gradients(model: nn.Module, probes: ProbeSet, groups: int, max_tokens: 
     trained = [(name, weight) for name, weight in wrapper.named_parameters() if weight.requires_grad]
     trained = [(name, weight) for name, weight in trained if any(id(weight) in layer for layer in inside)]
     places = [[at for at, (_, weight) in enumerate(trained) if id(weight) in layer] for layer in inside]
-    found = {}
+    gradients = {}
     with no_trace(model), torch.enable_grad():
         standins = {name: weight.detach().requires_grad_() for name, weight in trained}
         for task, probe in probes.items():
@@ -61,8 +61,8 @@ def task_gradients(model: nn.Module, probes: ProbeSet, groups: int, max_tokens: 
                 for row in zip(probe.example_ids, probe.input_ids, probe.answers, strict=True)
             ]
             parts = [_mean_gradient(wrapper, standins, rows[group::groups], max_tokens) for group in range(groups)]
-            found[task] = np.stack([_by_layer(part, places) for part in parts])
-    return found
+            gradients[task] = np.stack([_by_layer(part, places) for part in parts])
+    return gradients
 
 
 def conflict_curve(gradients: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
@@ -77,8 +77,8 @@ def conflict_curve(gradients: Mapping[str, NDArray[np.float32]]) -> NDArray[np.f
         if bool(torch.isnan(layer).all()):
             columns.append([np.nan] * 3)
             continue
-        found = gradient_conflict(layer)
-        columns.append([float(found.share), float(found.share), float(found.possible)])
+        conflict = gradient_conflict(layer)
+        columns.append([float(conflict.share), float(conflict.share), float(conflict.possible)])
     curve: NDArray[np.float64] = np.array(columns).T
     return curve
 

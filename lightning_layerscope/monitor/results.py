@@ -19,7 +19,7 @@ from lightning_layerscope.monitor.location import Location
 from lightning_layerscope.monitor.messages import sentence
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
-from lightning_layerscope.sinks.base import AlertSink
+from lightning_layerscope.sinks.base import AlertSink, name_of
 
 SECONDS_FOR_DRAWING = {"finished": 120.0, "exception": 10.0}
 """How long the end of a run waits for what is still being drawn: usually some seconds, longer on a crowded machine."""
@@ -136,7 +136,5 @@ class Results:
     def _tell(self, sink: Any, call: Callable[[], Any]) -> bool:
         outcome = attempt(call)
         if outcome.error:
-            self.failures.add(
-                type(sink).__name__, f"{sentence(outcome.error)} The results are in {self.folder or 'memory'}."
-            )
+            self.failures.add(name_of(sink), f"{sentence(outcome.error)} The results are in {self.folder or 'memory'}.")
         return not outcome.error

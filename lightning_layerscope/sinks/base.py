@@ -58,3 +58,8 @@ class AlertSink(Sink, Protocol):
 
     def alert(self, alert: Alert) -> None:
         """Called once for each alert of the run, after the measurement that gave it was logged."""
+
+
+def name_of(sink: object) -> str:
+    """What a sink is called in messages: its tracker's name, where it says one."""
+    return str(getattr(sink, "name", type(sink).__name__))

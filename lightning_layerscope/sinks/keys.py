@@ -28,6 +28,10 @@ CURVE = f"{ROOT}/curve/layers"
 HEATMAPS = {name: f"{ROOT}/heatmap/{name}" for name in ("layer_x_task", "layer_x_layer", "layer_x_step", "task_x_task")}
 
 
+ALL = ("all", "all_low", "all_high")
+"""Lines of a profile over the layers that are no cluster."""
+
+
 def root_of(monitor: str) -> str:
     """Where the keys of a monitor begin: two in one run share none.
 
@@ -65,7 +69,7 @@ def slugs(names: Iterable[str], *, taken: Collection[str] = ()) -> dict[str, str
     Examples:
         >>> slugs(["a b", "c"])
         {'a b': 'a_b', 'c': 'c'}
-        >>> sorted(slugs(["a b", "a-b", "all"], taken=["all"]).values())
+        >>> sorted(slugs(["a b", "a-b", "all"], taken=ALL).values())
         ['a_b_c8687a', 'a_b_d44362', 'all_5ef5ef']
     """
     unique = list(dict.fromkeys(names))
@@ -182,7 +186,7 @@ def plan_keys(profile: LayerProfile, *, per_task: bool = False, root: str = ROOT
     them), which ``left_out`` says. Keys per task come on top, since they were asked for.
     """
     layers = tuple(profile.layers)
-    clusters = slugs((profile.clusters[task] for task in profile.tasks), taken=["all"])
+    clusters = slugs((profile.clusters[task] for task in profile.tasks), taken=ALL)
     plan = KeyPlan(profile.measure, layers, clusters, root=root)
     if plan.count() > max(150, 2 * len(layers) + 100):
         plan = replace(plan, cluster_means=False, left_out=(f"the means of {count(len(clusters), 'cluster')}",))

@@ -10,6 +10,7 @@ import numpy as np
 from lightning_layerscope.functional.cluster_intervals import defined_mean
 from lightning_layerscope.profiles.curves import cluster_means
 from lightning_layerscope.sinks.keys import (
+    ALL,
     BOUNDARIES,
     ROOT,
     SECONDS,
@@ -70,10 +71,10 @@ def _scores(measurement: Measurement, plan: KeyPlan) -> dict[str, float]:
     """How the model answers, as far as the run has keys for it."""
     row: dict[str, float] = {}
     for signal, tasks in measurement.behaviour.scores.items():
-        for task, found in tasks.items():
+        for task, interval in tasks.items():
             name = plan.scores.get(signal, {}).get(task, "") if task else ""
             if signal in plan.scores and bool(task) == bool(name):
-                row |= dict(zip(score_keys(signal, name), (found.value, found.low, found.high), strict=False))
+                row |= dict(zip(score_keys(signal, name), (interval.value, interval.low, interval.high), strict=False))
     return row
 
 
@@ -84,6 +85,29 @@ def boundaries(transition: Transition) -> dict[str, float]:
     starts = (transition.start, *(transition.start_interval or (math.nan, math.nan)))
     ends = (transition.end, *(transition.end_interval or (math.nan, math.nan)))
     return {key: value for key, value in zip(BOUNDARIES, (*starts, *ends), strict=True) if math.isfinite(value)}
+
+
+def profile_lines(profile: LayerProfile, step: int, plan: KeyPlan) -> dict[str, tuple[list[int], list[float]]]:
+    """The lines of a profile over the layers: the mean over tasks with its interval, and the clusters.
+
+    Args:
+        profile: Which holds the step.
+        step: The measurement.
+        plan: Of the run's keys.
+
+    Returns:
+        Name of the line -> the layers at which it is defined, and its values there.
+    """
+    mean = profile.mean_curve(plan.measure, step)
+    curves = {column: mean[source].to_numpy() for column, source in zip(ALL, ("value", "low", "high"), strict=True)}
+    for cluster, values in profile.cluster_curves(plan.measure, step).items():
+        curves[plan.clusters[cluster]] = values
+    lines = {}
+    for name, values in curves.items():
+        points = [(layer, float(value)) for layer, value in zip(profile.layers, values, strict=True)]
+        defined = [(layer, value) for layer, value in points if math.isfinite(value)]
+        lines[name] = ([layer for layer, _ in defined], [value for _, value in defined])
+    return lines
 
 
 def profile_rows(measurement: Measurement, plan: KeyPlan, line: str) -> list[list[Any]]:

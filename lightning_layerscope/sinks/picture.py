@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,3 +31,14 @@ class Picture:
         from PIL import Image as Images
 
         return Images.open(io.BytesIO(self.png))
+
+
+def numbered(pictures: Sequence[Picture]) -> list[tuple[str, Picture]]:
+    """The pictures under keys of their own: ``key``, or ``key/1``, ``key/2``, ... where several share one."""
+    times = Counter(picture.key for picture in pictures)
+    seen: Counter[str] = Counter()
+    keyed = []
+    for picture in pictures:
+        seen[picture.key] += 1
+        keyed.append((f"{picture.key}/{seen[picture.key]}" if times[picture.key] > 1 else picture.key, picture))
+    return keyed

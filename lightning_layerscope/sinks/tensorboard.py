@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_layerscope.compat.tensorboard import add_png, add_row
 from lightning_layerscope.sinks.keys import ROOT, KeyPlan, plan_of, under
 from lightning_layerscope.sinks.log_rows import measurement_row
+from lightning_layerscope.sinks.picture import numbered
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
@@ -33,6 +33,9 @@ class TensorBoardSink:
         self._per_task_keys, self._root = per_task_keys, root
         self._plan: KeyPlan | None = None
         self._known: Any = None
+
+    arrives = "scalars and pictures to TensorBoard"
+    """What is logged where."""
 
     def start(self, record: RunRecord) -> None:
         """Nothing to prepare."""
@@ -78,14 +81,3 @@ class TensorBoardSink:
         if writer is None:
             raise RuntimeError("TensorBoard is to be logged to, and the trainer has opened no SummaryWriter")
         return writer
-
-
-def numbered(pictures: Sequence[Picture]) -> list[tuple[str, Picture]]:
-    """The pictures under keys of their own: ``key``, or ``key/1``, ``key/2``, ... where several share one."""
-    times = Counter(picture.key for picture in pictures)
-    seen: Counter[str] = Counter()
-    keyed = []
-    for picture in pictures:
-        seen[picture.key] += 1
-        keyed.append((f"{picture.key}/{seen[picture.key]}" if times[picture.key] > 1 else picture.key, picture))
-    return keyed

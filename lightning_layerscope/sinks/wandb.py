@@ -105,6 +105,9 @@ class WandbSink:
         self._pictured: int | None = None  # W&B's count at the last pictures
         self._finished = False
 
+    arrives = "scalars, charts and pictures to W&B"
+    """What is logged where."""
+
     def start(self, record: RunRecord) -> None:
         """Define the axes and write the configuration."""
         if not self._silent:

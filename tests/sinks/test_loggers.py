@@ -10,6 +10,7 @@ from PIL import Image
 
 from lightning_layerscope.sinks import ScalarSink, Sink, TensorBoardSink, WandbSink, sinks_for
 from lightning_layerscope.sinks.pictures import draw_pictures
+from lightning_layerscope.sinks.tracker import TrackerSink
 
 NAMESPACES = ("lightning.pytorch", "pytorch_lightning")
 
@@ -55,7 +56,7 @@ def test_csv_of_lightning(namespace, tmp_path, kit):
     logger = loggers.CSVLogger(tmp_path)
     record = kit.make_record(tasks=4, clusters=2, layers=4)
     (sink,) = sinks_for(logger)
-    assert isinstance(sink, ScalarSink)
+    assert isinstance(sink, TrackerSink)
     kit.replay(sink, record, status="exception")
     (path,) = tmp_path.rglob("metrics.csv")
     with path.open() as file:
