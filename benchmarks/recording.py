@@ -1,4 +1,4 @@
-"""What it costs to keep, report and picture a measurement, by how many there are already.
+"""What it costs to keep and picture a measurement, by how many there are already; the report has a file of its own.
 
 Runs of 1, 50 and 500 measurements grow by one measurement each, in turns; medians over rounds are given as ratios to
 those of the shortest run. The hidden states are random: nothing of this depends on them.
@@ -28,7 +28,6 @@ from lightning_layerscope.monitor.drawings import Drawings
 from lightning_layerscope.monitor.failures import Failures
 from lightning_layerscope.sinks import sinks_for
 from lightning_layerscope.sinks.pictures import draw_pictures
-from lightning_layerscope.sinks.report import write_report
 
 LENGTHS = (1, 50, 500)
 HANDED_OVER = ("files", "numbers", "asking", "handing over", "logging pictures")
@@ -119,7 +118,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for length, record in records.items():
             record.save(Path(name) / str(length))
-            write_report(record, Path(name) / str(length) / "report.html")
         handing = {length: HandingOver(Path(name) / str(length), record) for length, record in records.items()}
         for _ in range(options.rounds):
             for length, record in records.items():
@@ -128,15 +126,13 @@ def main() -> None:
                 for part, took in handing[length].take(record.measurements[-1]).items():
                     seconds[part, length].append(took)
                 seconds["logging pictures", length].append(handing[length].log_pictures(record.steps[-1]))
-                page = folder / "own.html"
-                seconds["report", length].append(timed(lambda: write_report(record, page)))  # noqa: B023 - called at once
                 seconds["pictures", length].append(
                     timed(lambda: draw_pictures(record.measurements[-1], record))  # noqa: B023
                 )
         for each in handing.values():
             each.close()
     print(f"{options.tasks} tasks x {options.layers} layers; median of {options.rounds} rounds")
-    for what in (*HANDED_OVER, "report", "pictures"):
+    for what in (*HANDED_OVER, "pictures"):
         base = median(seconds[what, options.lengths[0]])
         ratios = ", ".join(f"{length}: {median(seconds[what, length]) / base:.2f}x" for length in options.lengths)
         print(f"{what:16} {base:.4f} s after {options.lengths[0]}; after {ratios}")

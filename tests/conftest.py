@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Files and tests that train, draw, sample much or start processes: `make test-fast` leaves them out.
 SLOW = (
+    "advice/test_advice_benchmark.py::test_trials",
     "advice/test_advise.py",
     "advice/test_check",
     "advice/test_trial.py",

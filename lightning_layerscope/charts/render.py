@@ -21,8 +21,8 @@ def spec(chart: alt.TopLevelMixin, *, dark: bool = False) -> dict[str, Any]:
     """The chart as a Vega-Lite specification: a plain ``dict`` with its rows in ``datasets``, by name.
 
     Args:
-        chart: of this package, or any other of altair's.
-        dark: in dark colours.
+        chart: Of this package, or any other of altair's.
+        dark: In dark colours.
     """
     bare: Any = chart.copy(deep=False)
     rows = bare._get("datasets", alt.Undefined)
@@ -39,10 +39,10 @@ def png(chart: alt.TopLevelMixin, *, scale: float = 1.0, dark: bool = False, col
     """The chart as a PNG file.
 
     Args:
-        chart: what to draw.
-        scale: pixels per pixel of the description: 1 for trackers, 2 and more for paper and fine screens.
-        dark: in dark colours.
-        colours: how many different ones the file may hold, at most 256: a heatmap of 256 takes a tenth of the bytes,
+        chart: What to draw.
+        scale: Pixels per pixel of the description: 1 for trackers, 2 and more for paper and fine screens.
+        dark: In dark colours.
+        colours: How many different ones the file may hold, at most 256: a heatmap of 256 takes a tenth of the bytes,
             and none of its cells differs to the eye. All by default.
     """
     drawn: bytes = vl_convert.vegalite_to_png(_drawable(spec(chart, dark=dark)), vl_version=VERSION, scale=scale)

@@ -28,14 +28,14 @@ def heatmap_layer_x_layer(
 
     Args:
         matrix: ``(layers, layers)``, NaN where undefined.
-        layers: their numbers.
-        step: of the measurement, for the title.
-        measure: of the similarity, for title and range.
-        tasks: how many tasks it is the mean of, for the title.
-        scale: lowest and highest value of the colours; fixed by default.
+        layers: Their numbers.
+        step: Of the measurement, for the title.
+        measure: Of the similarity, for title and range.
+        tasks: How many tasks it is the mean of, for the title.
+        scale: Lowest and highest value of the colours; fixed by default.
 
     Raises:
-        ValueError: if the matrix does not fit the layers.
+        ValueError: If the matrix does not fit the layers.
     """
     values = _square(matrix, len(layers), "layers")
     span = scale or limits(measure, values)
@@ -65,14 +65,14 @@ def heatmap_task_x_task(
 
     Args:
         matrix: ``(tasks, tasks)``, NaN where undefined.
-        tasks: their names.
-        clusters: cluster of each task.
-        layer: where, for the title.
-        step: of the measurement, for the title.
-        scale: lowest and highest value of the colours.
+        tasks: Their names.
+        clusters: Cluster of each task.
+        layer: Where, for the title.
+        step: Of the measurement, for the title.
+        scale: Lowest and highest value of the colours.
 
     Raises:
-        ValueError: if the matrix does not fit the tasks.
+        ValueError: If the matrix does not fit the tasks.
     """
     order = list(group(tasks, clusters).order)
     values = _square(matrix, len(tasks), "tasks")[np.ix_(order, order)]

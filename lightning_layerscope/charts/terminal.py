@@ -46,14 +46,14 @@ def show(
     """Print layer x task and the mean over tasks; in a notebook, show both as charts.
 
     Args:
-        profile: where the values are.
-        step: which measurement; the last by default.
-        measure: which measure; the headline by default.
-        transition: of that step: its parts are named.
-        console: where to print; standard output by default.
+        profile: Where the values are.
+        step: Which measurement; the last by default.
+        measure: Which measure; the headline by default.
+        transition: Of that step: its parts are named.
+        console: Where to print; standard output by default.
 
     Raises:
-        KeyError: if the profile has no such measure or step.
+        KeyError: If the profile has no such measure or step.
     """
     console = console or Console()
     name = measure or profile.measure

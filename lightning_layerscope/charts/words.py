@@ -123,8 +123,8 @@ def cut_line(transition: Transition | None, *, whole: bool = False) -> list[str]
     """The parts of the layers in one line, or that there are none; nothing where it was not asked.
 
     Args:
-        transition: what was found.
-        whole: whether to say how well both ends are known, or why there are none.
+        transition: What was found.
+        whole: Whether to say how well both ends are known, or why there are none.
     """
     if transition is None:
         return []
@@ -151,9 +151,9 @@ class Grouping:
     """Tasks in the order of their clusters.
 
     Attributes:
-        order: position of each row's task in the given list.
-        tasks: names in that order.
-        spans: cluster, first row, number of rows.
+        order: Position of each row's task in the given list.
+        tasks: Names in that order.
+        spans: Cluster, first row, number of rows.
     """
 
     order: tuple[int, ...]

@@ -20,10 +20,10 @@ def watch(sources: Mapping[str, Path], page: Path, *, title: str, seconds: float
     """Write the page now and whenever a measurement comes; ends when it is interrupted.
 
     Args:
-        sources: name of a run to its folder or profile; a folder may still be without a measurement.
-        page: of the HTML file.
-        title: over it.
-        seconds: between two looks at the folders; an open page loads itself again as often.
+        sources: Name of a run to its folder or profile; a folder may still be without a measurement.
+        page: Of the HTML file.
+        title: Over it.
+        seconds: Between two looks at the folders; an open page loads itself again as often.
     """
     from lightning_layerscope.sinks.report import write_comparison
 

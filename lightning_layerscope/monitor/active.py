@@ -164,7 +164,9 @@ class ActiveSource:
     def _signals(self, host: HostState, states: HiddenStates) -> SignalValues:
         assert self._own is not None
         signals, estimator = self.settings.signals, self.settings.comparison.estimator
-        if self._fresh:
+        if not self.ranks.leads:  # the weights are the same everywhere: one copy and one update will do
+            signals = replace(signals, update=False, drift_per_update=False, update_from=None)
+        elif self._fresh:
             self._weights.begin(host.model)
             self._fresh = False
         values = measure_signals(signals, host.model, states, estimator, self._weights)
@@ -173,8 +175,9 @@ class ActiveSource:
         if len(self.probes) < 2 or not (groups := groups_of(self.probes)):
             line = "gradient_conflict: it takes two tasks at least, of three prompts each"
             return replace(values, warnings=(*values.warnings, line))
+        own = self.settings.extraction
         with host.autocast():
-            gradients = task_gradients(host.model, self._own, groups, self.settings.extraction.max_tokens_per_batch)
+            gradients = task_gradients(host.model, self._own, groups, own.max_tokens_per_batch, own.layer_modules)
         return replace(values, gradients=gradients)
 
     def _keep(self, states: HiddenStates, name: str) -> ReferenceBank:

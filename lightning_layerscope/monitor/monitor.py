@@ -17,7 +17,7 @@ from lightning_layerscope.monitor.acting import Standing, standing
 from lightning_layerscope.monitor.active import ActiveSource
 from lightning_layerscope.monitor.attempts import Refused, attempt
 from lightning_layerscope.monitor.budget import Budget
-from lightning_layerscope.monitor.choice import Choice
+from lightning_layerscope.monitor.due import Choice
 from lightning_layerscope.monitor.failures import Failures
 from lightning_layerscope.monitor.forecast import Forecast
 from lightning_layerscope.monitor.host_state import HostState

@@ -16,4 +16,9 @@
     layerscope.showSection(section, layerscope.views[section.dataset.view]);
   }
   document.documentElement.dataset.ready = "yes";
-})();
+})().catch((error) => {
+  const told = document.getElementById("failed");
+  told.hidden = false;
+  told.querySelector("span").textContent = String(error);
+  throw error;
+});
