@@ -121,7 +121,6 @@ def main() -> None:
         handing = {length: HandingOver(Path(name) / str(length), record) for length, record in records.items()}
         for _ in range(options.rounds):
             for length, record in records.items():
-                folder = Path(name) / str(length)
                 record.add(at_step(first, record.steps[-1] + 1))
                 for part, took in handing[length].take(record.measurements[-1]).items():
                     seconds[part, length].append(took)
