@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+
 TRACKERS := .venv-trackers
 
 .PHONY: demo test coverage test-fast test-trackers lint bench clean

@@ -19,11 +19,11 @@ from lightning_layerscope.sinks import ScalarSink, sinks_for
 from tests.processes import lives
 
 
-def run_through(kit, folder, sinks, *, breaks=lambda record: None, seconds=300.0, report=True):
+def run_through(kit, folder, sinks, *, breaks=lambda record: None, seconds=300.0):
     """A run of three measurements with files, numbers and drawings, as the monitor does it; gives its failures."""
     record = kit.make_record(tasks=4, clusters=2, layers=4)
     failures = Failures("layerscope", verbose=False)
-    drawings, growing = Drawings(failures, report=report), RunRecord(record.config, run_id=record.run_id)
+    drawings, growing = Drawings(failures, report=True), RunRecord(record.config, run_id=record.run_id)
     for sink in sinks:
         sink.start(growing)
     drawings.open(sinks)
@@ -82,15 +82,18 @@ class Pictured(ScalarSink):
         return True
 
 
-def test_a_measurement_that_cannot_be_drawn_loses_its_pictures_alone(tmp_path, kit):
+def test_a_measurement_that_cannot_be_drawn_loses_its_pictures_and_the_report(tmp_path, kit):
     def breaks(record):
         if record.steps[-1] == 20:
             record.measurements[-1].layer_x_layer = record.measurements[-1].layer_x_layer[:3, :3]
 
     logger = Rows()
-    with pytest.warns(RuntimeWarning, match=r"pictures failed at step 20: .*expected a matrix of shape \(4, 4\)"):
-        failures = run_through(kit, tmp_path, [Pictured(logger)], breaks=breaks, report=False)
-    assert failures.counts == {"pictures": 1}
+    with (
+        pytest.warns(RuntimeWarning, match=r"pictures failed at step 20: .*expected a matrix of shape \(4, 4\)"),
+        pytest.warns(RuntimeWarning, match="the report could not be made"),  # it holds every measurement
+    ):
+        failures = run_through(kit, tmp_path, [Pictured(logger)], breaks=breaks)
+    assert failures.counts == {"pictures": 1, "drawing": 1}
     assert logger.pictures == [0, 40]
     assert [step for step, _ in logger.rows] == [3, 23, 43]
 

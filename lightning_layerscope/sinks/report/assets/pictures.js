@@ -156,7 +156,14 @@
       return own.reduce((near, row) => (Math.abs(row.layer - layer) < Math.abs(near.layer - layer) ? row : near));
     }
 
+    // The description's own words for a value.
+    get spoken() {
+      const said = (this.what.spec.layer ?? []).map((each) => each.encoding?.tooltip);
+      return said.find((each) => each?.some(({ field }) => field === "value")) ?? [];
+    }
+
     fieldsOf(item) {
+      if (["line", "area"].includes(item.mark.marktype)) return this.spoken;
       const name = item.mark?.name?.replace(/(marks|pathgroup|group)$/, "") ?? "";
       const key = [...this.defined.keys()]
         .filter((each) => each && name.startsWith(each))
@@ -194,12 +201,7 @@
       const middle = (scale, value) => scale(value) + (scale.bandwidth ? scale.bandwidth() / 2 : 0);
       const [left, top] = this.corner;
       return {
-        lines: wording(
-          this.what.spec.layer
-            .map((each) => each.encoding?.tooltip)
-            .find((each) => each?.some(({ field }) => field === "value")),
-          row,
-        ),
+        lines: wording(this.spoken, row),
         x: left + middle(this.view.scale("x"), x),
         y: top + middle(this.view.scale("y"), y),
       };
