@@ -109,12 +109,21 @@ class Signals:
     pass over the prompts with their answers.
 
     Args:
-        update: Relative update of each layer's weights, ||dW|| / ||W||, from LoRA's factors; models without adapters
-            have none, which is said.
+        update: Relative update of each layer's weights, ||dW|| / ||W||, from LoRA's factors; of full tuning against
+            what ``update_from`` names.
+        update_from: With full tuning: ``"copy"`` keeps the beginning's weights of all layers in the CPU's memory (as
+            many bytes as they take in the model), which a resumed run no longer has; or the folder of a checkpoint
+            in safetensors, which is read layer by layer at every measurement.
         drift_per_update: 1 - CKA with the reference over that update; with ``measure="cka"``.
         neighbour_similarity: CKA of each layer with the one before it.
         effective_rank: How many dimensions the prompts' states use. Where a layer's falls below half of what it was at
             the beginning, beyond its interval over tasks (of which at least four are needed), that is an alert.
+        separability: How far apart the tasks lie in each layer: scatter between their means over scatter within them;
+            its interval is over tasks.
+        gradient_conflict: Share of the pairs of tasks whose gradients of the answer loss point apart in each layer,
+            beyond their 90 % interval over six groups of prompts; as the interval, the share for which it is sure and
+            for which it is possible. Of the layer's trainable weights, projected onto 4,096 numbers where they are
+            more: 16 KiB x layers x tasks x 6. A pass backward over all prompts, and the memory of one training step.
         answer_loss: Loss of the probes' own reference answers, per task, in nats per answer token.
         kl: Divergence of the next-word distribution behind each prompt from that at the beginning (with the adapters
             off under ``reference="base"``), in nats. The beginning's 64 likeliest words and the rest as one are kept,
@@ -123,20 +132,26 @@ class Signals:
             may rise before that counts. 0 counts every rise that is no chance, also those that nobody would notice.
 
     Raises:
-        ValueError: For a negative tolerance.
+        ValueError: For a negative tolerance, or ``update_from`` without a signal that reads it.
     """
 
     update: bool = False
+    update_from: str | None = None
     drift_per_update: bool = False
     neighbour_similarity: bool = False
     effective_rank: bool = False
     answer_loss: bool = False
     kl: bool = False
+    separability: bool = False
+    gradient_conflict: bool = False
     retention_tolerance: float = 0.02
 
     def __post_init__(self) -> None:
         if not self.retention_tolerance >= 0:
             raise ValueError(f"retention_tolerance must be 0 or more nats, got {self.retention_tolerance}.")
+
+        if self.update_from is not None and not (self.update or self.drift_per_update):
+            raise ValueError("update_from says what update is against: set update=True or drift_per_update=True, too.")
 
     @property
     def names(self) -> tuple[str, ...]:

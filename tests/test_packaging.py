@@ -49,7 +49,9 @@ def metadata(built):
 def test_the_wheel_holds_the_whole_package_and_nothing_else(built):
     names = {name for name in built[0].namelist() if ".dist-info/" not in name}
     assert names == tracked(PACKAGE)
-    assert {"lightning_layerscope/sinks/templates/report.html", "lightning_layerscope/py.typed"} <= names
+    assets = "lightning_layerscope/sinks/report/assets"
+    expected = {f"{assets}/report.html", f"{assets}/page.css", f"{assets}/start.js", "lightning_layerscope/py.typed"}
+    assert expected <= names
 
 
 def test_the_build_complains_of_nothing_that_is_left_undeclared(built):

@@ -54,17 +54,29 @@ def load_profile(path: Path) -> LayerProfile:
     )
 
 
-def load_record(path: Path) -> RunRecord:
-    """The record of a run, from its results or from the folder that holds them.
+def load_record(source: Path) -> RunRecord:
+    """The record of a run's folder, or that of a profile, of which nothing but its rows is known.
 
     Raises:
         FileNotFoundError: when there is none.
-        ValueError: when a file of it is damaged.
+        ValueError: when a file is damaged, or something else.
     """
-    from lightning_layerscope.measurements import RunRecord
+    from lightning_layerscope.measurements import Measurement, RunRecord
+    from lightning_layerscope.transitions import find_transitions
 
-    inner = path / "results"
-    return RunRecord.load(inner if (inner / "config.json").is_file() else path)
+    if source.is_dir():
+        return RunRecord.load(run_folder(source))
+    profile = load_profile(source)
+    steps = [profile.at_step(step) for step in profile.steps]
+    return RunRecord(
+        {key: getattr(profile.meta, key) for key in ("measure", "estimator", "reference", "num_layers")},
+        [Measurement(step=part.steps[0], profile=part, transition=find_transitions(part)) for part in steps],
+    )
+
+
+def run_folder(path: Path) -> Path:
+    """The folder of a run's record, where the path is that of the folder around it; else the path."""
+    return path / "results" if (path / "results" / "config.json").is_file() else path
 
 
 def check_new_file(path: Path, overwrite: bool) -> None:

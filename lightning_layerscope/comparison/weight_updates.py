@@ -1,14 +1,15 @@
-"""Relative update of every layer of a model, read off its adapters."""
+"""Relative update of every layer of a model: off its adapters, or against what its weights were before."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lightning_layerscope.extraction import find_layers
-from lightning_layerscope.functional.update import LowRank, relative_low_rank_update
+from lightning_layerscope.functional.update import LowRank, relative_low_rank_update, relative_update
 
 
 @torch.no_grad()
@@ -26,9 +27,37 @@ def adapter_updates(model: nn.Module) -> Tensor:
 
     Raises:
         ValueError: When several adapters are active on one matrix (their sum is no product of two factors), or the
-            weights are quantised.
+            weights are quantised, or adapters are on parameters that are no matrix of their own.
     """
     return torch.stack([_layer(layer) for layer in find_layers(model).modules])
+
+
+@torch.no_grad()
+def full_updates(model: nn.Module, before: Callable[[str], Tensor]) -> Tensor:
+    """Relative update of each layer's matrices against what they were before.
+
+    Args:
+        model: Whose weights are all there, unsharded.
+        before: Gives a parameter as it was, by its name in the model; those of a layer lie in memory together.
+
+    Returns:
+        ``(layers,)`` float64 on the CPU.
+
+    Raises:
+        ValueError: For a parameter of another shape than before, or quantised weights.
+    """
+    found = [
+        relative_update([before(name) for name in names], [model.get_parameter(name).detach() for name in names])
+        for names in layer_matrices(model)
+    ]
+    return torch.stack([each.cpu() for each in found])
+
+
+def layer_matrices(model: nn.Module) -> list[list[str]]:
+    """Per layer the names of its weights of two dimensions and more, in the model's own order."""
+    layers = [{id(weight) for weight in layer.parameters()} for layer in find_layers(model).modules]
+    named = [(name, id(weight)) for name, weight in model.named_parameters() if weight.ndim > 1]
+    return [[name for name, own in named if own in inside] for inside in layers]
 
 
 def _layer(layer: nn.Module) -> Tensor:
@@ -49,10 +78,15 @@ def _layer(layer: nn.Module) -> Tensor:
 
 
 def _weight(module: Any, name: str) -> Tensor:
-    weight: Tensor = module.weight.detach()
+    weight: Tensor | None = getattr(module, "weight", None)
+    if weight is None:
+        raise ValueError(
+            f"{name} has adapters on parameters of another form (target_parameters), whose update is not that of two "
+            "factors."
+        )
     if not weight.is_floating_point():
         raise ValueError(f"the weight of {name} is quantised ({weight.dtype}); its norm is not that of its numbers.")
-    return weight
+    return weight.detach()
 
 
 def _low_rank(module: Any, name: str) -> LowRank | None:

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MISSING_GLYPH = "Glyph .* missing from"  # matplotlib, for letters that its font lacks
 _IN_TRAINING = (
     ".*does not have many workers.*",  # Lightning; tokenised rows need none
     ".*smaller than the logging interval.*",  # Lightning; a control may take fewer steps than that
@@ -22,12 +21,4 @@ def without_training_notes() -> Iterator[None]:
     with warnings.catch_warnings():
         for message in _IN_TRAINING:
             warnings.filterwarnings("ignore", message=message)
-        yield
-
-
-@contextmanager
-def without_missing_glyphs() -> Iterator[None]:
-    """Leave out that a font lacks letters: they come out as boxes, no reason to warn."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=MISSING_GLYPH, category=UserWarning)
         yield

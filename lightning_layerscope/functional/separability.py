@@ -50,6 +50,41 @@ def scatter_ratio(x: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def scatter_ratio_from_moments(means: Tensor, within: Tensor, counts: Tensor) -> Tensor:
+    """:func:`scatter_ratio` where the examples are gone: from mean and scatter of each task.
+
+    Args:
+        means: ``(..., tasks, width)``, mean of each task's examples.
+        within: ``(..., tasks, 1)``, summed squared distances of its examples from that mean.
+        counts: ``(tasks,)``, number of its examples.
+
+    Returns:
+        ``(...)`` in float64; NaN where there is no scatter within tasks.
+
+    Raises:
+        ValueError: Fewer than two tasks, or shapes that do not fit.
+
+    Example:
+        >>> means, within = torch.tensor([[1.0], [11.0]]), torch.tensor([[2.0], [2.0]])
+        >>> scatter_ratio_from_moments(means, within, torch.tensor([2, 2]))
+        tensor(25., dtype=torch.float64)
+    """
+    if means.ndim < 2 or means.shape[-2] < 2 or within.shape[-2:] != (means.shape[-2], 1):
+        raise ValueError(
+            "scatter_ratio_from_moments: expected means (..., tasks >= 2, width) and within (..., tasks, 1), got "
+            f"{tuple(means.shape)} and {tuple(within.shape)}."
+        )
+    if counts.shape != means.shape[-2:-1]:
+        raise ValueError(f"scatter_ratio_from_moments: expected a count per task, got {tuple(counts.shape)}.")
+    sizes = counts.to(means.device, torch.float64).unsqueeze(-1)
+    each = means.double()
+    centre = (each * sizes).sum(dim=-2, keepdim=True) / sizes.sum()
+    between = ((each - centre).square().sum(dim=-1, keepdim=True) * sizes).sum(dim=(-2, -1))
+    total = within.double().sum(dim=(-2, -1))
+    return (between / total).masked_fill(total <= 0, torch.nan)
+
+
+@torch.no_grad()
 def knn_purity(x: Tensor, labels: Tensor, k: int = 10) -> Tensor:
     r"""Share of an example's nearest neighbours that belong to its task, cross-validated by leaving the example out.
 

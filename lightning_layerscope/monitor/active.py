@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lightning_layerscope.extraction import HiddenStates, extract_hidden_states
@@ -11,12 +11,14 @@ from lightning_layerscope.measurements.behaviour import ANSWERS, RETENTION, Rows
 from lightning_layerscope.monitor.adapters import adapters_off
 from lightning_layerscope.monitor.behaviour import BehaviourPart, BehaviourSource, drift_curves, join_behaviour
 from lightning_layerscope.monitor.distributed import Share, compare_share, merge_shares, own_share, with_digests
+from lightning_layerscope.monitor.gradients import groups_of, task_gradients
 from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.ranks import Ranks
 from lightning_layerscope.monitor.settings import Settings
 from lightning_layerscope.monitor.sharding import check_not_sharded
 from lightning_layerscope.monitor.signals import SignalValues, join_signals, measure_signals, signal_curves
 from lightning_layerscope.monitor.source import name_of_reference
+from lightning_layerscope.monitor.weights import WeightReference
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.probes.near_duplicates import copy_groups
 from lightning_layerscope.references import ReferenceBank
@@ -55,6 +57,7 @@ class ActiveSource:
         self._own, kept = own_share(probes, ranks), None if retention is None else own_share(retention, ranks)
         self.tasks = [] if self._own is None else list(self._own)
         self._behaviour = BehaviourSource(settings, self._own, kept)
+        self._weights, self._fresh = WeightReference(settings.signals.update_from), False
         self._options = dict(settings.compare_options)
         if self._own is not None and settings.comparison.near_copies == "group":
             self._options["groups"] = copy_groups(self._own)
@@ -68,6 +71,7 @@ class ActiveSource:
     def begin(self, plan: Plan) -> None:
         """Go on from here: with this reference and baseline, where there are such."""
         self.reference_name, self._bank, self.baseline = plan.reference_name, plan.bank, plan.baseline or {}
+        self._fresh = plan.fresh
         if plan.baseline is not None:
             self._behaviour.set_baseline(plan.baseline)
 
@@ -85,7 +89,7 @@ class ActiveSource:
         if self._own is None:
             return _Part(behaviour=self._behaviour.measure(host, {}))
         states = self._extract(host)
-        signals = measure_signals(self.settings.signals, host.model, states, self.settings.comparison.estimator)
+        signals = self._signals(host, states)
         behaviour = self._behaviour.measure(host, signals.by_task.get("effective_rank", {}))
         if self._bank is None and new is None:
             new = self._keep(states, name_of_reference(self.reference_name, host.step))
@@ -156,6 +160,22 @@ class ActiveSource:
         with host.autocast():
             states = extract_hidden_states(host.model, self._own, **self.settings.extract_options)
         return with_digests(states, self.probes)
+
+    def _signals(self, host: HostState, states: HiddenStates) -> SignalValues:
+        assert self._own is not None
+        signals, estimator = self.settings.signals, self.settings.comparison.estimator
+        if self._fresh:
+            self._weights.begin(host.model)
+            self._fresh = False
+        found = measure_signals(signals, host.model, states, estimator, self._weights)
+        if not signals.gradient_conflict:
+            return found
+        if len(self.probes) < 2 or not (groups := groups_of(self.probes)):
+            line = "gradient_conflict: it takes two tasks at least, of three prompts each"
+            return replace(found, warnings=(*found.warnings, line))
+        with host.autocast():
+            gradients = task_gradients(host.model, self._own, groups, self.settings.extraction.max_tokens_per_batch)
+        return replace(found, gradients=gradients)
 
     def _keep(self, states: HiddenStates, name: str) -> ReferenceBank:
         return ReferenceBank.from_states(states, name=name, robust=self.settings.measure == "cka")

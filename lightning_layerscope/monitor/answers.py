@@ -111,7 +111,7 @@ def check_head(model: nn.Module, target: Target) -> None:
     if target.forward is not None or target.decoder_start is not None or get is None or get() is None:
         raise ValueError(
             f"answers are measured on a causal language model of transformers, and {type(model).__name__} holds none "
-            "with a head that this knows: leave answer_loss, kl and retention out."
+            "with a head that this knows: leave answer_loss, kl, gradient_conflict and retention out."
         )
 
 

@@ -13,6 +13,7 @@ from lightning_layerscope.monitor.answers import check_answers, check_head
 from lightning_layerscope.monitor.attempts import refusing
 from lightning_layerscope.monitor.settings import Settings
 from lightning_layerscope.monitor.sharding import check_not_sharded
+from lightning_layerscope.monitor.weights import check_update_source
 from lightning_layerscope.options import did_you_mean
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
@@ -62,15 +63,17 @@ def check_behaviour(settings: Settings, model: nn.Module, probes: ProbeSet | Non
         Refused: With an error that says what was expected, what came and what to do.
     """
     signals = settings.signals
-    asked = {"probes": probes if signals.answer_loss or signals.kl else None, "retention set": retention}
+    answered = signals.answer_loss or signals.gradient_conflict
+    asked = {"probes": probes if answered or signals.kl else None, "retention set": retention}
     groups = {name: each for name, each in asked.items() if each is not None}
-    if not groups:
-        return
     with refusing():
+        check_update_source(signals.update_from, model)
+        if not groups:
+            return
         target = find_target(model, settings.extraction.layer_modules, settings.forward)
         check_head(model, target)
         for name, each in groups.items():
-            if name == "retention set" or signals.answer_loss:
+            if name == "retention set" or answered:
                 check_answers(name, each, target)
 
 

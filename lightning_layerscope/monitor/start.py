@@ -29,6 +29,7 @@ class Plan:
         probes: The run's own, where the ones passed are others.
         reference_name: What a reference that is still to be made is called; None for ``"initial"`` at step 0 and the
             step's name later.
+        fresh: Whether the model is the one that the run begins with.
         mistake: What is wrong with the configuration; the run ends with it on all ranks.
     """
 
@@ -38,6 +39,7 @@ class Plan:
     baseline: Rows | None = None
     probes: ProbeSet | None = None
     reference_name: str | None = None
+    fresh: bool = False
     mistake: str = ""
 
 
@@ -102,7 +104,10 @@ def begin(
             return resumed
         lost = resumed
     if settings.reference_kind == "bank":
-        return Beginning(Plan("measure", stored_reference(settings), lost, None if step == 0 else {}))
+        broken_off = earlier is not None and earlier.broken_off
+        fresh = step == 0 and not broken_off
+        known = _baseline(settings, earlier.record) if earlier is not None and broken_off else {}
+        return Beginning(Plan("measure", stored_reference(settings), lost, None if fresh else known, fresh=fresh))
     if settings.reference_kind == "base":
         return Beginning(Plan("measure", reason=lost))
     if earlier is not None and earlier.broken_off and step == 0:
@@ -115,7 +120,7 @@ def begin(
             f'comparison=Comparison(mid_run_baseline="flag") to compare with step {step} under that name.'
         )
         return Beginning(_without_baseline(settings, reason, f"step {step}"))
-    return Beginning(Plan("measure", reason=lost))
+    return Beginning(Plan("measure", reason=lost, fresh=True))
 
 
 def _resume(
@@ -189,4 +194,4 @@ def _baseline(settings: Settings, record: RunRecord) -> Rows | None:
 
 def _without_baseline(settings: Settings, reason: str, name: str) -> Plan:
     refused = settings.comparison.mid_run_baseline == "refuse"
-    return Plan("off" if refused else "measure", reason=reason, reference_name=name)
+    return Plan("off" if refused else "measure", reason=reason, reference_name=name, fresh=True)

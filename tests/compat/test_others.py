@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lightning_layerscope.compat.accelerate import execution_device, is_dispatch
 from lightning_layerscope.compat.bitsandbytes import repacks_in_evaluation
 from lightning_layerscope.compat.deepspeed import has_partitioned_parameters
 from lightning_layerscope.compat.huggingface_hub import model_revision, require_loadable
-from lightning_layerscope.compat.known_warnings import MISSING_GLYPH, without_missing_glyphs
+from lightning_layerscope.compat.known_warnings import without_training_notes
 from lightning_layerscope.compat.lightning import (
     drop_anonymous,
     is_dummy_experiment,
@@ -116,17 +117,11 @@ def test_four_bit_layers_of_bitsandbytes_are_recognised() -> None:
     assert not repacks_in_evaluation(nn.Linear(4, 4))
 
 
-def test_the_text_of_matplotlibs_warning() -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure()
-    figure.text(0.5, 0.5, "\u6f22")
-    canvas = FigureCanvasAgg(figure)
-    with pytest.warns(UserWarning, match=MISSING_GLYPH):
-        canvas.draw()
-    with without_missing_glyphs():
-        canvas.draw()
+def test_notes_of_training_are_left_out_and_others_are_not() -> None:
+    with without_training_notes():
+        warnings.warn("The 'train_dataloader' does not have many workers which may be a bottleneck.", stacklevel=1)
+        with pytest.warns(UserWarning, match="another"):
+            warnings.warn("another", stacklevel=1)
 
 
 def test_a_revision_comes_from_the_cache_where_the_hub_is_not_reached(

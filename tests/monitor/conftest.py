@@ -55,6 +55,10 @@ def make_module(pl, model=None, *, manual=False, lr=1e-2):
         def forward(self, batch):
             return self.model(input_ids=batch, labels=batch).loss
 
+        def on_train_batch_start(self, batch, index):
+            sums = [None if p.grad is None else p.grad.double().sum().item() for p in self.parameters()]
+            self.held = [*getattr(self, "held", []), sums]
+
         def training_step(self, batch, index):
             loss = self(batch)
             self.losses.append(loss.item())
@@ -86,10 +90,11 @@ def seed(value=0):
 
 
 def fingerprint(module):
-    """All that a run leaves behind: losses, parameters, buffers and the state of every random number generator."""
+    """What a run leaves behind: losses, gradients, parameters, buffers, the state of every random number generator."""
     draws = torch.get_rng_state().clone(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
     return SimpleNamespace(
         losses=list(module.losses),
+        held=list(getattr(module, "held", ())),
         tensors={name: tensor.detach().clone() for name, tensor in module.state_dict(keep_vars=True).items()}
         | {f"buffer {name}": buffer.clone() for name, buffer in module.named_buffers()},
         modes={name: part.training for name, part in module.named_modules()},
@@ -101,6 +106,7 @@ def fingerprint(module):
 def differences(first, second):
     """What differs between two fingerprints, in words; bitwise."""
     found = [] if first.losses == second.losses and len(first.losses) > 1 else ["losses"]
+    found += [] if first.held == second.held else ["gradients"]
     found += [name for name in first.tensors.keys() | second.tensors.keys() if not _same(first, second, name)]
     found += ["modes"] if first.modes != second.modes else []
     found += ["requires_grad"] if first.gradients != second.gradients else []

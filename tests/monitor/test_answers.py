@@ -120,9 +120,9 @@ def test_they_reach_loggers_and_report(finished):
         assert logged[f"layerscope/{signal}_low"].dropna().iloc[-1] == pytest.approx(last[signal][""].low)
         assert logged[f"layerscope/{signal}/task/t2"].dropna().iloc[-1] == pytest.approx(last[signal]["t2"].value)
     assert logged["layerscope/retention_drift/layer_04"].dropna().iloc[-1] > 0
-    from lightning_layerscope.sinks.report import render
+    from lightning_layerscope.sinks.report import write_report
 
-    page = render(record)
+    page = write_report(record, folder / "page.html").read_text(encoding="utf-8")
     assert "answers, kl" in page
     assert "retention drift" in page
     assert any("reference answers is" in paragraph for paragraph in read_results(record))

@@ -1,5 +1,7 @@
 """With a fixed seed a run is bitwise the same with and without the monitor; and the comparison can fail."""
 
+import dataclasses
+
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -9,7 +11,7 @@ from lightning.pytorch.loggers import WandbLogger
 from torch.ao.quantization import default_fused_act_fake_quant, default_fused_per_channel_wt_fake_quant
 from torch.utils.data import DataLoader
 
-from lightning_layerscope.callbacks import LayerSimilarityMonitor, Schedule
+from lightning_layerscope.callbacks import LayerSimilarityMonitor, Schedule, Signals
 
 
 def lora(tiny, *, freeze_a=False, **config):
@@ -87,6 +89,7 @@ DYNAMIC = {
     "max_position_embeddings": 16,
 }
 BASE = {"reference": "base"}
+EVERY_SIGNAL = {each.name: True for each in dataclasses.fields(Signals) if each.type == "bool"}
 # name: model, trainer options, options of the monitor, other options (of the module, the loaders, the probes)
 CONDITIONS = {
     "fp32": (None, {}, {}, {}),
@@ -167,12 +170,20 @@ def test_training_is_bitwise_the_same(tiny, tmp_path, name):
     condition = CONDITIONS[name]
     plain = fit(tiny, tmp_path, condition)
     options = {"every_n_steps": 2, "max_overhead": None, "report": False, "verbose": False, **condition[2]}
-    probes = tiny.probes(tasks=3, examples=6, longest=condition[3].get("longest", 9))
+    probes = tiny.probes(tasks=3, examples=6, longest=condition[3].get("longest", 9), answers=3)
+    signals = Signals(**EVERY_SIGNAL, update_from=None if "adapters" in name or "lora" in name else "copy")
+    options |= {"signals": signals, "retention": tiny.probes(tasks=2, examples=6, answers=2, seed=3)}
     monitor = LayerSimilarityMonitor(probes, output_dir=str(tmp_path / "out"), **options)
     watched = fit(tiny, tmp_path, condition, [monitor])
     assert tiny.differences(plain, watched) == []
     assert len(monitor.monitor.record) >= 2, "the monitor measured nothing, so the comparison says nothing"
     assert not monitor.monitor.failures.counts
+    last = monitor.monitor.record.measurements[-1]
+    curves = {*signals.names, "retention_drift"} - {"answer_loss", "kl"}
+    # Adapters on stacked parameters are no two factors: there the update is left out, and said.
+    curves -= {"update", "drift_per_update"} if "experts" in name else set()
+    assert curves <= set(last.curves)
+    assert {"answers/loss", "answers/kl", "retention/loss", "retention/kl"} <= set(last.behaviour.scores)
 
 
 class Saboteur(pl.Callback):
@@ -224,6 +235,7 @@ SABOTAGE = {
         lambda model: model.eval()(input_ids=ids()) and model.train(),
     ),
     "a parameter moves through .data": ("fp32", lambda model: model.lm_head.weight.data.view(-1)[:1].mul_(1 + 2**-20)),
+    "a gradient is added to": ("accumulation", lambda model: model.lm_head.weight.grad.add_(1e-3)),
     "a buffer changes": ("fp32", lambda model: model.model.rotary_emb.inv_freq.mul_(1.0001)),
 }
 

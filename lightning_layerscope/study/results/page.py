@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from lightning_layerscope.atomic import replace_file
+from lightning_layerscope.measurements import Measurement, RunRecord
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.results.curves import StudySummary
 from lightning_layerscope.study.results.page_table import page_table
 from lightning_layerscope.study.results.sentences import notices, read_study
-from lightning_layerscope.study.results.study_results import StudyResults
+from lightning_layerscope.study.results.study_results import DRIFT, StudyResults
 from lightning_layerscope.study.results.table import task_rows
 from lightning_layerscope.transitions import Transition
 from lightning_layerscope.wording import count
@@ -34,23 +36,48 @@ def write_page(
 ) -> Path:
     """Write ``report.html`` beside the figures that it holds."""
     from lightning_layerscope import __version__
-    from lightning_layerscope.sinks.pages import page_template
+    from lightning_layerscope.sinks.report import templates
+    from lightning_layerscope.sinks.report.comparing import pairs
+    from lightning_layerscope.sinks.report.page import page_data
 
-    page = page_template("study.html").render(
+    records = _records(results, cuts)
+    data, numbers = page_data(records, pairs(records))
+    scripts = [templates.drawing_script(), templates.own_script()]
+    lines = notices(results)
+    page = templates.page_template("study.html").render(
         title="Study" if plan.name == "study" else f"Study {plan.name}",
         subtitle=_subtitle(results),
         cards=_cards(results, cuts),
         reading=[*read_study(results, cuts), summary.transitions["signals"]],
-        notices=notices(results),
+        notices=[{"name": "", "any": bool(lines), "warnings": lines, "notes": [], "earlier": []}],
         sections=_sections(folder, summary.figures),
         table=page_table(task_rows(results)),
         settings=_settings(plan),
         plan=json.dumps(plan.model_dump(mode="json", exclude={"wandb"}), indent=1, ensure_ascii=False),
+        data=templates.json_in_page(data),
+        numbers=numbers,
+        scripts=scripts,
+        policy=templates.policy(scripts),
+        follow=None,
         version=__version__,
     )
     path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
+    with replace_file(path) as passing:
+        passing.write_text(page, encoding="utf-8")
     return path
+
+
+_NAMES = {"base": "base model", "multitask": "multi-task model", "tuned": "tuned model"}
+
+
+def _records(results: StudyResults, cuts: Mapping[str, Transition]) -> dict[str, RunRecord]:
+    """What the page's choices are of: both models against the controls, or the tuned one against the base model."""
+    records = {}
+    for role in results.values():
+        profile = results.profiles[role if results.has_controls else DRIFT]
+        measurement = Measurement(step=profile.steps[0], profile=profile, transition=cuts[role])
+        records[_NAMES[role]] = RunRecord({}, [measurement])
+    return records
 
 
 def _subtitle(results: StudyResults) -> str:
@@ -69,16 +96,15 @@ def _subtitle(results: StudyResults) -> str:
 
 def _cards(results: StudyResults, cuts: Mapping[str, Transition]) -> list[tuple[str, str, str]]:
     cards = []
-    names = {"base": "base model", "multitask": "multi-task model", "tuned": "tuned model"}
     for role, values in results.values().items():
         finite = values[np.isfinite(values)]
         small = "with the control, mean over tasks and layers" if results.has_controls else "with the base model"
-        cards.append((f"CKA, {names[role]}", f"{finite.mean():.3f}" if finite.size else "undefined", small))
+        cards.append((f"CKA, {_NAMES[role]}", f"{finite.mean():.3f}" if finite.size else "undefined", small))
     for role in results.values():
         cut = cuts.get(role)
         if cut is not None:
             value = f"layers {cut.start} to {cut.end}" if cut.found else "none found"
-            cards.append((f"{cut.kind}, {names[role]}", value, cut.reason if not cut.found else cut.shape))
+            cards.append((f"{cut.kind}, {_NAMES[role]}", value, cut.reason if not cut.found else cut.shape))
     return cards
 
 
@@ -88,7 +114,7 @@ def _sections(folder: Path, captions: Mapping[str, str]) -> list[dict[str, Any]]
         key = next(prefix for prefix in _HEADINGS if name.startswith(prefix))
         data = base64.b64encode((folder / "figures" / f"{name}.png").read_bytes()).decode()
         section = sections.setdefault(key, {"id": key, "heading": _HEADINGS[key], "pictures": []})
-        section["pictures"].append({"data": data, "caption": caption})
+        section["pictures"].append({"name": name, "data": data, "caption": caption})
     return [sections[key] for key in sorted(sections)]
 
 
