@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/bench_statements.py [--trials 300]
 
-Prints the tables of benchmarks/README.md. Curves are those of ``transition_curves.py``, without jitter, so that the true
-mean curve is known.
+Prints the tables of benchmarks/README.md. Curves are those of ``transition_curves.py``, without jitter, so that the
+true mean curve is known.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TASKS, LEVEL = 48, 0.1
 
 
 def curve_coverage(correlation: float, trials: int) -> list[float]:
-    """Of 90 % intervals of the mean: of a layer, by task and by cluster; of all at once, of each alone and of the band."""
+    """Of 90 % intervals of the mean: of a layer by task and by cluster; of all layers, by these and by the band."""
     setting = Setting("ramp", correlation=correlation, jitter=0)
     truth = 0.5 + 0.4 * np.clip((np.arange(1, setting.layers + 1) - 9) / 6, 0, 1)
     held = []
