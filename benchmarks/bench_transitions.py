@@ -151,7 +151,7 @@ def _coverage(what: str, every: list[Transition]) -> None:
 
 
 def _row(cells: object) -> str:
-    return " | ".join(f"{cell:.2f}" for cell in np.asarray(cells).ravel()) + " |"
+    return " | ".join("-" if np.isnan(cell) else f"{cell:.2f}" for cell in np.asarray(cells).ravel()) + " |"
 
 
 def _time() -> None:
