@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-fast lint bench clean
+.PHONY: demo test coverage test-fast lint bench clean
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -14,7 +14,10 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 demo: $(INSTALLED)        ## fine-tune a small model with the monitor attached and write the report
 	$(BIN)/layerscope demo $(ARGS)
 
-test: $(INSTALLED)        ## the whole suite, with coverage
+test: $(INSTALLED)        ## the whole suite
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+coverage: $(INSTALLED)    ## the same and which lines it runs; tracing them takes as long again
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term $(ARGS)
 
 test-fast: $(INSTALLED)   ## what takes a second or less each: a first answer while working

@@ -1,4 +1,4 @@
-"""What it costs to keep, report and picture a measurement, by how many there are already.
+"""What it costs to keep and picture a measurement, by how many there are already; the report has a file of its own.
 
 Runs of 1, 50 and 500 measurements grow by one measurement each, in turns; medians over rounds are given as ratios to
 those of the shortest run. The hidden states are random: nothing of this depends on them.
@@ -21,7 +21,6 @@ import torch
 
 from lightning_layerscope import HiddenStates, LayerProfile, Measurement, ReferenceBank, RunRecord, take_measurement
 from lightning_layerscope.sinks.pictures import draw_pictures
-from lightning_layerscope.sinks.report import write_report
 
 LENGTHS = (1, 50, 500)
 
@@ -69,18 +68,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for length, record in records.items():
             record.save(Path(name) / str(length))
-            write_report(record, Path(name) / str(length) / "report.html")
         for _ in range(options.rounds):
             for length, record in records.items():
                 folder = Path(name) / str(length)
                 record.add(at_step(first, record.steps[-1] + 1))
                 seconds["files", length].append(timed(lambda: record.save(folder)))  # noqa: B023 - called at once
-                seconds["report", length].append(timed(lambda: write_report(record, folder / "report.html")))  # noqa: B023
                 seconds["pictures", length].append(
                     timed(lambda: draw_pictures(record.measurements[-1], record))  # noqa: B023
                 )
     print(f"{options.tasks} tasks x {options.layers} layers; median of {options.rounds} rounds")
-    for what in ("files", "report", "pictures"):
+    for what in ("files", "pictures"):
         base = median(seconds[what, LENGTHS[0]])
         ratios = ", ".join(f"{length}: {median(seconds[what, length]) / base:.2f}x" for length in LENGTHS)
         print(f"{what:9} {base:.3f} s at the first; after {ratios}")

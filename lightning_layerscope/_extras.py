@@ -10,14 +10,14 @@ def require(module: str, extra: str) -> Any:
     """Import an optional dependency.
 
     Args:
-        module: dotted name of the module, e.g. ``"datasets"``.
-        extra: the extra of this package that installs it, e.g. ``"datasets"``.
+        module: Dotted name of the module, e.g. ``"datasets"``.
+        extra: The extra of this package that installs it, e.g. ``"datasets"``.
 
     Returns:
         The imported module.
 
     Raises:
-        ImportError: when it is not installed; the message holds the ``pip`` command. A module that is installed but
+        ImportError: When it is not installed; the message holds the ``pip`` command. A module that is installed but
             fails inside itself (another of *its* imports is missing) raises its own error, unchanged.
 
     Example:

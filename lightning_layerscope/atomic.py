@@ -14,7 +14,7 @@ def replace_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it takes the place of ``path``, on an error it goes.
 
     Args:
-        path: the file to write or to replace; missing parent folders are made.
+        path: The file to write or to replace; missing parent folders are made.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -35,12 +35,12 @@ def replace_folder(path: str | Path, *, overwrite: bool = False, marker: str) ->
     """Yield a temporary folder beside ``path``; on success it takes its place, on an error it goes.
 
     Args:
-        path: the folder to write; missing parents are made, an empty folder may be there.
-        overwrite: replace a folder that holds ``marker``; a folder that holds something else is never replaced.
-        marker: name of the file by which such a folder is known.
+        path: The folder to write; missing parents are made, an empty folder may be there.
+        overwrite: Replace a folder that holds ``marker``; a folder that holds something else is never replaced.
+        marker: Name of the file by which such a folder is known.
 
     Raises:
-        FileExistsError: if ``path`` is taken, and either ``overwrite`` is false or what is there is of another kind.
+        FileExistsError: If ``path`` is taken, and either ``overwrite`` is false or what is there is of another kind.
     """
     target = Path(path)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):

@@ -11,8 +11,8 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file in UTF-8, with or without a byte order mark.
 
     Raises:
-        OSError: when it cannot be read.
-        ValueError: when it is not UTF-8, no valid JSON, or nested too deeply; the message names the file.
+        OSError: When it cannot be read.
+        ValueError: When it is not UTF-8, no valid JSON, or nested too deeply; the message names the file.
     """
     path = Path(path)
     try:
@@ -26,7 +26,7 @@ def parse_json(text: str, where: str) -> Any:
     """Parse JSON; ``where`` names its place in messages.
 
     Raises:
-        ValueError: when it is no valid JSON, or nested too deeply.
+        ValueError: When it is no valid JSON, or nested too deeply.
 
     Example:
         >>> parse_json("[1, 2", "line 3")

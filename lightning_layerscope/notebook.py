@@ -14,10 +14,10 @@ def card(heading: str, lines: Sequence[str], header: Sequence[str] = (), rows: S
     """A result in a notebook cell, in the notebook's own colours.
 
     Args:
-        heading: what it is.
-        lines: of text below it.
-        header: of a small table; the first column is to the left, the others to the right.
-        rows: of that table.
+        heading: What it is.
+        lines: Of text below it.
+        header: Of a small table; the first column is to the left, the others to the right.
+        rows: Of that table.
 
     Examples:
         >>> card("A < B", ["two"])

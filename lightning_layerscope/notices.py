@@ -17,7 +17,7 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn, with the nearest line outside this package and the trainers that call it as the place.
 
     Args:
-        message: the sentence; the package's short name is put before it.
+        message: The sentence; the package's short name is put before it.
         category: Category of the warning.
     """
     warn_at(users_frame(sys._getframe(1)), f"layerscope: {message}", category)

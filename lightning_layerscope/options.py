@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+ALERTS = ("forgetting", "collapse")
+"""Kinds of alert."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -157,6 +160,42 @@ class Signals:
     def names(self) -> tuple[str, ...]:
         """Those that are on."""
         return tuple(name for name, on in vars(self).items() if on is True)
+
+
+@dataclass(frozen=True)
+class Actions:
+    """What the monitor does with what it finds: the only options that change a run, and none of them is on by itself.
+
+    Args:
+        callback_metrics: Put the numbers of every measurement into the ``callback_metrics`` of Lightning's trainer,
+            under the keys that loggers get, so that ``EarlyStopping`` and ``ModelCheckpoint`` can watch them:
+            ``monitor="layerscope/retention/loss"``.
+        stop_when: The alerts that end training, in the measurement that gives them: ``"forgetting"``, ``"collapse"``,
+            or both.
+        alerts: Have alerts sent by the trackers that can (W&B, Trackio), to wherever your account says; they stand in
+            the log, the report and the files in any case.
+
+    Raises:
+        ValueError: For an alert that there is not.
+    """
+
+    callback_metrics: bool = False
+    stop_when: str | Sequence[str] = ()
+    alerts: bool = False
+
+    def __post_init__(self) -> None:
+        for kind in self.stop_kinds:
+            check_choice("stop_when", kind, ALERTS)
+
+    @property
+    def stop_kinds(self) -> tuple[str, ...]:
+        """Those of ``stop_when``."""
+        return (self.stop_when,) if isinstance(self.stop_when, str) else tuple(self.stop_when)
+
+    @property
+    def asked(self) -> bool:
+        """Whether processes have to know of what was found."""
+        return self.callback_metrics or bool(self.stop_kinds)
 
 
 @dataclass(frozen=True)

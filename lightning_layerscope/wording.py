@@ -7,9 +7,9 @@ def count(number: int, noun: str, plural: str = "") -> str:
     """A number with its noun.
 
     Args:
-        number: how many.
-        noun: what, as it reads for one.
-        plural: as it reads for several; by default with an s.
+        number: How many.
+        noun: What, as it reads for one.
+        plural: As it reads for several; by default with an s.
 
     Examples:
         >>> count(1, "task"), count(1200, "task"), count(0, "copy", "copies")

@@ -43,7 +43,7 @@ def show(tab, section):
     """Scroll to a section and wait until its pictures are drawn."""
     tab.evaluate(
         "async (id) => { const part = document.getElementById(id); part.scrollIntoView();"
-        " await layerscope.refresh(part); }",
+        " await new Promise(requestAnimationFrame); await layerscope.refresh(part); }",
         section,
     )
     settle(tab)

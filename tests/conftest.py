@@ -7,9 +7,12 @@ import pytest
 
 # Decided before any library reads them: no test talks to a network or to a user's account.
 os.environ.update(WANDB_MODE="offline", WANDB_SILENT="true", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+# Two processes share the cores; tensors are small, and threads of each would wait for one another most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Files and tests that train, draw, sample much or start processes: `make test-fast` leaves them out.
 SLOW = (
+    "advice/test_advice_benchmark.py::test_trials",
     "advice/test_advise.py",
     "advice/test_check",
     "advice/test_trial.py",

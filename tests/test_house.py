@@ -1,6 +1,7 @@
-"""Small files, few parameters, no imports in a circle, nothing defined twice; each check is shown to find a fault."""
+"""Small files, few parameters, no imports in a circle, one place for each thing; every check can find a fault."""
 
 import ast
+import re
 import statistics
 from collections import Counter
 from graphlib import CycleError, TopologicalSorter
@@ -10,7 +11,7 @@ import pytest
 
 import lightning_layerscope
 
-PACKAGE = Path(lightning_layerscope.__file__).parent
+PACKAGE, TESTS = Path(lightning_layerscope.__file__).parent, Path(__file__).parent
 MOST_LINES, MOST_PARAMETERS = 300, 8
 
 # What users call with keywords; everything else is called by this package.
@@ -76,6 +77,17 @@ def import_order(package):
     return list(TopologicalSorter(imports).static_order())
 
 
+def warnings_let_pass(folder):
+    """Files with marks that let warnings pass."""
+    return [name for name, text in sources(folder).items() if re.search(r"mark\.filterwarnings\(\s*.ignore", text)]
+
+
+def missing_files(text, folder):
+    """Names of Python files in a text that no file below the folder ends with."""
+    files = [f"/{path.as_posix()}" for path in folder.rglob("*.py")]
+    return [name for name in re.findall(r"[\w/]+\.py\b", text) if not any(file.endswith(f"/{name}") for file in files)]
+
+
 def test_files_are_small():
     assert long_files(PACKAGE) == []
     assert statistics.median(len(text.splitlines()) for text in sources(PACKAGE).values()) <= 110
@@ -93,6 +105,15 @@ def test_no_modules_import_each_other_in_a_circle():
     assert len(import_order("lightning_layerscope")) > 300
 
 
+def test_warnings_are_let_pass_in_pyproject_alone():
+    assert warnings_let_pass(TESTS) == []
+
+
+def test_the_files_that_contributing_names_are_there():
+    text = TESTS.with_name("CONTRIBUTING.md").read_text("utf-8")
+    assert missing_files(text, TESTS.parent) == []
+
+
 @pytest.fixture
 def bad_package(tmp_path, monkeypatch):
     package = tmp_path / "badly_kept_house"
@@ -103,6 +124,7 @@ def bad_package(tmp_path, monkeypatch):
     (package / "wide.py").write_text(f"def wide({parameters}): ...\ndef kept(self, {parameters[4:]}): ...\n")
     (package / "one.py").write_text("def late():\n    from badly_kept_house import two\n")
     (package / "two.py").write_text("import badly_kept_house.one\n")
+    (package / "loud.py").write_text(f"pytestmark = pytest.mark.{'filterwarnings'}('ignore')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     return package
 
@@ -111,5 +133,10 @@ def test_the_checks_find_what_they_look_for(bad_package):
     assert long_files(bad_package) == ["long.py"]
     assert wide_functions(bad_package) == {"wide.py": {"wide"}}
     assert defined_twice(bad_package) == {"long.py": ["x"]}
+    assert warnings_let_pass(bad_package) == ["loud.py"]
+    assert missing_files("as `badly_kept_house/wide.py` and `house/wide.py` say, and gone.py", bad_package.parent) == [
+        "house/wide.py",
+        "gone.py",
+    ]
     with pytest.raises(CycleError):
         import_order("badly_kept_house")

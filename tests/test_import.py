@@ -16,6 +16,8 @@ HEAVY = (
     "transformers",
     "torchmetrics",
     "matplotlib",
+    "altair",
+    "vl_convert",
     "pandas",
     "peft",
     "datasets",

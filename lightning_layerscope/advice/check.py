@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_layerscope.advice.correlation import rank_correlation
+from lightning_layerscope.advice.correlation import LEAST_LAYERS, rank_correlation
 from lightning_layerscope.advice.restored import RestorableLayers
 from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.functional.interval import Interval
@@ -106,7 +106,7 @@ class LayerCheck:
             )
             if better:
                 sentences.append(f"Without the training of layers {_listed(better)} the model answers better.")
-        if self.drift and "alone" in self.restored:
+        if self.drift and len(self.restored.get("alone", ())) >= LEAST_LAYERS:
             agreement = self.agreement()
             sentences.append(
                 f"Rank correlation of drift and change of loss over layers: {agreement.value:.2f} "

@@ -8,6 +8,9 @@ from lightning_layerscope._extras import require
 from lightning_layerscope.functional.interval import Interval
 from lightning_layerscope.functional.row_intervals import Array
 
+LEAST_LAYERS = 3
+"""With fewer, a rank correlation is +-1 whatever the curves are."""
+
 
 def rank_correlation(one: Array, other: Array, confidence: float = 0.9, draws: int = 1000) -> Interval:
     """Spearman's correlation over layers of two curves, each the mean over the same units.
@@ -27,7 +30,7 @@ def rank_correlation(one: Array, other: Array, confidence: float = 0.9, draws: i
     Raises:
         ValueError: For shapes that differ, or fewer than 3 layers.
     """
-    if one.shape != other.shape or one.ndim != 2 or one.shape[1] < 3:
+    if one.shape != other.shape or one.ndim != 2 or one.shape[1] < LEAST_LAYERS:
         raise ValueError(f"expected two (units, layers >= 3), got shapes {one.shape} and {other.shape}.")
     known = ~(np.isnan(one).any(axis=0) | np.isnan(other).any(axis=0))
     value = _spearman(one[:, known].mean(axis=0), other[:, known].mean(axis=0))
@@ -43,6 +46,6 @@ def rank_correlation(one: Array, other: Array, confidence: float = 0.9, draws: i
 
 
 def _spearman(x: Array, y: Array) -> float:
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if len(x) < LEAST_LAYERS or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(require("scipy.stats", "report").spearmanr(x, y).statistic)

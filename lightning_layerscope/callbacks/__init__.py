@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lightning_layerscope.options import Comparison, Extraction, Output, Passive, Schedule, Signals
+from lightning_layerscope.options import Actions, Comparison, Extraction, Output, Passive, Schedule, Signals
 
 if TYPE_CHECKING:
     from lightning_layerscope.callbacks.lightning import LayerSimilarityMonitor
     from lightning_layerscope.callbacks.transformers import TransformersLayerSimilarityMonitor
 
 __all__ = [
+    "Actions",
     "Comparison",
     "Extraction",
     "LayerSimilarityMonitor",

@@ -114,11 +114,13 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
             retention=self._retention,
             source=None if self._passive is None else self._passive.attach,
         )
+        self._act(trainer)
 
     @contained
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Measure where due."""
         self.monitor.after_step(self._host_state(trainer, pl_module))
+        self._act(trainer)
 
     @contained
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
@@ -152,11 +154,13 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
             self._passive.close()
         if host.is_fitting(trainer):
             self.monitor.after_validation(self._host_state(trainer, pl_module))
+            self._act(trainer)
 
     @contained
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Take the last measurement. In ``on_fit_end`` the model may have left its device."""
         self.monitor.end(self._host_state(trainer, pl_module))
+        self._act(trainer)
 
     @contained
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
@@ -177,6 +181,14 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
         )
 
     on_train_begin = on_init_end
+
+    def _act(self, trainer: Any) -> None:
+        """What the user asked to be done with what was found; nothing where nothing was asked for."""
+        standing = self.monitor.standing
+        if standing.values:
+            host.add_callback_metrics(trainer, standing.values)
+        if standing.stop:
+            trainer.should_stop = True
 
     def _host_state(self, trainer: Any, pl_module: Any) -> HostState:
         step = int(trainer.global_step)

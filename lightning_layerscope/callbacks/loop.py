@@ -47,6 +47,7 @@ class LoopMonitor(MonitorCallback):
                 'a loop tells nobody of its validations: mode="passive" and schedule.on_validation_end are of the '
                 "callbacks for trainers. Say when to measure by every_n_steps, at_steps or schedule.geometric."
             )
+        self._refuse_callback_metrics()
         self._model, self._accelerator, self._total_steps = undistributed(model), accelerator, total_steps
         self._autocast: Callable[[], AbstractContextManager[Any]]
         self._autocast = getattr(accelerator, "autocast", contextlib.nullcontext) if autocast is None else autocast
@@ -86,6 +87,11 @@ class LoopMonitor(MonitorCallback):
                 "it with `with monitor:`, or call monitor.start(), before the first optimiser step."
             )
         self._after_step(self._step + 1 if step is None else operator.index(step))
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether an alert of ``stop_when`` was given: end your loop then. The same on every process."""
+        return bool(self.monitor.standing.stop)
 
     def close(self) -> None:
         """Take the last measurement and finish; ``with`` does."""

@@ -61,6 +61,7 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
         self._model, self._evaluated, probes, retention = kwargs["model"], False, None, None
         if self._passive is None:
             with refusing():
+                self._refuse_callback_metrics()
                 probes = resolve_probes(self.settings, tokenizer=kwargs.get("processing_class"))
                 retention = resolve_retention(self.settings, probes, kwargs.get("processing_class"))
         if state.global_step > 0 and (kept := (state.stateful_callbacks or {}).get(self._key)):
@@ -95,6 +96,7 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
         if self._model is None:
             return
         self.monitor.after_step(self._host_state(args, state))
+        self._act(control)
         self._remember(state)
 
     @contained
@@ -112,6 +114,7 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
             self._evaluated = True
         else:
             self.monitor.after_validation(self._host_state(args, state))
+            self._act(control)
 
     @contained
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -162,6 +165,11 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
             self._steps = None
         if self._passive is not None:
             self._passive.close()
+
+    def _act(self, control: Any) -> None:
+        """End training where the user asked for that."""
+        if self.monitor.standing.stop:
+            control.should_training_stop = True
 
     def _measure_passively(self, args: Any, state: Any) -> None:
         if self._evaluated:  # on every rank alike, whatever it read

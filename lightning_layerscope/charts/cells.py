@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair as alt
@@ -36,6 +36,9 @@ class Axis:
     names: bool = False
     upward: bool = False
 
+
+SECOND = "other"
+"""The column of a square's other side."""
 
 LAYERS, LAYERS_UP = Axis("layer", "layer"), Axis("layer", "layer", upward=True)
 STEPS, TASKS = Axis("step", "training step"), Axis("task", names=True)
@@ -90,8 +93,8 @@ def heatmap(
     if parts:
         layers += _parts(x)
     datasets = {"cells": list(cells), "brackets": list(brackets), "parts": list(parts)}
-    chart = alt.layer(*layers).properties(width=_size(cells, x, wide=True), height=_size(cells, y))
-    return finished(chart, datasets, [words.title, *words.subtitle, *missing_note(cells)])
+    chart = alt.layer(*layers).properties(width=_size(cells, x, wide=x.field != SECOND), height=_size(cells, y))
+    return finished(chart, datasets, replace(words, notes=[*words.notes, *missing_note(cells)]))
 
 
 def missing_note(cells: Sequence[Row]) -> list[str]:
@@ -130,7 +133,7 @@ def _size(cells: Sequence[Row], axis: Axis, *, wide: bool = False) -> alt.Step:
     number = len({row[axis.field] for row in cells})
     if axis.names:
         return alt.Step(18 if number <= 24 else 14 if number <= 80 else 11)
-    least, most, room = (6, 48, 880) if wide else (4, 24, 480)
+    least, most, room = (6, 48, 880) if wide else (4, 30, 480)
     return alt.Step(2 * int(np.clip(room / max(number, 1), least, most) // 2))
 
 

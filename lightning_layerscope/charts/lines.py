@@ -48,7 +48,7 @@ def curves(
             color="independent", strokeDash="independent"
         )
     datasets = {"curves": rows, "parts": parts, "boundaries": boundaries, "clusters": clusters}
-    return finished(chart, datasets, [words.title, *words.subtitle])
+    return finished(chart, datasets, words)
 
 
 def _x(layers: list[Any], width: float) -> alt.X:

@@ -43,18 +43,18 @@ def heatmap_layer_x_task(
     """Every task's value at every layer, tasks grouped by cluster.
 
     Args:
-        profile: where the values are.
-        step: which measurement; the last by default.
-        measure: which measure; the headline by default.
-        transition: mark its parts above the cells.
-        scale: lowest and highest value of the colours. By default 0 and 1 for a similarity, at every step of every run,
+        profile: Where the values are.
+        step: Which measurement; the last by default.
+        measure: Which measure; the headline by default.
+        transition: Mark its parts above the cells.
+        scale: Lowest and highest value of the colours. By default 0 and 1 for a similarity, at every step of every run,
             so that charts can be compared; debiased values below 0 keep the lowest colour, and the subtitle says so.
 
     Returns:
         The chart; undefined cells are slashed, with their reasons in the subtitle and the tooltip.
 
     Raises:
-        KeyError: if the profile has no such measure or step.
+        KeyError: If the profile has no such measure or step.
     """
     name = measure or profile.measure
     found = profile.rows(name, step)
@@ -62,7 +62,8 @@ def heatmap_layer_x_task(
     span = scale or limits(name, found["value"])
     words = Words(
         f"{measure_name(name)} per layer and task",
-        [context(profile, name, when), *cut_line(transition), *beyond(found["value"], *span)],
+        context(profile, name, when),
+        [*cut_line(transition), *beyond(found["value"], *span)],
         measure_name(name),
     )
     cells, spans = (
@@ -82,13 +83,13 @@ def heatmap_layer_x_step(
     """The mean over tasks at every layer, measurement after measurement.
 
     Args:
-        profile: of all measurements so far; where ``means`` are given, that of any of them.
-        measure: which measure; the headline by default.
-        scale: lowest and highest value of the colours; fixed by default, see :func:`heatmap_layer_x_task`.
-        means: step -> ``(layers,)`` mean over tasks of ``measure``, where it is at hand; computed by default.
+        profile: Of all measurements so far; where ``means`` are given, that of any of them.
+        measure: Which measure; the headline by default.
+        scale: Lowest and highest value of the colours; fixed by default, see :func:`heatmap_layer_x_task`.
+        means: Step -> ``(layers,)`` mean over tasks of ``measure``, where it is at hand; computed by default.
 
     Raises:
-        KeyError: if the profile has no such measure.
+        KeyError: If the profile has no such measure.
     """
     name = measure or profile.measure
     if means is None:
@@ -96,10 +97,8 @@ def heatmap_layer_x_step(
     span = scale or limits(name, np.stack(list(means.values())))
     words = Words(
         f"{measure_name(name)} per layer over training, mean over tasks",
-        [
-            f"{context(profile, name, max(means))} · {count(len(means), 'measurement')}",
-            *beyond(np.stack(list(means.values())), *span),
-        ],
+        f"{context(profile, name, max(means))} · {count(len(means), 'measurement')}",
+        beyond(np.stack(list(means.values())), *span),
         measure_name(name),
     )
     return heatmap(rows.step_cells(profile.layers, means), STEPS, LAYERS_UP, words, limits=span)
@@ -119,17 +118,17 @@ def layer_curve(
     Without clusters (or with one, whose mean is that of all tasks) there are no small panels.
 
     Args:
-        profile: where the values are.
-        steps: measurements, oldest first; the first, the previous and the current one by default.
-        transition: of the last of these steps: its parts are named and its intervals drawn, or it is said that there is
+        profile: Where the values are.
+        steps: Measurements, oldest first; the first, the previous and the current one by default.
+        transition: Of the last of these steps: its parts are named and its intervals drawn, or it is said that there is
             none.
-        measure: which measure; the headline by default.
-        names: what the measurements are called; of one to three ``first``, ``previous``, ``current`` by default.
-        confidence: of the band, an interval over tasks.
+        measure: Which measure; the headline by default.
+        names: What the measurements are called; of one to three ``first``, ``previous``, ``current`` by default.
+        confidence: Of the band, an interval over tasks.
 
     Raises:
-        ValueError: for no step, or names that do not fit.
-        KeyError: if the profile has no such measure or step.
+        ValueError: For no step, or names that do not fit.
+        KeyError: If the profile has no such measure or step.
     """
     name = measure or profile.measure
     measured = _steps(profile, name)
@@ -145,10 +144,8 @@ def layer_curve(
     span = axis_limits(name, _seen(means, groups))
     words = Words(
         f"{measure_name(name)} over layers",
-        [
-            f"{context(profile, name, when[-1])} · band: {confidence:.0%} interval over tasks",
-            *cut_line(transition, intervals=True),
-        ],
+        f"{context(profile, name, when[-1])} · band: {confidence:.0%} interval over tasks",
+        cut_line(transition, whole=True),
         f"{measure_name(name)}, mean over tasks" + (f" (axis from {span[0]:g})" if 0 < span[0] < 1 <= span[1] else ""),
     )
     cut, ends = rows.parts(transition), rows.boundaries(transition)
@@ -159,7 +156,7 @@ def heatmap_difference(difference: ProfileDiff) -> alt.LayerChart:
     """The second profile minus the first, per task and layer: one colour for more, another for less.
 
     Args:
-        difference: over layers, or over relative depth where the models differ in it.
+        difference: Over layers, or over relative depth where the models differ in it.
     """
     first = difference.meta["first"]
     cells = rows.difference_cells(difference)
@@ -168,8 +165,8 @@ def heatmap_difference(difference: ProfileDiff) -> alt.LayerChart:
     what = f"difference in {measure_name(difference.measure)}"
     words = Words(
         f"{what[0].upper()}{what[1:]} per layer and task",
-        [count(len(first.tasks), "task")],
-        f"{what} (second - first)",
+        count(len(first.tasks), "task"),
+        value=f"{what} (second - first)",
     )
     spans = rows.cluster_spans(first.tasks, first.clusters)
     across = Axis("depth", "relative depth (layer / number of layers)") if difference.by_depth else LAYERS

@@ -22,11 +22,11 @@ def profile_chart(profile: LayerProfile, what: str = "tasks") -> alt.TopLevelMix
     """One chart of a profile.
 
     Args:
-        profile: what to show.
+        profile: What to show.
         what: ``"tasks"`` (layer x task), ``"curve"`` (the mean over layers) or ``"steps"`` (layer x step).
 
     Raises:
-        ValueError: for another name.
+        ValueError: For another name.
     """
     _check(what, OF_PROFILE)
     if what == "tasks":
@@ -38,13 +38,13 @@ def measurement_chart(measurement: Measurement, what: str = "tasks", *, layer: i
     """One chart of a measurement, with its transition.
 
     Args:
-        measurement: what to show.
+        measurement: What to show.
         what: ``"tasks"`` (layer x task), ``"curve"`` (the mean over layers), ``"layers"`` (layer x layer) or
             ``"between"`` (task x task at one layer).
-        layer: which, for ``"between"``; the last that was measured by default.
+        layer: Which, for ``"between"``; the last that was measured by default.
 
     Raises:
-        ValueError: for another name, or what was not measured.
+        ValueError: For another name, or what was not measured.
     """
     _check(what, OF_MEASUREMENT)
     profile, transition = measurement.profile, measurement.transition
@@ -69,13 +69,13 @@ def run_chart(record: RunRecord, what: str = "curve", *, layer: int | None = Non
     """One chart of a run.
 
     Args:
-        record: with at least one measurement.
+        record: With at least one measurement.
         what: ``"curve"`` (first, previous and last measurement), ``"steps"`` (layer x step), or what
             :func:`measurement_chart` shows of the last measurement.
-        layer: see there.
+        layer: See there.
 
     Raises:
-        ValueError: for another name, for what was not measured, or if nothing was measured yet.
+        ValueError: For another name, for what was not measured, or if nothing was measured yet.
     """
     _check(what, OF_RUN)
     if not record.measurements:

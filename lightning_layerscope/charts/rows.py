@@ -26,12 +26,12 @@ def task_cells(profile: LayerProfile, *, measure: str | None = None, step: int |
     """``task, cluster, layer, value, low, high, reason`` of every task and layer, tasks of a cluster side by side.
 
     Args:
-        profile: where the values are.
-        measure: which measure; the headline by default.
-        step: which measurement; the last by default.
+        profile: Where the values are.
+        measure: Which measure; the headline by default.
+        step: Which measurement; the last by default.
 
     Raises:
-        KeyError: if the profile has no such measure or step.
+        KeyError: If the profile has no such measure or step.
     """
     frame = profile.rows(measure, step)
     columns = {name: profile.matrix(measure, step, column=name) for name in ("value", "low", "high")}
@@ -76,8 +76,8 @@ def step_cells(layers: Sequence[int], means: Mapping[int, Floats]) -> list[Row]:
     """``step, layer, value, reason``: the mean over tasks, measurement after measurement.
 
     Args:
-        layers: their numbers.
-        means: step -> ``(layers,)``.
+        layers: Their numbers.
+        means: Step -> ``(layers,)``.
     """
     return [
         {"step": step, "layer": layer, **_defined(value, "no task has a value there")}
@@ -91,9 +91,9 @@ def square_cells(matrix: Floats, names: Sequence[Any], what: str, reason: str = 
 
     Args:
         matrix: ``(names, names)``.
-        names: of rows and columns.
-        what: what they are: ``"layer"`` or ``"task"``.
-        reason: why a value may be undefined.
+        names: Of rows and columns.
+        what: What they are: ``"layer"`` or ``"task"``.
+        reason: Why a value may be undefined.
     """
     return [
         {what: row, "other": column, **_defined(value, reason)}
@@ -121,13 +121,13 @@ def mean_curves(
     """``series, step, layer, value, low, high, tasks``: the mean over tasks with its interval, per measurement.
 
     Args:
-        profile: where the values are.
-        series: name -> step.
-        measure: which measure; the headline by default.
-        confidence: of the interval over tasks.
+        profile: Where the values are.
+        series: Name -> step.
+        measure: Which measure; the headline by default.
+        confidence: Of the interval over tasks.
 
     Raises:
-        KeyError: if the profile has no such measure or step.
+        KeyError: If the profile has no such measure or step.
     """
     found = []
     for name, step in series.items():
@@ -145,7 +145,7 @@ def cluster_curves(profile: LayerProfile, series: Mapping[str, int], *, measure:
     The last of each measurement is that over all tasks (``every`` is true). None where there is but one cluster.
 
     Raises:
-        KeyError: if the profile has no such measure or step.
+        KeyError: If the profile has no such measure or step.
     """
     if len(set(profile.clusters.values())) < 2:
         return []

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import altair as alt
 
 from lightning_layerscope.charts import theme
 from lightning_layerscope.charts.rows import Row
-
-Chart = TypeVar("Chart", alt.LayerChart, alt.VConcatChart, alt.FacetChart)
 
 
 @dataclass(frozen=True)
@@ -21,28 +19,32 @@ class Words:
 
     Attributes:
         title: over it; a page that has a heading of its own leaves it out.
-        subtitle: lines below the title.
+        subtitle: the line below: what was measured with what.
+        notes: on the line below that, which stays free without any: trackers lay pictures of several steps over each
+            other.
         value: what the colour or the height is, with its unit.
     """
 
     title: str = ""
-    subtitle: Sequence[str] = field(default_factory=tuple)
+    subtitle: str = ""
+    notes: Sequence[str] = ()
     value: str = "value"
 
 
-def finished(chart: Chart, datasets: Mapping[str, Sequence[Row]], lines: Sequence[str]) -> Chart:
-    """The chart with its data, its title (the first line) and the house's light look.
+def finished(chart: Any, datasets: Mapping[str, Sequence[Row]], words: Words) -> Any:
+    """The chart with its data, its title and the house's light look.
 
     Args:
         chart: not to be layered or joined any more afterwards.
         datasets: by name.
-        lines: title, and lines below it; a chart without title has none.
+        words: a chart without title has no subtitle and no notes.
     """
-    title, *below = lines
-    if title:
-        subtitle = [line for part in below for line in text_lines(part, 110)]
-        chart = chart.properties(title=alt.TitleParams(text=title, **({"subtitle": subtitle} if subtitle else {})))
-        chart.description = ". ".join(lines)  # read to people who do not see it
+    if words.title:
+        notes = " · ".join(words.notes)
+        below = [*text_lines(words.subtitle, 110), *(text_lines(notes, 110) or [" "])]
+        chart = chart.properties(title=alt.TitleParams(text=words.title, subtitle=below))
+        read_out = [part for part in (words.title, words.subtitle, notes) if part]
+        chart.description = ". ".join(read_out)  # to people who do not see it
     # Not through properties(), which copies and validates every row: most of the time that a chart takes.
     chart.datasets = {name: list(rows) for name, rows in datasets.items() if rows}
     chart.config = theme.config()

@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 
 from lightning_layerscope.charts import rows
-from lightning_layerscope.charts.cells import LAYERS_UP, TASKS, Axis, heatmap
+from lightning_layerscope.charts.cells import LAYERS_UP, SECOND, TASKS, Axis, heatmap
 from lightning_layerscope.charts.shape import Words
 from lightning_layerscope.charts.words import Floats, beyond, clean, group, limits, measure_name
 from lightning_layerscope.wording import count
@@ -28,14 +28,14 @@ def heatmap_layer_x_layer(
 
     Args:
         matrix: ``(layers, layers)``, NaN where undefined.
-        layers: their numbers.
-        step: of the measurement, for the title.
-        measure: of the similarity, for title and range.
-        tasks: how many tasks it is the mean of, for the title.
-        scale: lowest and highest value of the colours; fixed by default.
+        layers: Their numbers.
+        step: Of the measurement, for the title.
+        measure: Of the similarity, for title and range.
+        tasks: How many tasks it is the mean of, for the title.
+        scale: Lowest and highest value of the colours; fixed by default.
 
     Raises:
-        ValueError: if the matrix does not fit the layers.
+        ValueError: If the matrix does not fit the layers.
     """
     values = _square(matrix, len(layers), "layers")
     span = scale or limits(measure, values)
@@ -45,10 +45,11 @@ def heatmap_layer_x_layer(
     ]
     words = Words(
         f"{measure_name(measure)} between layers",
-        [" · ".join(part for part in below if part), *beyond(values, *span)],
+        " · ".join(part for part in below if part),
+        beyond(values, *span),
         measure_name(measure),
     )
-    return heatmap(rows.square_cells(values, layers, "layer"), Axis("other", "layer"), LAYERS_UP, words, limits=span)
+    return heatmap(rows.square_cells(values, layers, "layer"), Axis(SECOND, "layer"), LAYERS_UP, words, limits=span)
 
 
 def heatmap_task_x_task(
@@ -64,26 +65,27 @@ def heatmap_task_x_task(
 
     Args:
         matrix: ``(tasks, tasks)``, NaN where undefined.
-        tasks: their names.
-        clusters: cluster of each task.
-        layer: where, for the title.
-        step: of the measurement, for the title.
-        scale: lowest and highest value of the colours.
+        tasks: Their names.
+        clusters: Cluster of each task.
+        layer: Where, for the title.
+        step: Of the measurement, for the title.
+        scale: Lowest and highest value of the colours.
 
     Raises:
-        ValueError: if the matrix does not fit the tasks.
+        ValueError: If the matrix does not fit the tasks.
     """
     order = list(group(tasks, clusters).order)
     values = _square(matrix, len(tasks), "tasks")[np.ix_(order, order)]
     when = f"step {step:,} · " if step is not None else ""
     words = Words(
         f"Tasks beside tasks at layer {layer}",
-        [f"{when}cosine of task means around their grand mean", *beyond(values, *scale)],
+        f"{when}cosine of task means around their grand mean",
+        beyond(values, *scale),
         "cosine",
     )
     cells = rows.square_cells(values, [tasks[place] for place in order], "task", "a task mean equals the grand mean")
     spans = rows.cluster_spans(tasks, clusters)
-    return heatmap(cells, Axis("other", names=True), TASKS, words, limits=scale, diverging=True, brackets=spans)
+    return heatmap(cells, Axis(SECOND, names=True), TASKS, words, limits=scale, diverging=True, brackets=spans)
 
 
 def _square(matrix: Any, size: int, what: str) -> Floats:

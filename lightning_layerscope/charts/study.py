@@ -58,7 +58,7 @@ def boxes_per_layer(rows: Sequence[Row], words: Words) -> alt.LayerChart:
         tooltip=_tooltip(words),
     )
     chart = alt.layer(boxes).properties(width=alt.Step((each + 2) * models + 6, **{"for": "position"}), height=300)
-    return finished(chart, {"values": rows}, [words.title, *words.subtitle])
+    return finished(chart, {"values": rows}, words)
 
 
 def curves_per_cluster(rows: Sequence[Row], words: Words) -> alt.FacetChart:
@@ -84,7 +84,7 @@ def curves_per_cluster(rows: Sequence[Row], words: Words) -> alt.FacetChart:
     chart = panel.facet(
         facet=alt.Facet("panel:N", title=None), columns=min(4, len(sizes)), data=alt.NamedData(name="values")
     )
-    return finished(chart, {"values": named}, [words.title, *words.subtitle])
+    return finished(chart, {"values": named}, words)
 
 
 def task_maps(points: Sequence[Row], words: Words) -> alt.FacetChart:
@@ -114,7 +114,7 @@ def task_maps(points: Sequence[Row], words: Words) -> alt.FacetChart:
         data=alt.NamedData(name="points"),
     ).resolve_scale(x="independent", y="independent")
     named = [{**row, "panel": f"layer {row['layer']}"} for row in points]
-    return finished(chart, {"points": named}, [words.title, *words.subtitle])
+    return finished(chart, {"points": named}, words)
 
 
 def components_per_layer(rows: Sequence[Row], words: Words, *, limit: float) -> alt.LayerChart:
@@ -139,7 +139,7 @@ def components_per_layer(rows: Sequence[Row], words: Words, *, limit: float) -> 
     )
     line = base.mark_line(point=True).encode(_layers(rows), y, _model(rows), tooltip=tooltip)
     chart = alt.layer(level, note, line).properties(width=620, height=260)
-    return finished(chart, {"values": rows}, [words.title, *words.subtitle])
+    return finished(chart, {"values": rows}, words)
 
 
 def correlations_per_layer(rows: Sequence[Row], words: Words) -> alt.FacetChart:
@@ -169,19 +169,19 @@ def correlations_per_layer(rows: Sequence[Row], words: Words) -> alt.FacetChart:
         columns=3,
         data=alt.NamedData(name="values"),
     )
-    return finished(chart, {"values": rows}, [words.title, *words.subtitle])
+    return finished(chart, {"values": rows}, words)
 
 
 def _names(rows: Sequence[Row], field: str) -> list[Any]:
     return list(dict.fromkeys(row[field] for row in rows))
 
 
-def _model(rows: Sequence[Row]) -> alt.Color:
+def _model(rows: Sequence[Row], *, symbol: str = "stroke") -> alt.Color:
     """A model keeps its colour in all figures, also where it is alone."""
     shown = _names(rows, "model")
     others = [name for name in shown if name != MODELS["base"]]
     scale = alt.Scale(domain=[MODELS["base"], *others])
-    legend = alt.Legend(orient="bottom", values=shown, symbolType="square", symbolSize=110, symbolOpacity=1)
+    legend = alt.Legend(orient="bottom", values=shown, symbolType=symbol, symbolSize=150, symbolOpacity=1)
     return alt.Color("model:N", title=None, scale=scale, legend=legend)
 
 

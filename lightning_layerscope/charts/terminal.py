@@ -22,8 +22,8 @@ from lightning_layerscope.charts.words import (
     group,
     limits,
     measure_name,
-    ticks,
 )
+from lightning_layerscope.notebook import spread
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles import LayerProfile
@@ -46,14 +46,14 @@ def show(
     """Print layer x task and the mean over tasks; in a notebook, show both as charts.
 
     Args:
-        profile: where the values are.
-        step: which measurement; the last by default.
-        measure: which measure; the headline by default.
-        transition: of that step: its parts are named.
-        console: where to print; standard output by default.
+        profile: Where the values are.
+        step: Which measurement; the last by default.
+        measure: Which measure; the headline by default.
+        transition: Of that step: its parts are named.
+        console: Where to print; standard output by default.
 
     Raises:
-        KeyError: if the profile has no such measure or step.
+        KeyError: If the profile has no such measure or step.
     """
     console = console or Console()
     name = measure or profile.measure
@@ -76,13 +76,16 @@ def _both(profile: LayerProfile, name: str, step: int, transition: Transition | 
     left = max(map(len, [*names, "layer"])) + 2
     count, room = len(profile.layers), max(2, width - left)
     cell = max(1, min(4, room // count))
-    places = list(range(count)) if count * cell <= room else ticks(count, room - 1)
+    places = list(range(count)) if count * cell <= room else spread(count, room)
     span = limits(name, values)
     layers = _layer_numbers([profile.layers[place] for place in places], left, cell)
     digits = [] if cell >= 4 and span == (0.0, 1.0) else [f"digits: tenths of the way from {span[0]:g} to {span[1]:g}"]
     lines = [
         Text(f"{measure_name(name)} per layer and task", style="bold"),
-        *(Text(line, style="dim") for line in (context(profile, name, step), *cut_line(transition), *digits)),
+        *(
+            Text(line, style="dim")
+            for line in (context(profile, name, step), *cut_line(transition, whole=True), *digits)
+        ),
         Text(),
     ]
     for cluster, first, size in grouping.spans:

@@ -80,7 +80,7 @@ def limits(measure: str, values: Any) -> tuple[float, float]:
     """Range of the colour scale: fixed per measure, 0 to 1 for a similarity, so that pictures can be compared.
 
     Measures that are no similarity (numbers of components, say) span their own values. Debiased estimates may lie a
-    little below 0: they keep the lowest colour, and the colour bar says so with a pointed end.
+    little below 0: they keep the lowest colour, and a note says so.
     """
     defined = _defined(values)
     if measure in _RANGES:
@@ -119,24 +119,24 @@ def beyond(values: Any, low: float, high: float) -> list[str]:
     return [f"values {side} {end:g} have the colour of {end:g}" for side, end, there in ends if there.any()]
 
 
-def cut_line(transition: Transition | None, *, intervals: bool = False) -> list[str]:
+def cut_line(transition: Transition | None, *, whole: bool = False) -> list[str]:
     """The parts of the layers in one line, or that there are none; nothing where it was not asked.
 
     Args:
-        transition: what was found.
-        intervals: whether to say how far both ends are known.
+        transition: What was found.
+        whole: Whether to say how well both ends are known, or why there are none.
     """
     if transition is None:
         return []
     if not transition.found:
-        return [f"no {transition.kind} found: {clean(transition.reason, 90)}"]
+        return [f"no {transition.kind} found" + (f": {clean(transition.reason, 90)}" if whole else "")]
     named = (
         ("shared", transition.shared),
         (transition.kind, transition.transition),
         ("refinement", transition.refinement),
     )
     parts = [f"{name} {_span(layers)}" for name, layers in named if layers]
-    if intervals and transition.start_interval and transition.end_interval:
+    if whole and transition.start_interval and transition.end_interval:
         ends = f"starts at {_span(transition.start_interval)}, ends at {_span(transition.end_interval)}"
         parts.append(f"{ends} ({transition.confidence:.0%} intervals)")
     return [" · ".join(parts)]
@@ -146,59 +146,14 @@ def _span(layers: Sequence[int]) -> str:
     return str(layers[0]) if layers[0] == layers[-1] else f"{layers[0]}-{layers[-1]}"
 
 
-def pointed(values: Any, low: float, high: float) -> str:
-    """Which ends of a colour bar are pointed because values lie beyond them."""
-    defined = _defined(values)
-    below = bool(defined.size and defined.min() < low - 1e-6)
-    above = bool(defined.size and defined.max() > high + 1e-6)
-    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
-
-
-def ticks(count: int, most: int) -> list[int]:
-    """At most ``most`` evenly spaced positions of ``count``, the first and the last among them.
-
-    Examples:
-        >>> ticks(4, 10), ticks(32, 8)
-        ([0, 1, 2, 3], [0, 5, 10, 15, 20, 25, 31])
-    """
-    if count <= most:
-        return list(range(count))
-    stride = -(-(count - 1) // max(most - 1, 1))
-    positions = list(range(0, count, stride))
-    if 0 < count - 1 - positions[-1] <= stride / 2 and len(positions) > 1:
-        positions.pop()
-    return [*positions, count - 1] if positions[-1] != count - 1 else positions
-
-
-def spread(centres: Sequence[float], widths: Sequence[float], low: float, high: float) -> list[float]:
-    """Move words on a line apart until none covers another; they stay within ``low`` and ``high`` where they fit.
-
-    Examples:
-        >>> spread([1.0, 1.5, 8.0], [2.0, 2.0, 2.0], 0.0, 10.0)
-        [1.0, 3.0, 8.0]
-        >>> spread([9.0, 9.5], [2.0, 2.0], 0.0, 10.0)
-        [7.0, 9.0]
-    """
-    moved = list(centres)
-    edge = low
-    for position, width in enumerate(widths):
-        moved[position] = max(moved[position], edge + width / 2)
-        edge = moved[position] + width / 2
-    edge = high
-    for position in range(len(moved) - 1, -1, -1):
-        moved[position] = min(moved[position], edge - widths[position] / 2)
-        edge = moved[position] - widths[position] / 2
-    return moved
-
-
 @dataclass(frozen=True)
 class Grouping:
     """Tasks in the order of their clusters.
 
     Attributes:
-        order: position of each row's task in the given list.
-        tasks: names in that order.
-        spans: cluster, first row, number of rows.
+        order: Position of each row's task in the given list.
+        tasks: Names in that order.
+        spans: Cluster, first row, number of rows.
     """
 
     order: tuple[int, ...]

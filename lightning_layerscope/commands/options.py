@@ -55,7 +55,7 @@ def check_device(name: str | None) -> None:
     """Refuse a device that is none, or is not there.
 
     Raises:
-        ValueError: the message says what was expected.
+        ValueError: The message says what was expected.
     """
     if name is None:
         return

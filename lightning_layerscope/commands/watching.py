@@ -20,10 +20,10 @@ def watch(sources: Mapping[str, Path], page: Path, *, title: str, seconds: float
     """Write the page now and whenever a measurement comes; ends when it is interrupted.
 
     Args:
-        sources: name of a run to its folder or profile; a folder may still be without a measurement.
-        page: of the HTML file.
-        title: over it.
-        seconds: between two looks at the folders; an open page loads itself again as often.
+        sources: Name of a run to its folder or profile; a folder may still be without a measurement.
+        page: Of the HTML file.
+        title: Over it.
+        seconds: Between two looks at the folders; an open page loads itself again as often.
     """
     from lightning_layerscope.sinks.report import write_comparison
 
@@ -61,8 +61,8 @@ def _files(source: Path) -> list[tuple[str, int, int]]:
     """What tells that a source has changed: names, sizes and times of the files that a record is read from."""
     from lightning_layerscope.measurements.storage import WRITTEN
 
-    found = [source] if source.is_file() else [path for name in WRITTEN for path in _below(source / name)]
-    return sorted((str(path), *_changes(path)) for path in found)
+    files = [source] if source.is_file() else [path for name in WRITTEN for path in _below(source / name)]
+    return sorted((str(path), *_changes(path)) for path in files)
 
 
 def _changes(path: Path) -> tuple[int, int]:

@@ -14,11 +14,11 @@ class Alignment:
     """What two sides are compared on.
 
     Attributes:
-        tasks: in the current side's order.
-        layers: their numbers.
-        current: positions of the layers in the current side.
-        reference: positions of the layers in the reference.
-        notes: what could not be verified, in words.
+        tasks: In the current side's order.
+        layers: Their numbers.
+        current: Positions of the layers in the current side.
+        reference: Positions of the layers in the reference.
+        notes: What could not be verified, in words.
     """
 
     tasks: tuple[str, ...]
@@ -38,13 +38,13 @@ def align(
     """Check that two sides hold the same examples, row by row, and the same layers.
 
     Args:
-        current: the states measured.
-        reference: what they are compared with.
-        tasks: compare these alone; else both must have the same tasks.
-        layers: compare these alone; else the reference must have all of the current side's.
+        current: The states measured.
+        reference: What they are compared with.
+        tasks: Compare these alone; else both must have the same tasks.
+        layers: Compare these alone; else the reference must have all of the current side's.
 
     Raises:
-        ValueError: for different tasks, examples, layers, depths, or tokenisations of one model.
+        ValueError: For different tasks, examples, layers, depths, or tokenisations of one model.
     """
     chosen = _tasks(current, reference, tasks)
     notes = _digests(current, reference)

@@ -41,25 +41,25 @@ def compare(
     ``profile.meta.notes``. What is undefined is NaN with its reason.
 
     Args:
-        states: the model measured: hidden states per task ``(layers, examples, width)``, or a bank.
-        bank: the reference, of the same prompts; widths may differ, the number of layers may not.
+        states: The model measured: hidden states per task ``(layers, examples, width)``, or a bank.
+        bank: The reference, of the same prompts; widths may differ, the number of layers may not.
         measure: ``"cka"``, ``"rbf_cka"``, ``"svcca"``, ``"procrustes_similarity"``, ``"procrustes_distance"``,
             ``"rsa"``, ``"mutual_knn"`` or ``"linear_predictivity"`` (of the reference from the states). All are
             invariant to rotation, so a bank of Grams serves them; where both sides hold states, these are used.
         estimator: Estimator of ``cka`` and ``rbf_cka``: ``"debiased"``, or the paper's ``"biased"``.
         step: Step of training, recorded in the rows.
-        confidence: nominal coverage of the intervals: closed-form jackknife for CKA, a jackknife over 20 groups of
+        confidence: Nominal coverage of the intervals: closed-form jackknife for CKA, a jackknife over 20 groups of
             examples for the others.
-        robust: give ``cka_robust`` beside ``cka``.
-        diagnostics: give diagnostics of ``states``.
-        tasks: compare these alone; by default both sides must have the same.
-        layers: compare these alone; by default those of ``states``, all of which the bank must have.
-        groups: per task a number for each example: those of one number are near copies, and no independent examples.
+        robust: Give ``cka_robust`` beside ``cka``.
+        diagnostics: Give diagnostics of ``states``.
+        tasks: Compare these alone; by default both sides must have the same.
+        layers: Compare these alone; by default those of ``states``, all of which the bank must have.
+        groups: Per task a number for each example: those of one number are near copies, and no independent examples.
             CKA then counts each group once, and intervals leave out groups whole; the estimator must be debiased.
             Other measures keep their value. Tasks that are not named are taken as they are.
 
     Raises:
-        ValueError: if tasks, examples (row by row), layers, depth or tokenisation do not fit, with the way out; or for
+        ValueError: If tasks, examples (row by row), layers, depth or tokenisation do not fit, with the way out; or for
             an unknown measure or estimator; or for groups of other tasks or numbers of examples.
 
     Examples:

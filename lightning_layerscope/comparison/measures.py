@@ -47,7 +47,7 @@ class Method(NamedTuple):
     """How one task is measured.
 
     Attributes:
-        measure: among :data:`MEASURES`.
+        measure: Among :data:`MEASURES`.
         estimator: Estimator of those measures that have two.
         confidence: Nominal coverage of the interval.
         groups: ``(examples,)``, numbered from 0, which examples are near copies of each other; None where each is on

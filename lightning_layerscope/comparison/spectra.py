@@ -72,10 +72,10 @@ def warn_in_words(
     """One sentence per diagnostic that is beyond its limit anywhere, with CKA and its robust value at the worst place.
 
     Args:
-        by_task: per task the values of :func:`spectra`.
-        layers: their numbers.
+        by_task: Per task the values of :func:`spectra`.
+        layers: Their numbers.
         step: Step of the measurement, named in the sentence.
-        robust: per task CKA and its robust value, ``(layers,)`` each, where there are such.
+        robust: Per task CKA and its robust value, ``(layers,)`` each, where there are such.
     """
     held = {name: {task: each[name] for task, each in by_task.items() if name in each} for name in _WORDS}
     lines = [

@@ -46,11 +46,11 @@ def full_updates(model: nn.Module, before: Callable[[str], Tensor]) -> Tensor:
     Raises:
         ValueError: For a parameter of another shape than before, or quantised weights.
     """
-    found = [
+    updates = [
         relative_update([before(name) for name in names], [model.get_parameter(name).detach() for name in names])
         for names in layer_matrices(model)
     ]
-    return torch.stack([each.cpu() for each in found])
+    return torch.stack([each.cpu() for each in updates])
 
 
 def layer_matrices(model: nn.Module) -> list[list[str]]:

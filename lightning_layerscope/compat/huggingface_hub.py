@@ -16,11 +16,11 @@ def require_loadable(name: str, kind: Literal["model", "dataset"]) -> None:
     offline mode, where libraries answer at once.
 
     Args:
-        name: no folder that exists, but perhaps a mistyped one.
-        kind: what it should name.
+        name: No folder that exists, but perhaps a mistyped one.
+        kind: What it should name.
 
     Raises:
-        FileNotFoundError: when there is no such thing, or the hub cannot be reached and the cache does not hold it.
+        FileNotFoundError: When there is no such thing, or the hub cannot be reached and the cache does not hold it.
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+
+def add_callback_metrics(trainer: Any, values: Mapping[str, float]) -> None:
+    """Let other callbacks watch these numbers. ``callback_metrics`` is the trainer's own dict, which a fit keeps."""
+    import torch
+
+    trainer.callback_metrics.update({key: torch.tensor(value) for key, value in values.items()})
 
 
 def planned_steps(trainer: Any) -> int | None:

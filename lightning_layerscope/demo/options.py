@@ -23,16 +23,16 @@ class DemoOptions:
     """What the demo may be told.
 
     Attributes:
-        tasks: any source of ``load_tasks``.
-        model: folder or hub name of a model to tune; by default a small Llama is made and pre-trained.
-        steps: optimiser steps of the fine-tuning, at least 6.
-        pretrain_steps: steps of the pre-training of the small Llama.
-        out: folder of all results.
+        tasks: Any source of ``load_tasks``.
+        model: Folder or hub name of a model to tune; by default a small Llama is made and pre-trained.
+        steps: Optimiser steps of the fine-tuning, at least 6.
+        pretrain_steps: Steps of the pre-training of the small Llama.
+        out: Folder of all results.
         seed: Seed of everything random.
-        examples_per_task: probe prompts per task.
-        lora: train adapters instead of all weights.
-        chat: use the tokenizer's chat template, or never; None uses it for conversations where there is one.
-        columns: field to column, as in ``load_tasks``.
+        examples_per_task: Probe prompts per task.
+        lora: Train adapters instead of all weights.
+        chat: Use the tokenizer's chat template, or never; None uses it for conversations where there is one.
+        columns: Field to column, as in ``load_tasks``.
     """
 
     tasks: str = "toy"
@@ -61,13 +61,13 @@ class DemoResult:
 
     Attributes:
         folder: The folder of all results.
-        report: the HTML report.
-        record: the measurements.
-        before: held-out scores by task, before the fine-tuning.
-        after: the same afterwards.
+        report: The HTML report.
+        record: The measurements.
+        before: Held-out scores by task, before the fine-tuning.
+        after: The same afterwards.
         wandb_folder: The folder of the offline run; None when it was logged online or not at all.
         wandb_url: Address of the online run.
-        seconds: wall time.
+        seconds: Wall time.
     """
 
     folder: Path
@@ -97,7 +97,7 @@ def free_folder(wanted: Path) -> Path:
     """The folder itself, or with the first number that makes it new.
 
     Raises:
-        FileExistsError: when the path is a file.
+        FileExistsError: When the path is a file.
     """
     if wanted.is_file():
         raise FileExistsError(f"{wanted} is a file; name a folder with --out")

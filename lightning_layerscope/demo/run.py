@@ -38,13 +38,13 @@ def run_demo(options: DemoOptions, *, say: Callable[[str], None] = print, bars: 
     ``<out>-3``, ... is used.
 
     Args:
-        options: what to run.
-        say: gets each line for people.
-        bars: show progress.
+        options: What to run.
+        say: Gets each line for people.
+        bars: Show progress.
 
     Raises:
-        ValueError, FileNotFoundError, ImportError: for options, tasks or models that do not fit or are not there.
-        RuntimeError: when measuring failed.
+        ValueError, FileNotFoundError, ImportError: For options, tasks or models that do not fit or are not there.
+        RuntimeError: When measuring failed.
     """
     begin = time.perf_counter()
     tasks = _tasks(options, say)

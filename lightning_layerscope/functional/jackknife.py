@@ -57,7 +57,7 @@ def cka_estimate(
         groups: Integers ``(examples,)``, the group of each example; by default each is on its own.
 
     Returns:
-        value, stderr, low, high: each ``(...)`` float64. NaN where the value is undefined, or undefined without one of
+        Value, stderr, low, high: each ``(...)`` float64. NaN where the value is undefined, or undefined without one of
         the examples; never clamped, so an interval near 1 may end above it.
 
     Raises:

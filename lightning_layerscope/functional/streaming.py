@@ -30,14 +30,14 @@ class StreamingSums:
         yy: ``(width_y, width_y)`` sum of y y^T.
         xy: ``(width_x, width_y)`` sum of x y^T.
         p: ``()`` sum of p; likewise ``q``, ``pp``, ``qq``, ``pq``.
-        q: see ``p``.
-        pp: see ``p``.
-        qq: see ``p``.
-        pq: see ``p``.
+        q: See ``p``.
+        pp: See ``p``.
+        qq: See ``p``.
+        pq: See ``p``.
         px: ``(width_x,)`` sum of p x; likewise ``qx`` (width_x), ``py`` and ``qy`` (width_y).
-        qx: see ``px``.
-        py: see ``px``.
-        qy: see ``px``.
+        qx: See ``px``.
+        py: See ``px``.
+        qy: See ``px``.
     """
 
     count: Tensor

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FORGETTING, COLLAPSE = "forgetting", "collapse"
-KINDS = (FORGETTING, COLLAPSE)
+from lightning_layerscope.options import ALERTS
+
+FORGETTING, COLLAPSE = ALERTS
 
 
 @dataclass(frozen=True)

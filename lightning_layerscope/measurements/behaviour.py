@@ -64,10 +64,10 @@ def score(
         clusters: The cluster of the tasks.
         confidence: Nominal coverage of all intervals.
     """
-    found = {task: row_interval(each, confidence) for task, each in rows.items()}
-    means = np.array([[each.value] for each in found.values()])
-    over = mean_intervals(means, [clusters[task] for task in found], confidence=confidence)
-    return {MEAN: Interval(float(over.mean[0]), float(over.low[0]), float(over.high[0])), **found}
+    intervals = {task: row_interval(each, confidence) for task, each in rows.items()}
+    means = np.array([[each.value] for each in intervals.values()])
+    over = mean_intervals(means, [clusters[task] for task in intervals], confidence=confidence)
+    return {MEAN: Interval(float(over.mean[0]), float(over.low[0]), float(over.high[0])), **intervals}
 
 
 def row_interval(values: NDArray[Any], confidence: float) -> Interval:

@@ -27,19 +27,19 @@ class Measurement:
 
     Attributes:
         step: Step of training.
-        profile: the rows of this step.
-        transition: where its curve changes, or none.
-        signals: where each signal that a run has changes, and where they agree; ``None`` in runs of older versions.
+        profile: The rows of this step.
+        transition: Where its curve changes, or none.
+        signals: Where each signal that a run has changes, and where they agree; ``None`` in runs of older versions.
         layer_x_layer: ``(layers, layers)``, mean over tasks of the CKA between all layers of the current model;
             ``None`` where not asked for.
-        task_x_task: per chosen layer ``(tasks, tasks)``: cosine of the task means after removing the grand mean.
-        curves: what the monitor's options ask for beside the similarity, by name: ``(3, layers)``, value and interval.
-        seconds: wall time the measurement took; filled by who measures.
-        overhead: share of the run's wall time that all measurements took so far, NaN before the first step; filled by
+        task_x_task: Per chosen layer ``(tasks, tasks)``: cosine of the task means after removing the grand mean.
+        curves: What the monitor's options ask for beside the similarity, by name: ``(3, layers)``, value and interval.
+        seconds: Wall time the measurement took; filled by who measures.
+        overhead: Share of the run's wall time that all measurements took so far, NaN before the first step; filled by
             who measures.
-        warnings: in words.
-        behaviour: how the model answers; empty where it was not asked for.
-        alerts: what the run's owner has to know, each in the first measurement that shows it.
+        warnings: In words.
+        behaviour: How the model answers; empty where it was not asked for.
+        alerts: What the run's owner has to know, each in the first measurement that shows it.
     """
 
     step: int
@@ -74,10 +74,10 @@ class Measurement:
         Args:
             what: ``"tasks"`` (layer x task), ``"curve"`` (the mean over layers), ``"layers"`` (layer x layer) or
                 ``"between"`` (task x task at one layer).
-            layer: which, for ``"between"``; the last that was measured by default.
+            layer: Which, for ``"between"``; the last that was measured by default.
 
         Raises:
-            ValueError: for another name, or what was not measured.
+            ValueError: For another name, or what was not measured.
         """
         return charts().measurement_chart(self, what, layer=layer)
 

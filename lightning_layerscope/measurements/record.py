@@ -28,16 +28,16 @@ class RunRecord:
     times, digests; written last, so that a measurement is there when all of it is).
 
     Args:
-        config: how the run was measured, in plain values; kept as it is and shown in reports.
-        measurements: those there are already.
-        run_id: which run it is; made anew for a new one. A folder that holds another run is never written to.
+        config: How the run was measured, in plain values; kept as it is and shown in reports.
+        measurements: Those there are already.
+        run_id: Which run it is; made anew for a new one. A folder that holds another run is never written to.
 
     Attributes:
-        config: as passed.
-        measurements: in order of their steps.
-        run_id: which run it is.
-        rewound: for each :meth:`rewind`, the step gone back to and the steps dropped.
-        saved: per folder the measurements that were written to it or read from it, by step.
+        config: As passed.
+        measurements: In order of their steps.
+        run_id: Which run it is.
+        rewound: For each :meth:`rewind`, the step gone back to and the steps dropped.
+        saved: Per folder the measurements that were written to it or read from it, by step.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class RunRecord:
         Args:
             what: ``"curve"`` (first, previous and last measurement), ``"steps"`` (layer x step), or what
                 :meth:`Measurement.plot` has, of the last one.
-            layer: see there.
+            layer: See there.
 
         Raises:
-            ValueError: for another name, for what was not measured, or if nothing was measured yet.
+            ValueError: For another name, for what was not measured, or if nothing was measured yet.
         """
         return charts().run_chart(self, what, layer=layer)
 
@@ -81,7 +81,7 @@ class RunRecord:
         """Draw one measurement, the last by default: in the terminal, or as charts in a notebook.
 
         Raises:
-            KeyError: if the step was not measured, or nothing was yet.
+            KeyError: If the step was not measured, or nothing was yet.
         """
         when = step if step is not None or not self.measurements else self.steps[-1]
         if when not in self.steps:
@@ -98,7 +98,7 @@ class RunRecord:
         """All rows of the run.
 
         Raises:
-            ValueError: if nothing was measured yet.
+            ValueError: If nothing was measured yet.
         """
         return LayerProfile.concat(measurement.profile for measurement in self.measurements)
 
@@ -111,7 +111,7 @@ class RunRecord:
         """Append a measurement.
 
         Raises:
-            ValueError: if its step is not after the last one, or it was measured on other probes or another reference.
+            ValueError: If its step is not after the last one, or it was measured on other probes or another reference.
         """
         if measurement.profile.steps != [measurement.step]:
             raise ValueError(
@@ -145,7 +145,7 @@ class RunRecord:
         A measurement is written once: what is changed in it afterwards does not reach its files.
 
         Raises:
-            FileExistsError: if the folder holds another run, or measurements that this record does not have.
+            FileExistsError: If the folder holds another run, or measurements that this record does not have.
         """
         return storage.save(self, folder)
 
@@ -154,8 +154,8 @@ class RunRecord:
         """Read a record back; see :func:`lightning_layerscope.measurements.storage.load`.
 
         Raises:
-            FileNotFoundError: if there is none.
-            ValueError: if a file of it is damaged.
+            FileNotFoundError: If there is none.
+            ValueError: If a file of it is damaged.
         """
         return storage.load(folder, cls)
 

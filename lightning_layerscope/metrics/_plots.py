@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_layerscope._extras import require
+
 PlotResult = tuple[Any, Any]
 
 
@@ -19,8 +21,7 @@ def draw(metric: Metric, val: Tensor | Sequence[Tensor] | None, ax: Any) -> Plot
         return result
     if val.ndim > 2:
         raise ValueError(f"Cannot draw a value of shape {tuple(val.shape)}; choose one layer's matrix, as in value[3].")
-    import matplotlib.pyplot as plt
-
+    plt = require("matplotlib.pyplot", extra="plot")
     figure, axes = plt.subplots() if ax is None else (None, ax)
     values = val.detach().cpu().numpy()
     if val.ndim == 1:

@@ -167,15 +167,16 @@ class ActiveSource:
         if self._fresh:
             self._weights.begin(host.model)
             self._fresh = False
-        found = measure_signals(signals, host.model, states, estimator, self._weights)
+        values = measure_signals(signals, host.model, states, estimator, self._weights)
         if not signals.gradient_conflict:
-            return found
+            return values
         if len(self.probes) < 2 or not (groups := groups_of(self.probes)):
             line = "gradient_conflict: it takes two tasks at least, of three prompts each"
-            return replace(found, warnings=(*found.warnings, line))
+            return replace(values, warnings=(*values.warnings, line))
+        own = self.settings.extraction
         with host.autocast():
-            gradients = task_gradients(host.model, self._own, groups, self.settings.extraction.max_tokens_per_batch)
-        return replace(found, gradients=gradients)
+            gradients = task_gradients(host.model, self._own, groups, own.max_tokens_per_batch, own.layer_modules)
+        return replace(values, gradients=gradients)
 
     def _keep(self, states: HiddenStates, name: str) -> ReferenceBank:
         return ReferenceBank.from_states(states, name=name, robust=self.settings.measure == "cka")

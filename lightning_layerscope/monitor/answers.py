@@ -50,6 +50,7 @@ def answer_probes(
     baseline: Rows | None,
     *,
     max_tokens: int | None = None,
+    layer_modules: str | None = None,
 ) -> Answered:
     """One pass over the prompts with their answers; the model is left as it was.
 
@@ -59,46 +60,47 @@ def answer_probes(
         wanted: Group to what is wanted of it: ``"loss"``, ``"kl"``.
         baseline: What the distributions are compared with; None to keep these, whose divergence from themselves is 0.
         max_tokens: Bound of the padded tokens in one pass.
+        layer_modules: Where the layers are, if they are not found.
     """
     rows = [
-        (group, task, place, EncodedExample(task, probe.example_ids[place], ids, _answer(probe.answers, place, ids)))
+        (group, task, row, EncodedExample(task, probe.example_ids[row], ids, _answer(probe.answers, row, ids)))
         for group, probes in groups.items()
-        if wanted[group]
         for task, probe in probes.items()
-        for place, ids in enumerate(probe.input_ids)
+        for row, ids in enumerate(probe.input_ids)
     ]
-    reader = _FirstWords({index: (group, task, place) for index, (group, task, place, _) in enumerate(rows)}, baseline)
+    names = {index: (group, task, row) for index, (group, task, row, _) in enumerate(rows)}
+    reader = _FirstWords(names, baseline)
     diverging = any(KL in each for each in wanted.values())
-    per_token = _losses(model, [row for *_, row in rows], reader if diverging else None, max_tokens)
-    found = Answered()
+    target = find_target(model, layer_modules)
+    with no_trace(model):
+        per_token = _losses(target, [row for *_, row in rows], reader if diverging else None, max_tokens)
+    answered = Answered()
     for group, probes in groups.items():
         for task in probes:
             own = [index for index, (of, name, *_) in enumerate(rows) if (of, name) == (group, task)]
             if LOSS in wanted[group]:
-                found.rows[f"{group}/{LOSS}/{task}"] = per_token[own]
+                answered.rows[f"{group}/{LOSS}/{task}"] = per_token[own]
             if KL in wanted[group]:
-                reader.collect(found, group, task, own)
-    return found
+                reader.collect(answered, group, task, own)
+    return answered
 
 
 def _losses(
-    model: nn.Module, rows: Sequence[EncodedExample], reader: _FirstWords | None, max_tokens: int | None
+    target: Target, rows: Sequence[EncodedExample], reader: _FirstWords | None, max_tokens: int | None
 ) -> NDArray[np.float64]:
     """Nats per answer token of every row; rows that rotary embeddings treat differently go apart."""
-    target = find_target(model)
     regimes: dict[Hashable, list[int]] = {}
     for index, row in enumerate(rows):
         regimes.setdefault(target.regime(len(row)) if target.regime else None, []).append(index)
-    found = np.empty(len(rows))
+    means = np.empty(len(rows))
     options: dict[str, Any] = {} if max_tokens is None else {"max_tokens_per_batch": max_tokens}
-    with no_trace(model):
-        for own in regimes.values():
-            if target.ropes is not None:
-                target.ropes.reset()
-            first_words = None if reader is None else partial(reader.read, torch.tensor(own))
-            losses = row_losses(target.call, [rows[index] for index in own], first_words=first_words, **options)
-            found[own] = (losses.total.double() / losses.tokens).numpy()
-    return found
+    for own in regimes.values():
+        if target.ropes is not None:
+            target.ropes.reset()
+        first_words = None if reader is None else partial(reader.read, torch.tensor(own))
+        losses = row_losses(target.call, [rows[index] for index in own], first_words=first_words, **options)
+        means[own] = (losses.total.double() / losses.tokens).numpy()
+    return means
 
 
 def check_head(model: nn.Module, target: Target) -> None:
@@ -107,8 +109,9 @@ def check_head(model: nn.Module, target: Target) -> None:
     Raises:
         ValueError: With what was expected, what came and what to do.
     """
-    get = getattr(target.language_model, "get_output_embeddings", None)
-    if target.forward is not None or target.decoder_start is not None or get is None or get() is None:
+    inner: Any = target.language_model
+    causal = target.forward is None and target.decoder_start is None and hasattr(inner, "can_generate")
+    if not causal or not inner.can_generate() or inner.get_output_embeddings() is None:
         raise ValueError(
             f"answers are measured on a causal language model of transformers, and {type(model).__name__} holds none "
             "with a head that this knows: leave answer_loss, kl, gradient_conflict and retention out."
@@ -140,9 +143,9 @@ def check_answers(name: str, probes: ProbeSet, target: Target) -> None:
     check_probes(probes.with_probes([replace(probe, input_ids=pairs[task]) for task, probe in probes.items()]), target)
 
 
-def _answer(answers: tuple[tuple[int, ...], ...], place: int, prompt: tuple[int, ...]) -> tuple[int, ...]:
+def _answer(answers: tuple[tuple[int, ...], ...], position: int, prompt: tuple[int, ...]) -> tuple[int, ...]:
     """The reference answer; where there is none any token, so that the one behind the prompt is predicted."""
-    return (answers[place] if answers else ()) or prompt[-1:]
+    return (answers[position] if answers else ()) or prompt[-1:]
 
 
 class _FirstWords:
@@ -172,14 +175,14 @@ class _FirstWords:
             for position, value in zip(known, top_words_kl(stored, logits[known]).tolist(), strict=True):
                 self._divergence[rows[position]] = value
 
-    def collect(self, found: Answered, group: str, task: str, rows: list[int]) -> None:
+    def collect(self, answered: Answered, group: str, task: str, rows: list[int]) -> None:
         """Put a task's part where it belongs; nothing where the baseline did not know the task."""
         if self.baseline is None:
             for kind, each in zip(WORDS, zip(*(self._words[row] for row in rows), strict=True), strict=True):
-                found.words[f"{group}/{kind}/{task}"] = torch.stack(each).numpy()
-            found.rows[f"{group}/{KL}/{task}"] = np.zeros(len(rows))
+                answered.words[f"{group}/{kind}/{task}"] = torch.stack(each).numpy()
+            answered.rows[f"{group}/{KL}/{task}"] = np.zeros(len(rows))
         elif all(row in self._divergence for row in rows):
-            found.rows[f"{group}/{KL}/{task}"] = np.array([self._divergence[row] for row in rows])
+            answered.rows[f"{group}/{KL}/{task}"] = np.array([self._divergence[row] for row in rows])
 
     def _key(self, row: int, kind: str) -> str:
         group, task, _ = self.names[row]

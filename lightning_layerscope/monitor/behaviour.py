@@ -70,14 +70,14 @@ class BehaviourSource:
 
     def __init__(self, settings: Settings, probes: ProbeSet | None, retention: ProbeSet | None) -> None:
         self.settings = settings
-        self.groups = {name: each for name, each in ((ANSWERS, probes), (RETENTION, retention)) if each is not None}
         signals = settings.signals
         self.wanted = {
             ANSWERS: frozenset([LOSS] * signals.answer_loss + [KL] * signals.kl),
             RETENTION: frozenset((LOSS, KL)),
         }
+        given = {ANSWERS: probes, RETENTION: retention}
+        self.groups = {name: each for name, each in given.items() if each is not None and self.wanted[name]}
         self.baseline: Rows | None = None
-
         self._new: Rows = {}
 
     @property
@@ -108,7 +108,7 @@ class BehaviourSource:
         first = self.baseline is None
         answered, grams = self._answer(host, self.baseline), self._grams(host)
         if self.baseline is None:
-            self.baseline = self._new = self._taken(answered, grams)
+            self.baseline = self._taken(answered, grams)
         if first or self._new:
             self.baseline |= {f"{RANKS}/{task}": each for task, each in ranks.items()}
             self._new = self.baseline
@@ -121,11 +121,18 @@ class BehaviourSource:
         return BehaviourPart(rows, drift, new, self._unknown())
 
     def _answer(self, host: HostState, baseline: Rows | None) -> Answered:
-        if not any(self.wanted[group] for group in self.groups):
+        if not self.groups:
             return Answered()
-        most = self.settings.extraction.max_tokens_per_batch
+        own = self.settings.extraction
         with host.autocast():
-            return answer_probes(host.model, self.groups, self.wanted, baseline, max_tokens=most)
+            return answer_probes(
+                host.model,
+                self.groups,
+                self.wanted,
+                baseline,
+                max_tokens=own.max_tokens_per_batch,
+                layer_modules=own.layer_modules,
+            )
 
     def _grams(self, host: HostState) -> dict[str, NDArray[np.float32]]:
         """Centred Gram matrices of the retention set, ``(layers, prompts, prompts)`` per task."""
@@ -174,19 +181,19 @@ def join_behaviour(parts: Iterable[BehaviourPart], clusters: Mapping[str, Mappin
     scores = {}
     for group, names in clusters.items():
         for quantity in (LOSS, KL):
-            found = of_tasks(rows, f"{group}/{quantity}")
-            if ordered := {task: found[task] for task in names if task in found}:
+            known = of_tasks(rows, f"{group}/{quantity}")
+            if ordered := {task: known[task] for task in names if task in known}:
                 scores[f"{group}/{quantity}"] = score(ordered, names)
     return Behaviour(rows, scores, baseline)
 
 
 def drift_curves(parts: Iterable[BehaviourPart], clusters: Mapping[str, str]) -> dict[str, Floats]:
     """The curve ``retention_drift``, ``(3, layers)``: mean over the retention set's tasks, with its interval."""
-    found = {task: curve for part in parts for task, curve in part.drift.items()}
-    ordered = [task for task in clusters if task in found]
+    curves = {task: curve for part in parts for task, curve in part.drift.items()}
+    ordered = [task for task in clusters if task in curves]
     if not ordered:
         return {}
-    over = mean_intervals([found[task] for task in ordered], [clusters[task] for task in ordered])
+    over = mean_intervals([curves[task] for task in ordered], [clusters[task] for task in ordered])
     return {"retention_drift": np.stack([over.mean, over.low, over.high])}
 
 

@@ -12,7 +12,7 @@ from lightning_layerscope.monitor.attempts import Refused
 from lightning_layerscope.monitor.monitor import Monitor
 from lightning_layerscope.monitor.passive import PassiveSource
 from lightning_layerscope.monitor.settings import Settings
-from lightning_layerscope.options import Comparison, Extraction, Output, Passive, Schedule, Signals
+from lightning_layerscope.options import Actions, Comparison, Extraction, Output, Passive, Schedule, Signals
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
 
@@ -84,6 +84,8 @@ class MonitorCallback:
         extraction: How states are taken: see :class:`~lightning_layerscope.options.Extraction`.
         comparison: How they are compared: see :class:`~lightning_layerscope.options.Comparison`.
         signals: What to measure beside: see :class:`~lightning_layerscope.options.Signals`.
+        actions: What to do with what is found, which alone changes a run: see
+            :class:`~lightning_layerscope.options.Actions`.
         output: What becomes of the results: see :class:`~lightning_layerscope.options.Output`.
         passive: What passive mode reads: see :class:`~lightning_layerscope.options.Passive`.
 
@@ -118,6 +120,7 @@ class MonitorCallback:
         extraction: Extraction | None = None,
         comparison: Comparison | None = None,
         signals: Signals | None = None,
+        actions: Actions | None = None,
         output: Output | None = None,
         passive: Passive | None = None,
     ) -> None:
@@ -143,8 +146,16 @@ class MonitorCallback:
             extraction=Extraction() if extraction is None else extraction,
             comparison=Comparison() if comparison is None else comparison,
             signals=Signals() if signals is None else signals,
+            actions=Actions() if actions is None else actions,
             output=Output() if output is None else output,
             passive=Passive() if passive is None else passive,
         )
         self.monitor = Monitor(self.settings)
         self._passive = PassiveSource(self.settings) if mode == "passive" else None
+
+    def _refuse_callback_metrics(self) -> None:
+        if self.settings.actions.callback_metrics:
+            raise ValueError(
+                "callback_metrics are of Lightning's trainer; elsewhere say stop_when=, or read the record "
+                "(monitor.record) in a callback of your own."
+            )

@@ -42,6 +42,10 @@ class Failures:
         except Warning:
             _LOG.warning("%s: %s", self.name, message)
 
+    def log(self, message: str) -> None:
+        """Tell what is no failure of ours and has to be seen: a warning in the log, whatever ``verbose`` says."""
+        _LOG.warning("%s: %s", self.name, message)
+
     def say(self, message: str) -> None:
         """Tell what is not a failure."""
         if self.verbose:

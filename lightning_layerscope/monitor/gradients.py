@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lightning_layerscope.extraction import find_layers, no_trace
+from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.extraction.target import find_target
 from lightning_layerscope.functional.gradient_conflict import gradient_conflict, sketch_gradient
 from lightning_layerscope.training.encoding import EncodedExample, collate
@@ -34,7 +34,13 @@ def groups_of(probes: ProbeSet) -> int:
     return min(GROUPS, fewest) if fewest >= _LEAST_GROUPS else 0
 
 
-def task_gradients(model: nn.Module, probes: ProbeSet, groups: int, max_tokens: int | None = None) -> Gradients:
+def task_gradients(
+    model: nn.Module,
+    probes: ProbeSet,
+    groups: int,
+    max_tokens: int | None = None,
+    layer_modules: str | None = None,
+) -> Gradients:
     """Mean gradient of the answers' loss over each group of a task's prompts, layer by layer.
 
     The gradients are of stand-ins that share the weights' memory: no ``.grad``, no hook of a parameter and no
@@ -45,14 +51,15 @@ def task_gradients(model: nn.Module, probes: ProbeSet, groups: int, max_tokens: 
         probes: With reference answers.
         groups: How many.
         max_tokens: Bound of the padded tokens in one pass.
+        layer_modules: Where the layers are, if they are not found.
     """
-    call = find_target(model).call
-    wrapper = _Loss(call)
-    inside = [{id(weight) for weight in layer.parameters()} for layer in find_layers(model).modules]
+    target = find_target(model, layer_modules)
+    wrapper = _Loss(target.call)
+    inside = [{id(weight) for weight in layer.parameters()} for layer in target.stack.modules]
     trained = [(name, weight) for name, weight in wrapper.named_parameters() if weight.requires_grad]
     trained = [(name, weight) for name, weight in trained if any(id(weight) in layer for layer in inside)]
     places = [[at for at, (_, weight) in enumerate(trained) if id(weight) in layer] for layer in inside]
-    found = {}
+    gradients = {}
     with no_trace(model), torch.enable_grad():
         standins = {name: weight.detach().requires_grad_() for name, weight in trained}
         for task, probe in probes.items():
@@ -61,8 +68,8 @@ def task_gradients(model: nn.Module, probes: ProbeSet, groups: int, max_tokens: 
                 for row in zip(probe.example_ids, probe.input_ids, probe.answers, strict=True)
             ]
             parts = [_mean_gradient(wrapper, standins, rows[group::groups], max_tokens) for group in range(groups)]
-            found[task] = np.stack([_by_layer(part, places) for part in parts])
-    return found
+            gradients[task] = np.stack([_by_layer(part, places) for part in parts])
+    return gradients
 
 
 def conflict_curve(gradients: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
@@ -77,8 +84,8 @@ def conflict_curve(gradients: Mapping[str, NDArray[np.float32]]) -> NDArray[np.f
         if bool(torch.isnan(layer).all()):
             columns.append([np.nan] * 3)
             continue
-        found = gradient_conflict(layer)
-        columns.append([float(found.share), float(found.share), float(found.possible)])
+        conflict = gradient_conflict(layer)
+        columns.append([float(conflict.share), float(conflict.share), float(conflict.possible)])
     curve: NDArray[np.float64] = np.array(columns).T
     return curve
 

@@ -31,7 +31,7 @@ def judge(measurement: Measurement, earlier: Sequence[Measurement], baseline: Ro
         baseline: How the model answered at the beginning.
         tolerance: Rise of the retention loss that does not count, in nats per answer token.
     """
-    told = {alert.kind for each in earlier for alert in each.alerts}
+    raised = {alert.kind for each in earlier for alert in each.alerts}
     rows = measurement.behaviour.rows
     signal = f"{RETENTION}/{CHANGE}"
     seen = [each.behaviour.scores[signal][MEAN] for each in earlier if signal in each.behaviour.scores]
@@ -39,9 +39,9 @@ def judge(measurement: Measurement, earlier: Sequence[Measurement], baseline: Ro
     change = loss_change(baseline, rows, look=1 + sum(each != Interval(0.0, 0.0, 0.0) for each in seen))
     if change:
         measurement.behaviour.scores[signal] = change
-        if change[MEAN].low > tolerance and FORGETTING not in told:
+        if change[MEAN].low > tolerance and FORGETTING not in raised:
             measurement.alerts.append(Alert(FORGETTING, _forgotten(measurement.step, change[MEAN])))
-    if earlier and COLLAPSE not in told:
+    if earlier and COLLAPSE not in raised:
         layers = collapsed_layers(
             of_tasks(baseline, RANKS), of_tasks(rows, RANKS), measurement.profile.clusters, look=len(earlier)
         )
@@ -92,8 +92,8 @@ def collapsed_layers(
     first, last = (np.stack([rows[task] for task in tasks]) for rows in (before, now))
     ratios = np.log(np.nan_to_num(last, nan=1.0) / first)
     confidence = 1 - 2 * level_of_look(look, level) / ratios.shape[1]
-    found = mean_intervals(ratios, [clusters[task] for task in tasks], confidence=confidence)
-    return [bool(high < math.log(_COLLAPSED)) for high in found.high]
+    means = mean_intervals(ratios, [clusters[task] for task in tasks], confidence=confidence)
+    return [bool(high < math.log(_COLLAPSED)) for high in means.high]
 
 
 def _forgotten(step: int, change: Interval) -> str:

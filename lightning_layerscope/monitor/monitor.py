@@ -13,10 +13,11 @@ from torch import nn
 from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.measurements import Measurement, RunRecord
 from lightning_layerscope.monitor import messages
+from lightning_layerscope.monitor.acting import Standing, standing
 from lightning_layerscope.monitor.active import ActiveSource
 from lightning_layerscope.monitor.attempts import Refused, attempt
 from lightning_layerscope.monitor.budget import Budget
-from lightning_layerscope.monitor.choice import Choice
+from lightning_layerscope.monitor.due import Choice
 from lightning_layerscope.monitor.failures import Failures
 from lightning_layerscope.monitor.forecast import Forecast
 from lightning_layerscope.monitor.host_state import HostState
@@ -49,6 +50,7 @@ class Monitor:
         results: Record, folder and loggers; meaningful on rank 0.
         failures: What failed, and how often.
         bank: The reference, on rank 0; None without one.
+        standing: What the last measurement asks of the trainer; on every rank that takes part.
         choice: Which due measurements are taken, and how many were left out for the budget.
     """
 
@@ -56,17 +58,20 @@ class Monitor:
         self.settings, self.cadence = settings, settings.cadence
         self.budget = Budget(settings.max_overhead) if clock is None else Budget(settings.max_overhead, clock)
         self.failures = Failures(settings.output.name, verbose=settings.verbose)
-        self.results = Results(self.failures, report=settings.report, upload_prompts=settings.output.upload_prompts)
+        output, alerts = settings.output, settings.actions.alerts
+        self.results = Results(
+            self.failures, report=settings.report, upload_prompts=output.upload_prompts, alerts=alerts
+        )
         self.bank: ReferenceBank | None = None
         self.choice = Choice(settings, self.budget, self.failures.say)
+        self.standing = Standing()
         self._probes: ProbeSet | None = None
         self._model: Callable[[], nn.Module | None] = type(None)  # gives None, and can be pickled
         self._ranks: Ranks | None = None
         self._source: Source | None = None
         self._state: dict[str, Any] = {}
-        self._running = self._broken_off = self._model_changed = False
+        self._running = self._broken_off = self._model_changed = self._off = False
         self._seen = self._first_step = 0
-        self._off = False
         self._forecast = Forecast(settings, self.budget, 0)
 
     @property
@@ -101,6 +106,7 @@ class Monitor:
         self._ranks = ranks = Ranks(self.settings.extraction.ranks)
         self._source, self.bank, self._probes, self._model = None, None, probes, weakref.ref(host.model)
         self._running, self._broken_off = True, False
+        self.standing = Standing()
         self._model_changed = False  # by a measurement, as every further one would
         self._seen = self._first_step = host.step
         self._forecast = Forecast(self.settings, self.budget, host.step)
@@ -252,15 +258,15 @@ class Monitor:
         assert self._source is not None
         with self.budget.measuring(forced=forced):
             taken = measure_together(self._ranks, self._source, host)
-            if taken is None:
-                return
-            if taken.value is not None:
+            if taken is not None and taken.value is not None:
                 self.bank, measurement = taken.value
                 self._keep(measurement, host)
-                return
-            self._model_changed = taken.model_changed
-            after = messages.consequence(self.settings, lost=self.bank is None, changed=self._model_changed)
-            self.failures.add("measurement", f"at step {host.step}: {sentence(taken.error)} {after}")
+            elif taken is not None:
+                self._model_changed = taken.model_changed
+                after = messages.consequence(self.settings, lost=self.bank is None, changed=self._model_changed)
+                self.failures.add("measurement", f"at step {host.step}: {sentence(taken.error)} {after}")
+            if (actions := self.settings.actions).asked:
+                self.standing = self._ranks.agree(lambda: standing(actions, self.record, self.failures.log))
 
     def _keep(self, measurement: Measurement, host: HostState) -> None:
         """On rank 0: what the measurement says, into the record, the files and the loggers."""

@@ -15,6 +15,7 @@ from lightning_layerscope.monitor.location import Location
 from lightning_layerscope.monitor.messages import sentence
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
+from lightning_layerscope.sinks.base import AlertSink
 
 MakeSinks = Callable[["Path | Literal[False]"], Sequence[Any]]
 """Makes the sinks; is given the file of prompts to upload, or False."""
@@ -27,11 +28,12 @@ class Results:
         failures: Where a full disk or a logger that is gone is told.
         report: Write the HTML report along with every measurement.
         upload_prompts: Hand the file of prompts to the sinks.
+        alerts: Have alerts sent by the trackers that can.
     """
 
-    def __init__(self, failures: Failures, *, report: bool, upload_prompts: bool = False) -> None:
+    def __init__(self, failures: Failures, *, report: bool, upload_prompts: bool = False, alerts: bool = False) -> None:
         self.failures, self.report, self.upload_prompts = failures, report, upload_prompts
-        self.record = RunRecord()
+        self.record, self._alerts = RunRecord(), alerts
         self._files: RunFiles | None = None
         self._sinks: list[Any] = []
         self._missing: list[str] = []
@@ -78,6 +80,11 @@ class Results:
         self.write(bank)
         for sink in self._sinks:
             self._tell(sink, partial(sink.log, measurement, self.record, host_step))
+        for alert in measurement.alerts:
+            self.failures.log(f"alert: {alert.text}")
+            for sink in self._sinks if self._alerts else ():
+                if isinstance(sink, AlertSink):
+                    self._tell(sink, partial(sink.alert, alert))
 
     def write(self, bank: ReferenceBank | None) -> None:
         """Make the folder complete: whatever is missing or new is written, each part whole or not at all."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from lightning_layerscope.comparison.measures import MEASURES, check_measure
 from lightning_layerscope.monitor.cadence import Cadence
 from lightning_layerscope.options import (
+    Actions,
     Comparison,
     Extraction,
     Output,
@@ -30,6 +31,7 @@ _GROUPS = {
     "extraction": Extraction,
     "comparison": Comparison,
     "signals": Signals,
+    "actions": Actions,
     "output": Output,
     "passive": Passive,
 }
@@ -67,6 +69,7 @@ class Settings:
     extraction: Extraction = field(default_factory=Extraction)
     comparison: Comparison = field(default_factory=Comparison)
     signals: Signals = field(default_factory=Signals)
+    actions: Actions = field(default_factory=Actions)
     output: Output = field(default_factory=Output)
     passive: Passive = field(default_factory=Passive)
 
@@ -86,6 +89,7 @@ class Settings:
             )
         if self.signals.names and self.mode == "passive":
             raise ValueError(f'signals are of mode="active", got {", ".join(self.signals.names)} in passive mode.')
+        self._check_actions()
         self._check_numbers()
         self._check_reference()
         if self.output_dir is not None:
@@ -144,6 +148,19 @@ class Settings:
                 f"layers are in the model is said by extraction=Extraction(layer_modules={self.layers!r})."
             )
         _ = self.cadence  # checks its own numbers
+
+    def _check_actions(self) -> None:
+        """Nothing waits for an alert that cannot come, and no process acts on what only another one knows."""
+        gives = {"forgetting": self.retention is not None, "collapse": self.signals.effective_rank}
+        needs = {"forgetting": 'retention="general" or a set of your own', "collapse": "Signals(effective_rank=True)"}
+        for kind in self.actions.stop_kinds:
+            if not gives[kind]:
+                raise ValueError(f"stop_when={kind!r} waits for an alert that needs {needs[kind]}.")
+        if self.actions.asked and self.extraction.ranks == "zero":
+            raise ValueError(
+                "stop_when and callback_metrics need every process to know what was found: leave extraction.ranks at "
+                '"share".'
+            )
 
     def _check_reference(self) -> None:
         if not isinstance(self.reference, ReferenceBank | str | os.PathLike):

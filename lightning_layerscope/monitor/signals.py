@@ -117,8 +117,8 @@ def signal_curves(signals: Signals, values: SignalValues, profile: LayerProfile)
     """
 
     def over_tasks(rows: Any) -> Floats:
-        found = mean_intervals(rows, [profile.clusters[task] for task in profile.tasks])
-        return np.stack([found.mean, found.low, found.high])
+        means = mean_intervals(rows, [profile.clusters[task] for task in profile.tasks])
+        return np.stack([means.mean, means.low, means.high])
 
     curves = {name: over_tasks([tasks[task] for task in profile.tasks]) for name, tasks in values.by_task.items()}
     if values.update is not None:
@@ -162,10 +162,10 @@ def _separability(moments: Sequence[Moments], profile: LayerProfile) -> Floats:
         torch.tensor([each.count for each in moments]),
     )
     labels = [profile.clusters[task] for task in profile.tasks]
-    number = {label: place for place, label in enumerate(dict.fromkeys(labels))}
+    number = {label: position for position, label in enumerate(dict.fromkeys(labels))}
     groups = torch.tensor([number[label] for label in labels]) if MIN_CLUSTERS <= len(number) < len(labels) else None
     if len(moments) < _JACKKNIFE:
         value = scatter_ratio_from_moments(*samples).numpy()
         return np.stack([value, np.full_like(value, np.nan), np.full_like(value, np.nan)])
-    found = jackknife_estimate(scatter_ratio_from_moments, *samples, groups=groups)
-    return torch.stack([found.value, found.low, found.high]).numpy()
+    estimate = jackknife_estimate(scatter_ratio_from_moments, *samples, groups=groups)
+    return torch.stack([estimate.value, estimate.low, estimate.high]).numpy()

@@ -55,7 +55,7 @@ class BaseProbeSet(Mapping[str, Probe]):
         """The probes of some tasks, in that order; the prompts are the same, the digests are those of the part.
 
         Raises:
-            ValueError: for tasks that are not here.
+            ValueError: For tasks that are not here.
         """
         names = [tasks] if isinstance(tasks, str) else list(tasks)
         unknown = sorted(set(names) - set(self._probes))

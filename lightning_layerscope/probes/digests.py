@@ -38,8 +38,8 @@ def token_choice_name(choice: TokenChoice) -> str:
     """The name of a token choice in records and digests; a callable's is its module and qualified name.
 
     Raises:
-        ValueError: for a text that is no token choice.
-        TypeError: for neither text nor callable.
+        ValueError: For a text that is no token choice.
+        TypeError: For neither text nor callable.
 
     Example:
         >>> token_choice_name("first_4")

@@ -13,21 +13,21 @@ class Probe:
     r"""One task's fixed prompts; row i of every field, and of the hidden states, is the same prompt.
 
     Attributes:
-        task: the task's name.
-        cluster: the task's cluster.
-        example_ids: ids of the examples, unique within the task.
-        texts: the rendered prompts, after cutting.
-        input_ids: token ids per prompt, neither padded nor empty.
-        truncated: how many of the prompts were cut to the token budget.
-        available: how many examples the task had in the split.
-        sources: per prompt a digest of its example before rendering and cutting; by default that of its text.
-        vocabulary: digest of the tokens that the ids stand for; ``""`` where unknown.
-        last_tokens: per prompt its last token as text, e.g. ``"\n"``; empty where unknown.
-        answers: per prompt the token ids of its reference answer, empty where it has none; ``()`` where no prompt of
+        task: The task's name.
+        cluster: The task's cluster.
+        example_ids: Ids of the examples, unique within the task.
+        texts: The rendered prompts, after cutting.
+        input_ids: Token ids per prompt, neither padded nor empty.
+        truncated: How many of the prompts were cut to the token budget.
+        available: How many examples the task had in the split.
+        sources: Per prompt a digest of its example before rendering and cutting; by default that of its text.
+        vocabulary: Digest of the tokens that the ids stand for; ``""`` where unknown.
+        last_tokens: Per prompt its last token as text, e.g. ``"\n"``; empty where unknown.
+        answers: Per prompt the token ids of its reference answer, empty where it has none; ``()`` where no prompt of
             the task has one. No part of a digest: hidden states do not depend on them.
 
     Raises:
-        ValueError: for fields of unequal length, no or empty prompts, ids that occur twice, or impossible counts.
+        ValueError: For fields of unequal length, no or empty prompts, ids that occur twice, or impossible counts.
     """
 
     task: str

@@ -34,24 +34,24 @@ class ProbeSet(BaseProbeSet):
     Make one with a ``from_...`` method; all of them but ``from_source`` take the options of ``from_tasks``.
 
     Args:
-        probes: one per task, with different names.
-        token_choice: which tokens' hidden states stand for a prompt: ``"last_prompt"``, ``"mean_prompt"``,
+        probes: One per task, with different names.
+        token_choice: Which tokens' hidden states stand for a prompt: ``"last_prompt"``, ``"mean_prompt"``,
             ``"first_<k>"`` (mean of the first k), or a callable that turns the mask ``(batch, tokens)`` into weights of
             the same shape.
-        tokenizer_name: what the tokenizer is called, for records; no part of a digest.
-        vocab_size: number of tokens it knows.
+        tokenizer_name: What the tokenizer is called, for records; no part of a digest.
+        vocab_size: Number of tokens it knows.
         template: ``PromptTemplate.describe`` of the template.
-        max_length: token budget per prompt.
-        split: the split that the examples come from.
+        max_length: Token budget per prompt.
+        split: The split that the examples come from.
         seed: Seed of the choice of examples.
-        notes: what a reader should know about how the prompts were made, a sentence each; no part of a digest.
+        notes: What a reader should know about how the prompts were made, a sentence each; no part of a digest.
 
     Attributes:
         examples_digest: 64 hexadecimal digits, equal when two sets probe the same examples, whatever the tokenizer.
         tokens_digest: 64 hexadecimal digits, equal when hidden states of two sets belong together row by row.
 
     Raises:
-        ValueError: without a probe, for two of one name, or an unknown token choice.
+        ValueError: Without a probe, for two of one name, or an unknown token choice.
 
     Example:
         >>> from lightning_layerscope.probes import Probe, ProbeSet
@@ -80,25 +80,25 @@ class ProbeSet(BaseProbeSet):
         the order of rows, or the tokenizer; more examples per task are the same ones and some more.
 
         Args:
-            tasks: the tasks.
-            tokenizer: a transformers tokenizer, its folder, or its name on the hub. Its padding and truncation settings
+            tasks: The tasks.
+            tokenizer: A transformers tokenizer, its folder, or its name on the hub. Its padding and truncation settings
                 do not matter.
-            examples_per_task: how many of each task; a task with fewer gives all it has, and None takes all.
-            split: which split they come from; by default ``"test"``, or the only split there is (with a warning).
+            examples_per_task: How many of each task; a task with fewer gives all it has, and None takes all.
+            split: Which split they come from; by default ``"test"``, or the only split there is (with a warning).
             seed: Seed of the choice.
-            max_length: token budget per prompt, special tokens included. A longer prompt is cut from the left of its
+            max_length: Token budget per prompt, special tokens included. A longer prompt is cut from the left of its
                 input (a plain prompt from its left; a chat prompt loses its oldest turns first), at a word where
                 possible, so that instruction and the template's end stay; it is counted in ``Probe.truncated``.
-            min_examples: tasks with fewer examples (and fewer than asked for) are refused.
-            template: how an example becomes a prompt: a ``PromptTemplate``, its text, or a dict of its ``text``,
+            min_examples: Tasks with fewer examples (and fewer than asked for) are refused.
+            template: How an example becomes a prompt: a ``PromptTemplate``, its text, or a dict of its ``text``,
                 ``chat`` and ``system``. By default conversations take the tokenizer's chat template where it has one,
                 and rows of instruction and input become text. A chat template that writes today's date is warned about.
-            token_choice: see the class.
+            token_choice: See the class.
 
         Raises:
-            ValueError: for tasks with too few examples or without the split (all are listed), empty prompts,
+            ValueError: For tasks with too few examples or without the split (all are listed), empty prompts,
                 prompts too long even when cut, or options out of range.
-            TypeError: when ``tokenizer`` is none.
+            TypeError: When ``tokenizer`` is none.
         """
         tokenizer = load_tokenizer(tokenizer)
         token_choice_name(token_choice)
@@ -211,7 +211,7 @@ class ProbeSet(BaseProbeSet):
         ``from_prompts``. Neither ``prepare_data`` nor ``setup`` is called here.
 
         Raises:
-            TypeError: when there is no ``probe_tasks``, or it returns something else.
+            TypeError: When there is no ``probe_tasks``, or it returns something else.
         """
         offer = getattr(datamodule, "probe_tasks", None)
         if not callable(offer):
@@ -234,14 +234,14 @@ class ProbeSet(BaseProbeSet):
         """From a text in a configuration: a file written by ``save``, or any source of ``load_tasks``.
 
         Args:
-            source: the file, folder or name.
-            tokenizer: needed for tasks. With a probe file it is optional, and is checked against the file.
-            options: for tasks, ``columns``, ``clusters`` and those of ``from_tasks``; for a probe file ``token_choice``
+            source: The file, folder or name.
+            tokenizer: Needed for tasks. With a probe file it is optional, and is checked against the file.
+            options: For tasks, ``columns``, ``clusters`` and those of ``from_tasks``; for a probe file ``token_choice``
                 only.
 
         Raises:
-            ValueError: for tasks without a tokenizer, options that a probe file has settled, or another tokenizer.
-            FileNotFoundError: when nothing of that name is there.
+            ValueError: For tasks without a tokenizer, options that a probe file has settled, or another tokenizer.
+            FileNotFoundError: When nothing of that name is there.
         """
         if files.is_probe_file(source):
             settled = sorted(set(options) - {"token_choice"})
@@ -266,8 +266,8 @@ class ProbeSet(BaseProbeSet):
         """Read what ``save`` wrote; a callable ``token_choice`` cannot be saved and is given again.
 
         Raises:
-            FileNotFoundError: when there is no such file.
-            ValueError: when the file is of another kind or version, was changed since (its digests say so), or was
+            FileNotFoundError: When there is no such file.
+            ValueError: When the file is of another kind or version, was changed since (its digests say so), or was
                 saved with another token choice.
         """
         return files.load_probes(cls, path, token_choice)
@@ -276,7 +276,7 @@ class ProbeSet(BaseProbeSet):
         """Check that a model can read these prompts.
 
         Raises:
-            ValueError: when a token id is beyond its input embedding, or a prompt longer than its table of positions.
+            ValueError: When a token id is beyond its input embedding, or a prompt longer than its table of positions.
         """
         fit.check_model(self, model)
 

@@ -27,7 +27,7 @@ def build_prompts(
         The texts, their token ids, and how many were cut.
 
     Raises:
-        ValueError: when a prompt is empty, or too long although all that may be cut is.
+        ValueError: When a prompt is empty, or too long although all that may be cut is.
     """
     empty = [example.id for example in examples if not (example.instruction + example.input).strip()]
     if empty:

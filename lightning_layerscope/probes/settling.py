@@ -18,11 +18,11 @@ def load_split(load: Callable[..., TaskCollection], split: str | None) -> TaskCo
     """Load the tasks of the split that ``settle_split`` will take, not all of what may be millions of rows.
 
     Args:
-        load: loads the tasks, and takes ``splits``.
-        split: what was asked for; None takes ``USUAL_SPLIT``, or the only split there is.
+        load: Loads the tasks, and takes ``splits``.
+        split: What was asked for; None takes ``USUAL_SPLIT``, or the only split there is.
 
     Raises:
-        ValueError: when it is not there; the message lists those there are.
+        ValueError: When it is not there; the message lists those there are.
     """
     try:
         return load(splits=[USUAL_SPLIT if split is None else split])
@@ -37,11 +37,11 @@ def settle_split(tasks: TaskCollection, split: str | None) -> tuple[str, list[st
     """The split to take examples from, and what there is to say about it.
 
     Args:
-        tasks: the tasks.
-        split: what was asked for; None takes ``USUAL_SPLIT``, or the only split there is.
+        tasks: The tasks.
+        split: What was asked for; None takes ``USUAL_SPLIT``, or the only split there is.
 
     Raises:
-        ValueError: when no task has the split; the message lists those there are.
+        ValueError: When no task has the split; the message lists those there are.
     """
     known = sorted({name for task in tasks.values() for name in task.splits})
     wanted = USUAL_SPLIT if split is None else split
@@ -65,7 +65,7 @@ def settle_template(
     """The template with nothing left open, and what there is to say about the prompts it makes.
 
     Raises:
-        ValueError: for rows of several kinds, see ``PromptTemplate.settled``.
+        ValueError: For rows of several kinds, see ``PromptTemplate.settled``.
     """
     settled = template.settled(_examples(tasks, split), tokenizer)
     notes = []

@@ -14,8 +14,8 @@ def load_tokenizer(tokenizer: Any) -> Any:
     """A tokenizer as it is, or the one of a folder or a name on the hub.
 
     Raises:
-        FileNotFoundError: when there is nothing of that name.
-        TypeError: when it is neither a name nor a tokenizer of the transformers library.
+        FileNotFoundError: When there is nothing of that name.
+        TypeError: When it is neither a name nor a tokenizer of the transformers library.
     """
     if isinstance(tokenizer, str | Path):
         if not Path(tokenizer).exists():

@@ -24,12 +24,12 @@ class ProfileDiff:
     """The second profile minus the first.
 
     Attributes:
-        frame: rows ``layer, depth, task, cluster, first, second, delta, low, high, reason``. ``depth`` is layer /
+        frame: Rows ``layer, depth, task, cluster, first, second, delta, low, high, reason``. ``depth`` is layer /
             number of layers; ``layer`` is the first profile's, or -1 where the points are the second's depths. ``low``
             and ``high`` combine both intervals as if independent: wide where both saw the same examples, as here they
             did.
-        measure: what was compared.
-        by_depth: whether the comparison is over relative depth.
+        measure: What was compared.
+        by_depth: Whether the comparison is over relative depth.
         meta: The meta of both profiles, under ``first`` and ``second``.
     """
 
@@ -103,16 +103,16 @@ def diff_profiles(
     measured range are NaN.
 
     Args:
-        first: subtracted.
-        second: subtracted from.
-        measure: the headline by default, which must then be the same in both.
+        first: Subtracted.
+        second: Subtracted from.
+        measure: The headline by default, which must then be the same in both.
         step: Step of the first; its last by default.
         other_step: Step of the second; its last by default.
 
     Raises:
-        ValueError: if the profiles were not measured on the same examples or tasks, their headline measures differ, or
+        ValueError: If the profiles were not measured on the same examples or tasks, their headline measures differ, or
             models of one depth were measured at different layers.
-        KeyError: if a measure or step is not there.
+        KeyError: If a measure or step is not there.
     """
     name = measure or first.measure
     if measure is None and (second.measure, second.meta.estimator) != (first.measure, first.meta.estimator):

@@ -27,7 +27,7 @@ def check_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with exactly the known columns, in order, with their types and a plain index.
 
     Raises:
-        ValueError: for missing or unknown columns, infinite values, values that are neither defined nor explained, or
+        ValueError: For missing or unknown columns, infinite values, values that are neither defined nor explained, or
             repeated cells.
     """
     missing, unknown = sorted(set(COLUMNS) - set(frame.columns)), sorted(set(frame.columns) - set(COLUMNS))

@@ -16,7 +16,7 @@ def read_recipe(name: str) -> str:
     """The YAML of a recipe, comments included.
 
     Raises:
-        ValueError: when there is no such recipe; the message lists them.
+        ValueError: When there is no such recipe; the message lists them.
     """
     if name not in recipe_names():
         raise ValueError(f"there is no recipe {name!r}; there are {', '.join(recipe_names())}")

@@ -34,8 +34,8 @@ class ReferenceBank(Mapping[str, Tensor]):
 
     Attributes:
         kind: ``"gram"`` or ``"features"``.
-        identity: which examples, layers and model it is of.
-        has_robust: whether :meth:`robust_gram` can be asked.
+        identity: Which examples, layers and model it is of.
+        has_robust: Whether :meth:`robust_gram` can be asked.
 
     Examples:
         >>> states = {"sst2": torch.randn(2, 16, 8), "rte": torch.randn(2, 12, 8)}
@@ -70,14 +70,14 @@ class ReferenceBank(Mapping[str, Tensor]):
         """Keep hidden states as a reference.
 
         Args:
-            states: per task ``(layers, examples, width)``. A plain mapping is numbered: layers ``1..L``, examples by
+            states: Per task ``(layers, examples, width)``. A plain mapping is numbered: layers ``1..L``, examples by
                 row, no digests, so that later comparisons can check no more than the counts.
             kind: ``"gram"`` computes centred Grams now; ``"features"`` keeps the tensors as they are (no copy).
-            name: what the reference is, e.g. ``"initial"``; appears in profiles.
-            robust: of kind ``"gram"``, keep the Grams of the robust transform too (twice the size and time).
+            name: What the reference is, e.g. ``"initial"``; appears in profiles.
+            robust: Of kind ``"gram"``, keep the Grams of the robust transform too (twice the size and time).
 
         Raises:
-            ValueError: for tensors that are not ``(layers, examples, width)`` with the same layers, or fewer than 4
+            ValueError: For tensors that are not ``(layers, examples, width)`` with the same layers, or fewer than 4
                 examples, or an unknown kind.
         """
         if kind not in ("gram", "features"):
@@ -184,7 +184,7 @@ class ReferenceBank(Mapping[str, Tensor]):
         """Centred Grams ``(layers, n, n)`` float32 of the robustly transformed states (z-score, centre, row-L2).
 
         Raises:
-            ValueError: if the bank was made without them.
+            ValueError: If the bank was made without them.
         """
         stored = self._find(task)
         if isinstance(stored, Tensor):
@@ -199,7 +199,7 @@ class ReferenceBank(Mapping[str, Tensor]):
         """States ``(layers, n, width)`` of one task.
 
         Raises:
-            ValueError: if the bank is of kind ``"gram"``, from which they cannot be recovered.
+            ValueError: If the bank is of kind ``"gram"``, from which they cannot be recovered.
         """
         stored = self._find(task)
         if isinstance(stored, PackedGrams):
@@ -228,7 +228,7 @@ class ReferenceBank(Mapping[str, Tensor]):
             tasks: All of their tasks in the order wanted; by default as they come.
 
         Raises:
-            ValueError: for no banks, for banks that share a task or differ in kind, layers, model, digests or name, or
+            ValueError: For no banks, for banks that share a task or differ in kind, layers, model, digests or name, or
                 where ``tasks`` are not those that the banks hold.
         """
         parts = list(banks)

@@ -19,15 +19,15 @@ class Identity:
     """Everything about hidden states but their values.
 
     Attributes:
-        name: what they are, e.g. ``"initial"``.
-        layers: numbers of the layers, in order.
-        num_layers: decoder blocks of the model.
-        clusters: cluster of each task.
-        example_ids: per task the ids of its rows, in order.
+        name: What they are, e.g. ``"initial"``.
+        layers: Numbers of the layers, in order.
+        num_layers: Decoder blocks of the model.
+        clusters: Cluster of each task.
+        example_ids: Per task the ids of its rows, in order.
         examples_digest: Digest of the prompts; ``""`` where unknown.
         tokens_digest: Digest of prompts, tokens and pooling; ``""`` where unknown.
         model_name: ``""`` where unknown.
-        partial: whether these are some of the tasks that the digests cover.
+        partial: Whether these are some of the tasks that the digests cover.
     """
 
     name: str
@@ -91,10 +91,10 @@ def identify(states: Mapping[str, Tensor], name: str = "") -> Identity:
     Args:
         states: ``HiddenStates``, or a plain mapping task -> ``(layers, examples, width)``, which is numbered by
             position and has no clusters.
-        name: what they are.
+        name: What they are.
 
     Raises:
-        ValueError: for no tasks, other shapes, different layers, or fewer than 4 examples.
+        ValueError: For no tasks, other shapes, different layers, or fewer than 4 examples.
     """
     if not states:
         raise ValueError("expected hidden states of at least one task, got none")

@@ -32,16 +32,16 @@ def save(bank: ReferenceBank, folder: str | Path, *, dtype: str | None = None, o
     """Write a bank to a folder, whole or not at all.
 
     Args:
-        bank: what to write.
-        folder: where; it must not exist, or be empty.
+        bank: What to write.
+        folder: Where; it must not exist, or be empty.
         dtype: Data type of Grams: ``"float32"`` (error in CKA under 1e-7) or ``"float16"`` (half the size; error at
             most about 2e-6 with 256 examples, 2e-5 with 32); by default the latter for tasks of at least 256 examples.
             Features keep their dtype unless it is ``"float32"``.
-        overwrite: replace a bank that is there.
+        overwrite: Replace a bank that is there.
 
     Raises:
-        FileExistsError: if the folder is taken, and ``overwrite`` is false or it holds no bank.
-        ValueError: for another dtype, or float16 for features, which it would overflow.
+        FileExistsError: If the folder is taken, and ``overwrite`` is false or it holds no bank.
+        ValueError: For another dtype, or float16 for features, which it would overflow.
     """
     if dtype not in (None, *_DTYPES) or (bank.kind == "features" and dtype == "float16"):
         allowed = "None or 'float32' for features" if bank.kind == "features" else "'float16' or 'float32'"
@@ -71,13 +71,13 @@ def load(folder: str | Path, make: type[ReferenceBank], *, device: str | torch.d
     """Read a bank back; every byte is verified against the manifest.
 
     Args:
-        folder: what :func:`save` wrote.
-        make: the class of banks, which imports this file and not the other way round.
-        device: where its tensors go.
+        folder: What :func:`save` wrote.
+        make: The class of banks, which imports this file and not the other way round.
+        device: Where its tensors go.
 
     Raises:
-        FileNotFoundError: if there is no bank.
-        ValueError: if a file is damaged, was changed, or is of a later format.
+        FileNotFoundError: If there is no bank.
+        ValueError: If a file is damaged, was changed, or is of a later format.
     """
     source = Path(folder)
     for name in (MANIFEST, TENSORS):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
+    from lightning_layerscope.measurements.alert import Alert
 
 
 @runtime_checkable
@@ -26,3 +27,11 @@ class Sink(Protocol):
 
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:
         """Called once, at the end of the run or when it failed."""
+
+
+@runtime_checkable
+class AlertSink(Sink, Protocol):
+    """A sink whose tracker tells people, by mail or message."""
+
+    def alert(self, alert: Alert) -> None:
+        """Called once for each alert of the run, after the measurement that gave it was logged."""

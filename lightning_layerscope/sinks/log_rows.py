@@ -60,10 +60,10 @@ def _scores(measurement: Measurement, plan: KeyPlan) -> dict[str, float]:
     """How the model answers, as far as the run has keys for it."""
     row: dict[str, float] = {}
     for signal, tasks in measurement.behaviour.scores.items():
-        for task, found in tasks.items():
+        for task, interval in tasks.items():
             name = plan.scores.get(signal, {}).get(task, "") if task else ""
             if signal in plan.scores and bool(task) == bool(name):
-                row |= dict(zip(score_keys(signal, name), (found.value, found.low, found.high), strict=False))
+                row |= dict(zip(score_keys(signal, name), (interval.value, interval.low, interval.high), strict=False))
     return row
 
 

@@ -26,7 +26,7 @@ def read_results(record: RunRecord) -> list[str]:
     """Paragraphs for people: level, layers, clusters, change over training, transition, and what is undefined.
 
     Args:
-        record: with at least one measurement.
+        record: With at least one measurement.
     """
     last = record.measurements[-1]
     profile = last.profile

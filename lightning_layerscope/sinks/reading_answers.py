@@ -46,9 +46,9 @@ def _answers(record: RunRecord) -> list[str]:
     if (loss := last.get(f"{ANSWERS}/{LOSS}", {}).get(MEAN)) is not None:
         began = first.get(f"{ANSWERS}/{LOSS}", {}).get(MEAN)
         change = f"; it began at {began.value:.3f}" if began is not None and len(record) > 1 else ""
-        parts.append(f"the loss of the probes' reference answers is {_told(loss)} nats per answer token{change}")
+        parts.append(f"the loss of the probes' reference answers is {_with_span(loss)} nats per answer token{change}")
     if (kl := last.get(f"{ANSWERS}/{KL}", {}).get(MEAN)) is not None:
-        parts.append(f"the next word behind the prompts diverges from that at the beginning by {_told(kl)} nats")
+        parts.append(f"the next word behind the prompts diverges from that at the beginning by {_with_span(kl)} nats")
     return [f"Mean over tasks: {', and '.join(parts)}."] if parts else []
 
 
@@ -59,14 +59,14 @@ def _retention(record: RunRecord) -> list[str]:
         return []
     tolerance = float(record.config.get("retention_tolerance", 0.0))
     beyond = f" by more than {tolerance:g}" if tolerance else ""
-    told = f"{change[MEAN].value:+.3f} nats per answer token since the beginning ({_span(change[MEAN])})"
-    found = first_loss(record)
-    if found is None:
+    changed = f"{change[MEAN].value:+.3f} nats per answer token since the beginning ({_span(change[MEAN])})"
+    lost = first_loss(record)
+    if lost is None:
         return [
             f"Retention: no loss{beyond} that this run could see. On {count(len(change) - 1, 'task')} that must not be "
-            f"lost the loss has changed by {told}."
+            f"lost the loss has changed by {changed}."
         ]
-    before, left = found
+    before, left = lost
     checkpoint = last_checkpoint(record, left.step)
     older = (
         f"the last checkpoint before it is that of step {checkpoint:,}"
@@ -74,7 +74,7 @@ def _retention(record: RunRecord) -> list[str]:
         else "no checkpoint before it was seen"
     )
     inside = f", at step {before.step:,} it had not" if before is not None else ""
-    now = "" if left is last else f" At step {last.step:,} the loss has changed by {told}."
+    now = "" if left is last else f" At step {last.step:,} the loss has changed by {changed}."
     at = left.behaviour.scores[f"{RETENTION}/{CHANGE}"][MEAN]
     return [
         f"Retention: by step {left.step:,} the loss on what must not be lost had left its interval{beyond}: "
@@ -82,9 +82,9 @@ def _retention(record: RunRecord) -> list[str]:
     ]
 
 
-def _told(found: Interval) -> str:
-    return f"{found.value:.3f}{f' ({_span(found)})' if math.isfinite(found.low) else ''}"
+def _with_span(interval: Interval) -> str:
+    return f"{interval.value:.3f}{f' ({_span(interval)})' if math.isfinite(interval.low) else ''}"
 
 
-def _span(found: Interval) -> str:
-    return f"{found.low:.3f} to {found.high:.3f}"
+def _span(interval: Interval) -> str:
+    return f"{interval.low:.3f} to {interval.high:.3f}"

@@ -16,6 +16,7 @@ from lightning_layerscope.sinks.patience import Patience
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
+    from lightning_layerscope.measurements.alert import Alert
     from lightning_layerscope.profiles import LayerProfile
     from lightning_layerscope.sinks.pictures import Picture
 
@@ -112,6 +113,12 @@ class WandbSink:
         self._patience.call(lambda: self._log(measurement, record, pictures), SECONDS_TO_LOG)
         if failure is not None:
             raise failure
+
+    def alert(self, alert: Alert) -> None:
+        """Send an alert of W&B, which goes where the user's account says."""
+        if not self._silent:
+            title = f"layerscope: {alert.kind}"
+            self._patience.call(lambda: self._run.alert(title=title, text=alert.text), SECONDS_TO_LOG)
 
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:
         """Log the last measurement's profile, the table, the summary and the artifacts, once.

@@ -11,7 +11,7 @@ class TaskBuilder:
     """Collects examples by task and split, then makes the collection.
 
     Args:
-        source: where they come from.
+        source: Where they come from.
     """
 
     def __init__(self, source: str) -> None:
@@ -31,7 +31,7 @@ class TaskBuilder:
         """Make the collection; tasks that ``clusters`` does not name are ``UNCLUSTERED``.
 
         Raises:
-            ValueError: without any example, or when ``clusters`` names tasks that are not there.
+            ValueError: Without any example, or when ``clusters`` names tasks that are not there.
         """
         tasks = [
             Task(name, UNCLUSTERED, {split: tuple(rows) for split, rows in splits.items()})

@@ -16,7 +16,7 @@ def apply_chat_template(
     """A conversation as the tokenizer's chat template writes it, or another one given here.
 
     Raises:
-        ValueError: without a tokenizer or a chat template, or when the template refuses the turns.
+        ValueError: Without a tokenizer or a chat template, or when the template refuses the turns.
     """
     if tokenizer is None:
         raise ValueError("a chat prompt needs the tokenizer, which has the chat template; pass tokenizer=")

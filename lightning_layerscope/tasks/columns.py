@@ -17,10 +17,10 @@ class Columns:
     """Which column of a source holds which field.
 
     Args:
-        columns: field to column name, for fields whose column is named otherwise. Fields: ``FIELDS``.
+        columns: Field to column name, for fields whose column is named otherwise. Fields: ``FIELDS``.
 
     Raises:
-        ValueError: for a field that there is not.
+        ValueError: For a field that there is not.
     """
 
     def __init__(self, columns: Mapping[str, str] | None = None) -> None:
@@ -41,7 +41,7 @@ class Columns:
         """The field as text: numbers are written out; null, NaN and a column that nobody named are ``""``.
 
         Raises:
-            ValueError: when a column named in ``columns`` is missing, or holds neither text nor a number.
+            ValueError: When a column named in ``columns`` is missing, or holds neither text nor a number.
         """
         value = self._value(row, field, where)
         if value is None or (isinstance(value, float) and value != value):  # a data frame writes NaN for nothing
@@ -59,7 +59,7 @@ class Columns:
         """Make the example of one row; ``where`` names the row in messages.
 
         Raises:
-            ValueError: when the row has no prompt, or a field that is no text.
+            ValueError: When the row has no prompt, or a field that is no text.
         """
         own_id = self.text(row, "id", where) or example_id
         if self._holds_the_prompt(row, "messages", unless=("input",)):

@@ -14,13 +14,13 @@ def conversation(turns: Any, example_id: str, where: str, *, completion: Any = N
     """A list of ``{"role", "content"}`` -> example.
 
     Args:
-        turns: the messages; without a completion the last one is the answer if the assistant speaks it.
+        turns: The messages; without a completion the last one is the answer if the assistant speaks it.
         example_id: The id of the example.
-        where: names the row in messages.
-        completion: the answer where it stands apart, as text or as a list of one assistant's message.
+        where: Names the row in messages.
+        completion: The answer where it stands apart, as text or as a list of one assistant's message.
 
     Raises:
-        ValueError: for turns of another form, parts that are no text, or none of a user before the answer.
+        ValueError: For turns of another form, parts that are no text, or none of a user before the answer.
     """
     said = _turns(turns, where, "messages")
     output = ""

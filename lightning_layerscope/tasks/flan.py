@@ -53,16 +53,16 @@ def load_flan(
     """Load Flan 2021: one task per configuration, prompts from ``inputs`` as they are, without an instruction.
 
     Args:
-        source: the hub's name, a folder written by ``save_to_disk``, or a dataset in memory, with the columns
+        source: The hub's name, a folder written by ``save_to_disk``, or a dataset in memory, with the columns
             ``inputs``, ``targets`` and ``task``.
-        clusters: task to cluster; goes before ``FLAN_CLUSTERS`` and adds to it.
-        splits: only these splits; all by default. Needed to keep memory small: all of Flan is millions of rows.
-        limit: at most this many rows per task and split, a seeded choice as in ``load_datasets``.
+        clusters: Task to cluster; goes before ``FLAN_CLUSTERS`` and adds to it.
+        splits: Only these splits; all by default. Needed to keep memory small: all of Flan is millions of rows.
+        limit: At most this many rows per task and split, a seeded choice as in ``load_datasets``.
         seed: Seed of that choice.
 
     Raises:
-        ImportError: when the datasets library is missing; the message has the pip command.
-        ValueError: for task names that neither table has; the message lists them.
+        ImportError: When the datasets library is missing; the message has the pip command.
+        ValueError: For task names that neither table has; the message lists them.
     """
     tasks = load_datasets(
         source,

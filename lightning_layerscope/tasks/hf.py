@@ -33,28 +33,28 @@ def load_datasets(
     """Load tasks from a ``datasets.Dataset`` or ``DatasetDict``.
 
     Args:
-        source: a name on the hub, a folder written by ``save_to_disk``, or the dataset itself.
-        task_column: the column that says which task a row belongs to (default ``"task"`` where there is one). Without
+        source: A name on the hub, a folder written by ``save_to_disk``, or the dataset itself.
+        task_column: The column that says which task a row belongs to (default ``"task"`` where there is one). Without
             one, the whole dataset is one task, named after the configuration or the source.
-        columns: field to column, as in ``load_jsonl``: ``{"input": "question", "output": "answer"}``.
-        name: the dataset's configuration on the hub.
-        split_map: the dataset's split to our split, e.g. ``{"validation": "test"}``; others keep their name. Where two
+        columns: Field to column, as in ``load_jsonl``: ``{"input": "question", "output": "answer"}``.
+        name: The dataset's configuration on the hub.
+        split_map: The dataset's split to our split, e.g. ``{"validation": "test"}``; others keep their name. Where two
             become one, their rows are joined.
-        clusters: task to cluster.
-        messages_column: the column of chat messages; the same as ``columns={"messages": ...}``.
-        splits: keep only these splits (names after ``split_map``).
-        limit: at most this many rows per task and split, chosen by ``seed``, any row as likely as another; memory stays
+        clusters: Task to cluster.
+        messages_column: The column of chat messages; the same as ``columns={"messages": ...}``.
+        splits: Keep only these splits (names after ``split_map``).
+        limit: At most this many rows per task and split, chosen by ``seed``, any row as likely as another; memory stays
             within them. All rows by default.
         seed: Seed of that choice.
-        task_name: maps the value of the task column to the task's name.
+        task_name: Maps the value of the task column to the task's name.
 
     Returns:
         The tasks in the order in which they first occur. Class labels come as their names.
 
     Raises:
-        ImportError: when the datasets library is missing; the message has the pip command.
-        FileNotFoundError: when the source looks like a folder that is not there.
-        ValueError: for unknown splits, missing columns, empty prompts; the message says which split and row.
+        ImportError: When the datasets library is missing; the message has the pip command.
+        FileNotFoundError: When the source looks like a folder that is not there.
+        ValueError: For unknown splits, missing columns, empty prompts; the message says which split and row.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1 row per task and split, or None for all, got {limit}")

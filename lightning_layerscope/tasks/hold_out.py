@@ -10,12 +10,12 @@ def hold_out(tasks: TaskCollection, *, most: int, seed: int = 0) -> TaskCollecti
     """Part the rows of every task into ``"train"`` and ``"test"``, whatever split they were in.
 
     Args:
-        tasks: the tasks.
-        most: rows of each task to hold out, but never more than half of them.
+        tasks: The tasks.
+        most: Rows of each task to hold out, but never more than half of them.
         seed: Seed of the choice.
 
     Raises:
-        ValueError: for a task of a single row.
+        ValueError: For a task of a single row.
     """
     parted = []
     for name, task in tasks.items():

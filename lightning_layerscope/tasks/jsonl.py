@@ -22,23 +22,23 @@ def load_jsonl(
     """Load tasks from JSON lines.
 
     Args:
-        path: a folder of ``*.jsonl``, one task per file and named after it, or one such file. Rows hold
+        path: A folder of ``*.jsonl``, one task per file and named after it, or one such file. Rows hold
             ``instruction``, ``input``, ``output`` and ``split``; instruction or input is enough, rows without a split
             belong to ``"train"``, and rows with a ``task`` belong to that one rather than to the file's. Or they hold
             ``messages``, or ``prompt`` and ``completion`` (both text, or both lists of messages), as for TRL. A folder
             may hold ``tasks.json``, ``{"<task>": {"cluster": "<cluster>", ...}, ...}``; hidden files are left out.
             Text is UTF-8, or what a byte order mark says.
-        columns: field to column, where columns are named otherwise: ``{"input": "question", "output": "answer"}``.
+        columns: Field to column, where columns are named otherwise: ``{"input": "question", "output": "answer"}``.
             Fields are instruction, input, output, split, id, task, messages (a list of ``{"role", "content"}``, the
             content a text or a list of text parts), prompt and completion.
-        clusters: task to cluster; goes before ``tasks.json``.
+        clusters: Task to cluster; goes before ``tasks.json``.
 
     Returns:
         The tasks in the order of their file names.
 
     Raises:
-        FileNotFoundError: when there is no such path, or no ``*.jsonl`` in the folder.
-        ValueError: for a line that is no JSON object, a missing column, an empty prompt, ids that occur twice, or tasks
+        FileNotFoundError: When there is no such path, or no ``*.jsonl`` in the folder.
+        ValueError: For a line that is no JSON object, a missing column, an empty prompt, ids that occur twice, or tasks
             that ``tasks.json`` does not name; the message says which file and line.
     """
     path = Path(path)

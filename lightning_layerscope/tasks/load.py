@@ -26,14 +26,14 @@ def load_tasks(
         source: ``"toy"`` or ``"general"`` (built in), ``"flan"`` (Flan 2021 from the hub), a JSONL file, a folder of
             JSONL files, a folder written by ``save_to_disk``, or the name of a dataset on the hub. A path that exists
             goes first.
-        columns: field to column, for JSONL and datasets.
-        clusters: task to cluster.
-        splits: only these splits, for datasets and Flan, where reading all of them costs; others hold them all.
+        columns: Field to column, for JSONL and datasets.
+        clusters: Task to cluster.
+        splits: Only these splits, for datasets and Flan, where reading all of them costs; others hold them all.
 
     Raises:
-        FileNotFoundError: when nothing of that name is there.
-        ImportError: when the source needs the datasets library and it is missing.
-        ValueError: for malformed content, or ``columns`` where the columns are fixed.
+        FileNotFoundError: When nothing of that name is there.
+        ImportError: When the source needs the datasets library and it is missing.
+        ValueError: For malformed content, or ``columns`` where the columns are fixed.
     """
     path = Path(source).expanduser()
     if path.exists():

@@ -16,7 +16,7 @@ class MissingSplitError(ValueError):
     """A source has no rows in the splits that were asked for.
 
     Attributes:
-        available: the splits that it has, sorted.
+        available: The splits that it has, sorted.
     """
 
     def __init__(self, message: str, available: Iterable[str]) -> None:
@@ -28,7 +28,7 @@ def check_text(text: str, where: str) -> None:
     """Refuse text that no tokenizer and no file can hold.
 
     Raises:
-        ValueError: for half of a surrogate pair; ``where`` names its place.
+        ValueError: For half of a surrogate pair; ``where`` names its place.
     """
     try:
         text.encode()
@@ -44,17 +44,17 @@ class Example:
     """One example of a task.
 
     Attributes:
-        instruction: what to do; the same for many examples of a task, or ``""``.
-        input: what to do it with; this part is cut when a prompt is too long.
-        output: the expected answer, or ``""`` where the source has none.
-        id: unique within its split, and the same in every run: ``"<task>/<split>/<row number from 0>"`` unless the
+        instruction: What to do; the same for many examples of a task, or ``""``.
+        input: What to do it with; this part is cut when a prompt is too long.
+        output: The expected answer, or ``""`` where the source has none.
+        id: Unique within its split, and the same in every run: ``"<task>/<split>/<row number from 0>"`` unless the
             source has its own.
-        messages: the turns before the answer as ``(role, content)``, where the source is a conversation; empty
+        messages: The turns before the answer as ``(role, content)``, where the source is a conversation; empty
             otherwise. ``instruction`` and ``input`` then hold the same text in plain form.
-        whole: whether ``input`` is the whole prompt to the last letter, as in rows of prompt and completion.
+        whole: Whether ``input`` is the whole prompt to the last letter, as in rows of prompt and completion.
 
     Raises:
-        ValueError: for text that is no Unicode, as a cut emoji leaves it.
+        ValueError: For text that is no Unicode, as a cut emoji leaves it.
     """
 
     instruction: str
@@ -79,12 +79,12 @@ class Task:
     """A named set of examples.
 
     Attributes:
-        name: the task's name, e.g. ``"sst2"``.
-        cluster: the group it belongs to, e.g. ``"sentiment"``.
-        splits: examples by the name of their split, e.g. ``{"train": (...), "test": (...)}``.
+        name: The task's name, e.g. ``"sst2"``.
+        cluster: The group it belongs to, e.g. ``"sentiment"``.
+        splits: Examples by the name of their split, e.g. ``{"train": (...), "test": (...)}``.
 
     Raises:
-        ValueError: for an empty name or cluster, a name that is no Unicode, or two examples of a split with one id.
+        ValueError: For an empty name or cluster, a name that is no Unicode, or two examples of a split with one id.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Task:
         """The examples of one split.
 
         Raises:
-            ValueError: when the task has no such split; the message lists those it has.
+            ValueError: When the task has no such split; the message lists those it has.
         """
         if name not in self.splits:
             raise ValueError(f"task {self.name!r} has no split {name!r}; it has {sorted(self.splits)}")
@@ -119,11 +119,11 @@ class TaskCollection(Mapping[str, Task]):
     r"""Tasks by name, in the order they were given.
 
     Args:
-        tasks: the tasks; their names must differ.
-        source: where they come from, for messages and records.
+        tasks: The tasks; their names must differ.
+        source: Where they come from, for messages and records.
 
     Raises:
-        ValueError: for no task at all, or two of one name.
+        ValueError: For no task at all, or two of one name.
 
     Example:
         >>> task = Task("greet", "speech", {"test": (Example("Greet.", "Anna", "Hello, Anna!", "greet/test/0"),)})
@@ -151,8 +151,8 @@ class TaskCollection(Mapping[str, Task]):
         """Wrap plain prompts, task name to texts, as tasks with one split and without outputs.
 
         Raises:
-            TypeError: when a task's prompts are one string instead of several, or not strings.
-            ValueError: when ``clusters`` names tasks that are not there.
+            TypeError: When a task's prompts are one string instead of several, or not strings.
+            ValueError: When ``clusters`` names tasks that are not there.
         """
         tasks = []
         for name, texts in prompts.items():
@@ -171,7 +171,7 @@ class TaskCollection(Mapping[str, Task]):
         """The same tasks, those named in ``clusters`` moved to the cluster given there.
 
         Raises:
-            ValueError: when it names tasks that are not here.
+            ValueError: When it names tasks that are not here.
         """
         self._check_known(clusters, "clusters are given for tasks")
         moved = [Task(name, clusters.get(name, task.cluster), task.splits) for name, task in self._tasks.items()]
@@ -181,7 +181,7 @@ class TaskCollection(Mapping[str, Task]):
         """Only the named tasks, in the order of ``names``.
 
         Raises:
-            ValueError: when some are not here.
+            ValueError: When some are not here.
         """
         names = _listed(names)
         self._check_known(names, "tasks")
@@ -191,7 +191,7 @@ class TaskCollection(Mapping[str, Task]):
         """All tasks but those of the named clusters, e.g. to hold clusters out of a training.
 
         Raises:
-            ValueError: when some clusters are not here, or nothing would be left.
+            ValueError: When some clusters are not here, or nothing would be left.
         """
         names = _listed(names)
         known = set(self.clusters.values())
@@ -207,7 +207,7 @@ class TaskCollection(Mapping[str, Task]):
         """Raw text of every example of one split, task after task; tasks without that split are left out.
 
         Raises:
-            ValueError: when no task has the split.
+            ValueError: When no task has the split.
         """
         if not any(split in task.splits for task in self._tasks.values()):
             known = sorted({name for task in self._tasks.values() for name in task.splits})

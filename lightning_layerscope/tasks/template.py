@@ -20,17 +20,17 @@ class PromptTemplate:
     r"""How an example becomes a prompt.
 
     Args:
-        text: the prompt with the fields ``{instruction}`` and ``{input}`` (a brace is written twice, as in
+        text: The prompt with the fields ``{instruction}`` and ``{input}`` (a brace is written twice, as in
             ``str.format``). A line that consists of one field and nothing else is left out where that field is empty.
             With the default text, rows of prompt and completion give their prompt to the letter.
-        chat: render through the tokenizer's own chat template: ``text`` without its trailing line break is then the
+        chat: Render through the tokenizer's own chat template: ``text`` without its trailing line break is then the
             user's turn, and the template adds what opens the answer. Examples that are conversations keep their turns.
             Default None: conversations are rendered so where the tokenizer has a chat template, all else is text;
             with a ``text`` of one's own, all is text.
-        system: system message that chat prompts begin with, unless the conversation has its own.
+        system: System message that chat prompts begin with, unless the conversation has its own.
 
     Raises:
-        ValueError: for a field there is not, for no field at all, or a system message without ``chat=True``.
+        ValueError: For a field there is not, for no field at all, or a system message without ``chat=True``.
 
     Example:
         >>> example = Example("Name the colour.", "a ripe tomato", "red", "colour/test/0")
@@ -67,11 +67,11 @@ class PromptTemplate:
         """The template for these examples, with nothing left to be found out from them.
 
         Args:
-            examples: all that are to be rendered alike.
-            tokenizer: what it can decides whether conversations are rendered as chats.
+            examples: All that are to be rendered alike.
+            tokenizer: What it can decides whether conversations are rendered as chats.
 
         Raises:
-            ValueError: for examples of several kinds that would be rendered in different ways.
+            ValueError: For examples of several kinds that would be rendered in different ways.
         """
         if self.chat or self.text != DEFAULT_TEXT:
             return self
@@ -91,12 +91,12 @@ class PromptTemplate:
         """The prompt of an example, as text.
 
         Args:
-            example: the example.
-            tokenizer: needed for chat templates.
-            with_output: append the expected output: the text of a training example.
+            example: The example.
+            tokenizer: Needed for chat templates.
+            with_output: Append the expected output: the text of a training example.
 
         Raises:
-            ValueError: for chat without a tokenizer or a chat template, or when that template refuses the turns.
+            ValueError: For chat without a tokenizer or a chat template, or when that template refuses the turns.
         """
         settled = self.settled([example], tokenizer)
         if not settled.chat:
@@ -129,7 +129,7 @@ def as_template(template: PromptTemplate | str | Mapping[str, Any] | None) -> Pr
     """A template as it is, with that text, of a configuration's ``text``, ``chat`` and ``system``, or the default.
 
     Raises:
-        ValueError: for another key, or a value that no template takes.
+        ValueError: For another key, or a value that no template takes.
     """
     if isinstance(template, PromptTemplate):
         return template

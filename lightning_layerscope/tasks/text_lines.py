@@ -20,7 +20,7 @@ def numbered_lines(file: Path) -> Iterator[tuple[int, str]]:
     """Every line with its number from 1, in UTF-8 or in what the file's byte order mark says.
 
     Raises:
-        ValueError: for bytes that are no such text; the message says which file and line.
+        ValueError: For bytes that are no such text; the message says which file and line.
     """
     encoding = _encoding(file)
     try:

@@ -44,15 +44,15 @@ def toy_tasks(*, seed: int = 0, train: int = 256, test: int = 64) -> TaskCollect
     so that they are about balanced. No input occurs twice within a task, hence train and test share none.
 
     Args:
-        seed: which examples are drawn.
-        train: examples per task in the split ``"train"``.
-        test: examples per task in the split ``"test"``.
+        seed: Which examples are drawn.
+        train: Examples per task in the split ``"train"``.
+        test: Examples per task in the split ``"test"``.
 
     Returns:
         The tasks, in a fixed order.
 
     Raises:
-        ValueError: for negative counts or none at all, or when a task cannot make that many different examples.
+        ValueError: For negative counts or none at all, or when a task cannot make that many different examples.
 
     Example:
         >>> tasks = toy_tasks(train=8, test=4)

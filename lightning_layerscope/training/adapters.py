@@ -25,19 +25,19 @@ def add_lora(
 
     Args:
         model: A model of transformers.
-        target_modules: names of the linear layers that get one.
+        target_modules: Names of the linear layers that get one.
         rank: Rank of the adapters.
-        alpha: their scale is ``alpha / rank``.
-        dropout: on the adapters' input.
-        layers: only in these decoder blocks, numbered 1..L as everywhere here; default all.
+        alpha: Their scale is ``alpha / rank``.
+        dropout: On the adapters' input.
+        layers: Only in these decoder blocks, numbered 1..L as everywhere here; default all.
         seed: Seed of the adapters' weights; the global generators are left alone.
 
     Returns:
         The ``peft.PeftModel``.
 
     Raises:
-        ImportError: when peft is not installed; the message holds the pip command.
-        ValueError: for sizes out of range, or modules that the model does not have.
+        ImportError: When peft is not installed; the message holds the pip command.
+        ValueError: For sizes out of range, or modules that the model does not have.
     """
     if rank < 1 or alpha <= 0 or not 0 <= dropout < 1:
         raise ValueError(f"expected rank >= 1, alpha > 0 and 0 <= dropout < 1, got {rank}, {alpha}, {dropout}")

@@ -29,22 +29,22 @@ class InstructionDataModule(LightningDataModule):
     validation loader per task, which is what its passive mode reads.
 
     Args:
-        tasks: the tasks.
+        tasks: The tasks.
         tokenizer: A tokenizer of transformers.
-        template: how an example becomes a prompt; default ``PromptTemplate()``. Use the same for the probes.
-        batch_size: rows per training batch.
-        max_length: tokens of prompt and answer together; see ``encode_examples``.
-        train_split: name of the split trained on.
-        test_split: name of the held-out split.
-        max_examples_per_task: train on at most so many of each task, chosen by seed.
-        max_examples_per_cluster: train on at most so many of each cluster, chosen by seed.
-        max_test_examples: hold out at most so many of each task, chosen by seed.
-        group_by_length: put rows of similar length into a batch.
+        template: How an example becomes a prompt; default ``PromptTemplate()``. Use the same for the probes.
+        batch_size: Rows per training batch.
+        max_length: Tokens of prompt and answer together; see ``encode_examples``.
+        train_split: Name of the split trained on.
+        test_split: Name of the held-out split.
+        max_examples_per_task: Train on at most so many of each task, chosen by seed.
+        max_examples_per_cluster: Train on at most so many of each cluster, chosen by seed.
+        max_test_examples: Hold out at most so many of each task, chosen by seed.
+        group_by_length: Put rows of similar length into a batch.
         seed: Seed of the choice and of the order.
         num_workers: Number of workers of the loaders.
 
     Raises:
-        ValueError: for counts below 1, or tasks without the splits.
+        ValueError: For counts below 1, or tasks without the splits.
     """
 
     def __init__(

@@ -23,12 +23,12 @@ class EncodedExample:
     """One training example in tokens.
 
     Attributes:
-        task: its task.
+        task: Its task.
         id: The id of the example.
-        prompt: token ids of the prompt; the last one is what the probes' ``last_prompt`` reads.
-        answer: token ids of the answer, its end token included.
-        cut_prompt: whether the input lost words on its left to fit.
-        cut_answer: whether the answer lost its end to fit.
+        prompt: Token ids of the prompt; the last one is what the probes' ``last_prompt`` reads.
+        answer: Token ids of the answer, its end token included.
+        cut_prompt: Whether the input lost words on its left to fit.
+        cut_answer: Whether the answer lost its end to fit.
     """
 
     task: str
@@ -57,14 +57,14 @@ def encode_examples(
     ``ProbeSet.from_tasks``.
 
     Args:
-        task: name of the task.
-        examples: with their outputs.
+        task: Name of the task.
+        examples: With their outputs.
         tokenizer: A tokenizer of transformers.
-        template: how an example becomes a prompt; default ``PromptTemplate()``.
-        max_length: tokens of prompt and answer together.
+        template: How an example becomes a prompt; default ``PromptTemplate()``.
+        max_length: Tokens of prompt and answer together.
 
     Raises:
-        ValueError: for a task without examples, examples without an output, an instruction that alone is too long, or
+        ValueError: For a task without examples, examples without an output, an instruction that alone is too long, or
             a tokenizer without an end token (outside chat templates, which write their own).
     """
     template = (template or PromptTemplate()).settled(examples, tokenizer)

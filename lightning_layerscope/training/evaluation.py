@@ -29,9 +29,9 @@ class TaskScore:
     """How well a model answers one task.
 
     Attributes:
-        loss: cross-entropy per answer token, in nats.
-        exact: share of the examples that greedy decoding answers to the letter.
-        examples: held-out examples.
+        loss: Cross-entropy per answer token, in nats.
+        exact: Share of the examples that greedy decoding answers to the letter.
+        examples: Held-out examples.
         tokens: Number of tokens of their answers.
     """
 
@@ -47,8 +47,8 @@ def evaluate_tasks(model: nn.Module, datamodule: InstructionDataModule) -> dict[
     The model is left as it was (:func:`~lightning_layerscope.no_trace`), so this may run inside a training.
 
     Args:
-        model: a causal language model, with or without adapters, or an ``InstructionModule``.
-        datamodule: gives the held-out rows; see its ``max_test_examples``.
+        model: A causal language model, with or without adapters, or an ``InstructionModule``.
+        datamodule: Gives the held-out rows; see its ``max_test_examples``.
     """
     return {task: score.loss for task, score in score_tasks(model, datamodule).items()}
 

@@ -19,18 +19,18 @@ def small_llama(
     """Build a Llama with random weights; input and output embeddings are tied.
 
     Args:
-        tokenizer: gives the vocabulary and the special tokens.
+        tokenizer: Gives the vocabulary and the special tokens.
         width: Width of the hidden states.
-        layers: number of decoder blocks.
-        heads: attention heads; ``width`` is a multiple of twice their number.
-        max_length: longest text in tokens.
+        layers: Number of decoder blocks.
+        heads: Attention heads; ``width`` is a multiple of twice their number.
+        max_length: Longest text in tokens.
         seed: Seed of the weights; the global generators are left alone.
 
     Returns:
         A ``transformers.LlamaForCausalLM`` in float32.
 
     Raises:
-        ValueError: for sizes that do not fit together.
+        ValueError: For sizes that do not fit together.
     """
     if min(width, layers, heads, max_length) < 1 or width % (2 * heads):
         raise ValueError(

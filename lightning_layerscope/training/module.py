@@ -29,17 +29,17 @@ class InstructionModule(LightningModule):
     cross-entropy per answer token, in nats.
 
     Args:
-        model: a causal language model of transformers, with or without adapters. It is put into training mode: models
+        model: A causal language model of transformers, with or without adapters. It is put into training mode: models
             come from ``from_pretrained`` in evaluation mode, in which dropout is off, and Lightning leaves that so.
-        tokenizer: kept for those who ask the module for one (a monitor, for instance).
-        learning_rate: at its peak; the default is the paper's.
-        warmup: share of the optimiser steps over which it rises.
+        tokenizer: Kept for those who ask the module for one (a monitor, for instance).
+        learning_rate: At its peak; the default is the paper's.
+        warmup: Share of the optimiser steps over which it rises.
         schedule: ``"cosine"`` or ``"constant"`` after the warm-up.
         weight_decay: Weight decay of AdamW, on matrices alone.
         betas: The two decay rates of AdamW.
 
     Raises:
-        ValueError: for options out of range, or a model without trainable parameters.
+        ValueError: For options out of range, or a model without trainable parameters.
     """
 
     def __init__(

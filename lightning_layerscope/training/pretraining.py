@@ -19,7 +19,7 @@ def raw_texts(tasks: TaskCollection, split: str = "train") -> list[str]:
     Question and answer are taken apart, so that the language is learned here and what follows what is left to tuning.
 
     Raises:
-        ValueError: when a task does not have the split.
+        ValueError: When a task does not have the split.
     """
     parts = (
         part
@@ -46,22 +46,22 @@ def pretrain(
     """Train a model to continue texts, which are shuffled and packed into blocks of equal length.
 
     Args:
-        model: a causal language model; changed in place.
+        model: A causal language model; changed in place.
         tokenizer: The tokenizer of the model, with an end token.
-        texts: raw texts.
-        steps: optimiser steps (AdamW, warm-up and cosine, gradients clipped to norm 1).
-        batch_size: blocks per step.
-        length: tokens per block.
-        learning_rate: at its peak.
-        warmup: share of the steps over which it rises.
+        texts: Raw texts.
+        steps: Optimiser steps (AdamW, warm-up and cosine, gradients clipped to norm 1).
+        batch_size: Blocks per step.
+        length: Tokens per block.
+        learning_rate: At its peak.
+        warmup: Share of the steps over which it rises.
         seed: Seed of the order; the global generators are left alone.
-        progress: called with (step, loss) after every step.
+        progress: Called with (step, loss) after every step.
 
     Returns:
         The loss of every step, in nats per token.
 
     Raises:
-        ValueError: for counts below 1, or texts that do not fill one block.
+        ValueError: For counts below 1, or texts that do not fill one block.
     """
     if min(steps, batch_size) < 1 or length < 2:
         raise ValueError(f"expected steps and batch_size >= 1 and length >= 2, got {steps}, {batch_size}, {length}")

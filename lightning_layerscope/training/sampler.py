@@ -17,10 +17,10 @@ class LengthGroupedSampler(Sampler[int]):
     shuffled. It depends on seed and epoch alone: neither the global generators nor a resumed epoch change it.
 
     Args:
-        lengths: tokens of each example.
+        lengths: Tokens of each example.
         batch_size: Batch size of the loader.
         seed: Seed of the order.
-        group: whether to sort by length at all.
+        group: Whether to sort by length at all.
 
     Example:
         >>> sampler = LengthGroupedSampler([5, 1, 4, 2, 3, 6], batch_size=2, seed=0)

@@ -24,14 +24,14 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 2048) -> Any:
     ``</s>`` ends an answer.
 
     Args:
-        texts: what to train on.
-        vocab_size: tokens wanted, special tokens and the 256 bytes included; few texts give fewer.
+        texts: What to train on.
+        vocab_size: Tokens wanted, special tokens and the 256 bytes included; few texts give fewer.
 
     Returns:
         A ``transformers.PreTrainedTokenizerFast`` with a chat template for the roles user, assistant and system.
 
     Raises:
-        ValueError: for a vocabulary too small to hold the bytes, or no text.
+        ValueError: For a vocabulary too small to hold the bytes, or no text.
     """
     smallest = _BYTES + len(_SPECIAL)
     if vocab_size < smallest:

@@ -58,10 +58,10 @@ def complete_curves(values: Any, layers: Sequence[int]) -> CompleteCurves:
 
     Args:
         values: ``(tasks, layers)``, NaN where undefined.
-        layers: their numbers, increasing.
+        layers: Their numbers, increasing.
 
     Raises:
-        ValueError: if the matrix is not two-dimensional, does not fit ``layers``, holds infinities, or ``layers`` do
+        ValueError: If the matrix is not two-dimensional, does not fit ``layers``, holds infinities, or ``layers`` do
             not increase.
     """
     matrix = np.asarray(values, dtype=np.float64)

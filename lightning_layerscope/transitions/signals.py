@@ -33,9 +33,9 @@ class SignalCut:
     reason: str
 
     @classmethod
-    def of(cls, name: str, found: Transition) -> SignalCut:
+    def of(cls, name: str, cut: Transition) -> SignalCut:
         """The cut of a signal whose transition was found or not."""
-        return cls(name, found.start, found.end, found.start_interval, found.end_interval, found.reason)
+        return cls(name, cut.start, cut.end, cut.start_interval, cut.end_interval, cut.reason)
 
     @classmethod
     def none(cls, name: str, reason: str) -> SignalCut:
@@ -133,16 +133,16 @@ def _agreement(sides: Sequence[tuple[int | None, tuple[int, int] | None]]) -> Ag
     return Agreement(min(layers), max(layers), agree, len(named))
 
 
-def _words(verb: str, found: Agreement | None, count: int) -> str:
+def _words(verb: str, agreed: Agreement | None, count: int) -> str:
     noun = "start" if verb == "starts" else "end"
-    if found is None:
+    if agreed is None:
         return f"no signal names its {noun}"
-    if found.signals:
-        return f"by {found.signals} of {count} it {verb} at {_span(found)}"
-    if found.named == 1:
-        return f"one signal alone names its {noun}: {found.low}"
-    return f"the {noun} is not agreed on: {found.low} to {found.high}"
+    if agreed.signals:
+        return f"by {agreed.signals} of {count} it {verb} at {_span(agreed)}"
+    if agreed.named == 1:
+        return f"one signal alone names its {noun}: {agreed.low}"
+    return f"the {noun} is not agreed on: {agreed.low} to {agreed.high}"
 
 
-def _span(found: Agreement) -> str:
-    return f"layer {found.low}" if found.low == found.high else f"layers {found.low}-{found.high}"
+def _span(agreed: Agreement) -> str:
+    return f"layer {agreed.low}" if agreed.low == agreed.high else f"layers {agreed.low}-{agreed.high}"

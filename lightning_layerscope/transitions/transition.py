@@ -15,23 +15,23 @@ class Transition:
     """Where the curve over layers changes from one level to another.
 
     Attributes:
-        found: whether the data name a transition.
-        start: first layer of the transition part, the first block that moves the curve; ``None`` when not found.
-        end: last layer of the transition part, the last block that moves it; ``None`` when not found.
-        start_interval: first and last plausible ``start``, from a bootstrap over clusters of tasks; it reaches over
+        found: Whether the data name a transition.
+        start: First layer of the transition part, the first block that moves the curve; ``None`` when not found.
+        end: Last layer of the transition part, the last block that moves it; ``None`` when not found.
+        start_interval: First and last plausible ``start``, from a bootstrap over clusters of tasks; it reaches over
             layers that were not measured. ``None`` when not found.
-        end_interval: the same for ``end``.
-        confidence: nominal coverage of each interval, e.g. 0.9.
-        signal: what was cut, e.g. ``"drift from initial (cka)"`` or ``"tuned against control (cka)"``.
-        reason: why there is no transition; ``""`` when one was found.
-        layers: the layers that were measured, in order.
-        shape: what describes the curve best in tasks it was not fitted to: ``"flat"``, ``"line"``, ``"step"``,
+        end_interval: The same for ``end``.
+        confidence: Nominal coverage of each interval, e.g. 0.9.
+        signal: What was cut, e.g. ``"drift from initial (cka)"`` or ``"tuned against control (cka)"``.
+        reason: Why there is no transition; ``""`` when one was found.
+        layers: The layers that were measured, in order.
+        shape: What describes the curve best in tasks it was not fitted to: ``"flat"``, ``"line"``, ``"step"``,
             ``"flat at the start"``, ``"flat at the end"``, ``"ramp"``, ``"one bend"``, ``"three levels"``, ``"ramp on a
             line"``, ``"two bends"``, ``"two changes"``; ``""`` when not examined.
-        levels: mean of the curve over the shared, transition and refinement layers; empty when not found.
-        tasks: number of tasks that the curve averages.
-        clusters: number of clusters that were halved and resampled; 0 where tasks were.
-        notes: what was left out or filled in and why, in words.
+        levels: Mean of the curve over the shared, transition and refinement layers; empty when not found.
+        tasks: Number of tasks that the curve averages.
+        clusters: Number of clusters that were halved and resampled; 0 where tasks were.
+        notes: What was left out or filled in and why, in words.
     """
 
     found: bool

@@ -22,7 +22,7 @@ def drawn(make_profile):
     profile = make_profile()
     spans = rows.cluster_spans(profile.tasks, profile.clusters)
     series = rows.series_names(profile, [0, 20], ["first", "current"])
-    words, cut = charts.Words("title", ["below"], "CKA"), rows.parts(FOUND)
+    words, cut = charts.Words("title", "below", value="CKA"), rows.parts(FOUND)
     cells = rows.task_cells(profile)
     heatmap = charts.heatmap(cells, charts.LAYERS, charts.TASKS, words, limits=(0, 1), brackets=spans, parts=cut)
     curves = charts.curves(

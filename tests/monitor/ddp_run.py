@@ -13,8 +13,15 @@ from lightning.pytorch import Trainer  # noqa: E402
 from lightning.pytorch.strategies import DDPStrategy  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
-from lightning_layerscope.callbacks import Extraction, LayerSimilarityMonitor  # noqa: E402
-from lightning_layerscope.monitor import active  # noqa: E402
+from lightning_layerscope.callbacks import Actions, Extraction, LayerSimilarityMonitor, Signals  # noqa: E402
+from lightning_layerscope.measurements.alert import Alert  # noqa: E402
+from lightning_layerscope.monitor import active, monitor  # noqa: E402
+
+
+def alarm(measurement, earlier, baseline, *, tolerance):
+    """An alert at step 2, on the process that judges."""
+    if measurement.step == 2:
+        measurement.alerts.append(Alert("collapse", "planted"))
 
 
 def main(out: Path, what: str) -> None:
@@ -31,17 +38,26 @@ def main(out: Path, what: str) -> None:
         return real(*args, **kwargs)
 
     active.extract_hidden_states = harmed
-    callbacks = []
+    real_judge = monitor.judge
+    if what == "stopped":
+        monitor.judge = alarm
+    callbacks, options = [], {"extraction": Extraction(ranks="zero" if what == "rank 0 alone" else "share")}
+    if what in ("shared", "stopped"):
+        every = {"effective_rank", "answer_loss", "kl", "separability", "gradient_conflict"}
+        options |= {"signals": Signals(**dict.fromkeys(every, True))}
+        options |= {"retention": tiny["make_probes"](tasks=3, examples=6, answers=2, seed=3)}
+    if what == "stopped":
+        options |= {"actions": Actions(stop_when="collapse", callback_metrics=True)}
     if what != "plain":
         callbacks = [
             LayerSimilarityMonitor(
-                tiny["make_probes"](tasks=5, examples=6),
+                tiny["make_probes"](tasks=5, examples=6, answers=3),
                 every_n_steps=2,
                 max_overhead=None,
                 output_dir=str(out / "results"),
-                extraction=Extraction(ranks="zero" if what == "rank 0 alone" else "share"),
                 report=False,
                 verbose=False,
+                **options,
             )
         ]
     tiny["seed"]()
@@ -59,7 +75,11 @@ def main(out: Path, what: str) -> None:
     if trainer.is_global_zero:
         counts = dict(callbacks[0].monitor.failures.counts) if callbacks else {}
         out.mkdir(exist_ok=True)
-        torch.save({"model": module.model.state_dict(), "losses": module.losses, "failures": counts}, out / "end.pt")
+        end = {"model": module.model.state_dict(), "losses": module.losses, "failures": counts}
+        torch.save(end | {"step": trainer.global_step}, out / "end.pt")
+    if what == "stopped":  # on every rank
+        assert "layerscope/retention/loss" in trainer.callback_metrics
+    monitor.judge = real_judge
     active.extract_hidden_states = real
 
 

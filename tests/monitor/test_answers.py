@@ -11,7 +11,10 @@ from torch.utils.data import DataLoader
 
 from lightning_layerscope import RunRecord
 from lightning_layerscope.callbacks import LayerSimilarityMonitor, Signals, TransformersLayerSimilarityMonitor
+from lightning_layerscope.extraction.target import find_target
 from lightning_layerscope.functional import linear_cka
+from lightning_layerscope.measurements.behaviour import Behaviour
+from lightning_layerscope.monitor.answers import check_head
 from lightning_layerscope.monitor.behaviour import BehaviourPart, join_behaviour
 from lightning_layerscope.sinks.reading import read_results
 from lightning_layerscope.sinks.reading_answers import alerts, first_loss
@@ -295,6 +298,21 @@ def test_prompts_with_answers_must_fit_the_models_positions(tiny, tmp_path):
     )
     with pytest.raises(ValueError, match="positions"):
         fit(tiny, tmp_path, tiny.module(pl, model), monitor, rows=tiny.rows()[:, :8])
+
+
+@pytest.mark.parametrize("kind", ["BertForMaskedLM", "BertForSequenceClassification"])
+def test_a_model_that_predicts_no_next_word_is_refused(tiny, kind):
+    transformers = pytest.importorskip("transformers")
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = getattr(transformers, kind)(transformers.BertConfig(vocab_size=64, **shape))
+    with pytest.raises(ValueError, match="on a causal language model of transformers"):
+        check_head(model, find_target(model))
+
+
+def test_a_run_that_asks_for_none_of_this_keeps_no_beginning(tiny, tmp_path):
+    monitor = LayerSimilarityMonitor(probes_of(tiny), output_dir=str(tmp_path / "out"), **OPTIONS)
+    fit(tiny, tmp_path, tiny.module(pl), monitor, steps=2)
+    assert not any(vars(each.behaviour) != vars(Behaviour()) for each in RunRecord.load(tmp_path / "out").measurements)
 
 
 def test_passive_mode_has_no_retention():

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from lightning_layerscope import ReferenceBank, RunRecord, compare, extract_hidden_states
 
 SCRIPT = Path(__file__).with_name("ddp_run.py")
-RUNS = ("plain", "shared", "rank 1 fails", "rank 0 alone", "sharded plain", "sharded watched")
+RUNS = ("plain", "shared", "rank 1 fails", "rank 0 alone", "stopped", "sharded plain", "sharded watched")
 pytestmark = pytest.mark.distributed
 
 
@@ -67,6 +68,31 @@ def test_the_numbers_are_those_of_one_process(runs, tiny, what):
     assert last.matrix() == pytest.approx(record.profile.matrix(step=4), abs=1e-5)
     assert (last.matrix() < 0.9999).any()
     assert end["failures"] == {}
+
+
+def test_answers_and_gradients_of_all_processes_come_together(runs, tiny):
+    from lightning_layerscope.monitor.answers import answer_probes
+    from lightning_layerscope.monitor.gradients import conflict_curve, task_gradients
+
+    out, end = runs["shared"]
+    last = RunRecord.load(out / "results").measurements[-1]
+    model = tiny.llama()
+    model.load_state_dict(end["model"])
+    probes = tiny.probes(tasks=5, examples=6, answers=3)
+    groups = {"answers": probes, "retention": tiny.probes(tasks=3, examples=6, answers=2, seed=3)}
+    alone = answer_probes(model, groups, dict.fromkeys(groups, frozenset(["loss"])), None).rows
+    assert len(alone) == 8
+    for key, rows in alone.items():
+        np.testing.assert_allclose(last.behaviour.rows[key], rows, rtol=1e-4)
+    assert set(last.behaviour.scores["retention/kl"]) == {"", "t0", "t1", "t2"}
+    assert last.curves["retention_drift"][0].min() > 0
+    conflict = conflict_curve(task_gradients(model, probes, 6))
+    np.testing.assert_allclose(last.curves["gradient_conflict"], conflict, atol=0.101)  # one pair may lie on the edge
+    assert np.isfinite(last.curves["separability"]).all()
+
+
+def test_an_alert_ends_the_training_on_every_process(runs):
+    assert runs["stopped"][1]["step"] == 2
 
 
 def test_a_rank_that_fails_is_told_of_and_hangs_nobody(runs):

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from lightning_layerscope import options
 from lightning_layerscope.callbacks import (
+    Actions,
     Comparison,
     Extraction,
     LayerSimilarityMonitor,
@@ -26,7 +27,9 @@ from lightning_layerscope.monitor.settings import Settings
 
 FLAT = {"probes", "tokenizer", "reference", "every_n_steps", "at_steps", "layers", "measure", "mode", "forward"}
 FLAT |= {"retention", "max_overhead", "output_dir", "report", "loggers", "verbose"}
-GROUPS = {group.__name__.lower(): group for group in (Schedule, Extraction, Comparison, Signals, Output, Passive)}
+GROUPS = {
+    group.__name__.lower(): group for group in (Schedule, Extraction, Comparison, Signals, Actions, Output, Passive)
+}
 
 
 def test_both_callbacks_have_the_same_options_and_say_them_once():

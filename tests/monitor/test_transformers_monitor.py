@@ -1,12 +1,13 @@
 """The twin for transformers.Trainer and TRL: the same results, and training that is bitwise the same."""
 
+import dataclasses
 import weakref
 from typing import ClassVar
 
 import pytest
 import torch
 
-from lightning_layerscope.callbacks import TransformersLayerSimilarityMonitor
+from lightning_layerscope.callbacks import Signals, TransformersLayerSimilarityMonitor
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.monitor import callback as monitor_callback
 
@@ -60,7 +61,7 @@ def train(tiny, folder, make=None, monitor=None, resume=None, data=None, others=
 
 def watch(tiny, **options):
     settings = {"every_n_steps": 2, "max_overhead": None, "report": False, "verbose": False}
-    return TransformersLayerSimilarityMonitor(tiny.probes(tasks=3, examples=6), **{**settings, **options})
+    return TransformersLayerSimilarityMonitor(tiny.probes(tasks=3, examples=6, answers=3), **{**settings, **options})
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
@@ -68,7 +69,9 @@ def test_training_is_bitwise_the_same(tiny, tmp_path, name, capsys):
     make, options, monitoring = CONDITIONS[name]
     plain, losses = train(tiny, tmp_path / "plain", make, **options)
     state = torch.get_rng_state()
-    monitor = watch(tiny, **monitoring)
+    signals = {each.name: True for each in dataclasses.fields(Signals) if each.type == "bool"}
+    every = {"signals": Signals(**signals), "retention": tiny.probes(tasks=2, examples=6, answers=2, seed=3)}
+    monitor = watch(tiny, **every, **monitoring)
     watched, same = train(tiny, tmp_path / "watched", make, monitor, **options)
     assert losses == same
     assert len(losses) == 6
@@ -78,7 +81,10 @@ def test_training_is_bitwise_the_same(tiny, tmp_path, name, capsys):
     assert all(mine[key].requires_grad == theirs[key].requires_grad for key in mine)
     assert monitor.monitor.record.steps == [0, 2, 4, 6]
     assert not monitor.monitor.failures.counts
-    assert RunRecord.load(tmp_path / "watched" / "layerscope").steps == [0, 2, 4, 6]
+    record = RunRecord.load(tmp_path / "watched" / "layerscope")
+    assert record.steps == [0, 2, 4, 6]
+    assert {"answers/kl", "retention/loss_change"} <= set(record.measurements[-1].behaviour.scores)
+    assert {"gradient_conflict", "separability"} <= set(record.measurements[-1].curves)
 
 
 def test_a_resumed_run_keeps_its_baseline_and_its_history(tiny, tmp_path):

@@ -122,3 +122,28 @@ def test_separability_is_measured_with_its_interval_and_by_processes_together(ti
     halves = [measure_signals(signals, model, part, "debiased") for part in parts]
     together = signal_curves(signals, join_signals(halves), last.profile)["separability"]
     np.testing.assert_allclose(together, last.curves["separability"], rtol=1e-4)
+
+
+class Collapse(pl.Callback):
+    """Planted: from step 2 on layer 3 writes one direction, so strongly that nothing else is left of its states."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, index):
+        if trainer.global_step == 2:
+            weight = pl_module.model.model.layers[2].mlp.down_proj.weight
+            with torch.no_grad():
+                weight.copy_(1000 * torch.outer(torch.ones(weight.shape[0]), weight[0]))
+
+
+@pytest.mark.parametrize("planted", [True, False])
+def test_a_layer_that_collapses_in_a_run_gives_an_alert(tiny, tmp_path, planted):
+    monitor = LayerSimilarityMonitor(
+        tiny.probes(), signals=Signals(effective_rank=True), output_dir=str(tmp_path), **OPTIONS
+    )
+    fit(tiny, monitor, *([Collapse()] if planted else []), steps=6)
+    alerts = [(each.step, alert) for each in RunRecord.load(tmp_path).measurements for alert in each.alerts]
+    if not planted:
+        assert alerts == []
+        return
+    ((step, alert),) = alerts
+    assert (step, alert.kind) == (4, "collapse")
+    assert "the states of layers 3, 4 use less than half of the dimensions" in alert.text

@@ -14,6 +14,7 @@ from lightning_layerscope.study.prepare.checks import StudyError
 from lightning_layerscope.study.results.tracker import study_log
 from lightning_layerscope.study.stages.controls import KeptControls
 from lightning_layerscope.study.study import Study
+from lightning_layerscope.wording import count
 
 from .conftest import PLAN, MakePlan, save_model
 from .test_study_checks import nothing_was_trained
@@ -88,7 +89,10 @@ def test_losses_of_other_tokens_are_left_out(make_plan: MakePlan, finished: Stud
     assert rows["loss_tuned"].notna().all()
     assert rows["verdict"].notna().all()
     assert (rows.loc[unknown, "verdict"] == "control not checked").all()
-    assert f"The controls of {unknown.sum()} tasks cannot be checked" in (results / "report.html").read_text()
+    assert (
+        f"The controls of {count(int(unknown.sum()), 'task')} cannot be checked"
+        in (results / "report.html").read_text()
+    )
     assert "control did not learn |" not in (results / "table.md").read_text().replace("†", "")
 
 

@@ -75,6 +75,7 @@ SETTINGS: dict[str, tuple[Any, set[str]]] = {
     "estimator": ("biased", COMPARISONS),
     "measures": (["cka", "rsa"], COMPARISONS),
     "confidence": (0.8, COMPARISONS),
+    "layer_check": ({"rows_per_task": 8}, {"check"} | RESULTS),
     "map_layers": ([2], RESULTS),
     "executor": ("ray", NOTHING),
     "ray.address": ("auto", NOTHING),

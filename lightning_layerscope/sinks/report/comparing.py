@@ -21,11 +21,11 @@ class Pair:
     """Two runs of a report: the second minus the first.
 
     Attributes:
-        first: its number among the runs.
-        second: its number among the runs.
-        reason: why they cannot be subtracted; ``""`` where they can.
-        words: what the difference of their last measurements is, or the reason.
-        card: name, figure and small print; ``None`` without a difference.
+        first: Its number among the runs.
+        second: Its number among the runs.
+        reason: Why they cannot be subtracted; ``""`` where they can.
+        words: What the difference of their last measurements is, or the reason.
+        card: Name, figure and small print; ``None`` without a difference.
     """
 
     first: int

@@ -23,7 +23,7 @@ class Packer:
     """Collects columns; gives one text of all their bytes.
 
     Attributes:
-        columns: per column its ``unit``, its ``shape`` and where its bytes begin and end.
+        columns: Per column its ``unit``, its ``shape`` and where its bytes begin and end.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Packer:
 
         Args:
             values: ``(measurements, ...)``, NaN where undefined.
-            unit: values are rounded to whole multiples of it, or of the least power of ten that is ``FINEST`` of the
+            unit: Values are rounded to whole multiples of it, or of the least power of ten that is ``FINEST`` of the
                 largest value, where that is coarser.
 
         Returns:

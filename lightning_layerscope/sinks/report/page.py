@@ -27,15 +27,15 @@ def write_report(record: RunRecord, path: str | Path, *, title: str = "") -> Pat
     """Write the report of a run, whole or not at all; an existing file is replaced.
 
     Args:
-        record: of the run, with at least one measurement.
-        path: of the HTML file.
-        title: over the report; by default the model's name, where it is known.
+        record: Of the run, with at least one measurement.
+        path: Of the HTML file.
+        title: Over the report; by default the model's name, where it is known.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: if nothing was measured yet.
+        ValueError: If nothing was measured yet.
     """
     return write_comparison({"": record}, path, title=title)
 
@@ -46,17 +46,17 @@ def write_comparison(
     """Write one report of several runs side by side with their differences; an existing file is replaced.
 
     Args:
-        records: name of a run to its record, with at least one measurement each; the first is subtracted from the
+        records: Name of a run to its record, with at least one measurement each; the first is subtracted from the
             others.
-        path: of the HTML file.
-        title: over the report.
-        follow: seconds after which an open page loads itself again, for a file that is written again and again.
+        path: Of the HTML file.
+        title: Over the report.
+        follow: Seconds after which an open page loads itself again, for a file that is written again and again.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: if there is no run, or nothing was measured yet in one.
+        ValueError: If there is no run, or nothing was measured yet in one.
     """
     if not records:
         raise ValueError("expected at least one run to report, got none")

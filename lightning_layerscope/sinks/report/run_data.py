@@ -28,9 +28,9 @@ def run_data(name: str, record: RunRecord, packer: Packer) -> dict[str, Any]:
     """Everything the page shows of a run.
 
     Args:
-        name: of the run, as the page calls it.
-        record: with at least one measurement.
-        packer: gets the numbers; the result names their columns.
+        name: Of the run, as the page calls it.
+        record: With at least one measurement.
+        packer: Gets the numbers; the result names their columns.
     """
     measurements = record.measurements
     last = measurements[-1].profile
@@ -98,10 +98,10 @@ def measure_cubes(
     All of a measurement's rows are placed at once: to select them measure by measure takes far longer.
 
     Args:
-        profile: of one measurement.
-        measures: in the wanted order.
-        tasks: in the wanted order.
-        reasons: to their number; new ones are added.
+        profile: Of one measurement.
+        measures: In the wanted order.
+        tasks: In the wanted order.
+        reasons: To their number; new ones are added.
     """
     frame = profile.frame
     pairs = pd.MultiIndex.from_frame(frame[["measure", "estimator"]])

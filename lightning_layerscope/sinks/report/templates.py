@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _ASSETS = Path(__file__).with_name("assets")
 
 SCRIPTS = (
-    "numbers", "statistics", "runs", "state", "sight", "tip", "pictures", "views", "squares", "signals", "answers",
-    "sections", "controls", "chooser", "ribbon", "cursor", "sorting", "tables", "start",
+    "numbers", "statistics", "runs", "state", "sight", "tip", "brush", "pictures", "views", "squares", "signals",
+    "answers", "sections", "controls", "chooser", "ribbon", "cursor", "sorting", "tables", "start",
 )  # fmt: skip
 """The page's own scripts, in the order in which they need each other."""
 

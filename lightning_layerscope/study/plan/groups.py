@@ -63,6 +63,19 @@ class ExtraControls(Settings):
     """Empty: what ``training.control_budget`` means for the task."""
 
 
+class LayerCheck(Settings):
+    """The causal check of the tuned model: its layers put back to the base model, and what that does to the answers."""
+
+    rows_per_task: Annotated[int, Field(ge=2)] = 16
+    """Held-out rows, of those that losses are measured on."""
+    ways: Annotated[list[Literal["alone", "from_bottom", "from_top"]], Field(min_length=1)] = [
+        "alone",
+        "from_bottom",
+        "from_top",
+    ]
+    """One layer at a time; layers 1 to l together; layers l to the last together."""
+
+
 class Ray(Settings):
     """How stages become Ray tasks."""
 

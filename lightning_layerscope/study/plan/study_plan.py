@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from lightning_layerscope.options import Comparison, Extraction
 from lightning_layerscope.study.plan.groups import (
     ExtraControls,
+    LayerCheck,
     Positive,
     Probes,
     Ray,
@@ -72,6 +73,8 @@ class StudyPlan(Settings):
     """The paper used ``biased``, which is inflated where examples are fewer than dimensions."""
     measures: list[Measure] = Field(default=["cka"])
     """``cka`` leads; others stand beside it in the profiles."""
+    layer_check: LayerCheck | None = None
+    """Empty: none is made; ``{}`` takes its defaults."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """Of all intervals."""
     map_layers: list[int] = Field(default=[])

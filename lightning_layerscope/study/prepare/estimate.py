@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_layerscope.extraction import find_layers
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.prepare.calibration import calibrate
 from lightning_layerscope.study.prepare.graph import StudyGraph
+from lightning_layerscope.study.stages.check import CheckStage
 from lightning_layerscope.study.stages.context import StudyContext
 from lightning_layerscope.study.stages.data import DataStage
 from lightning_layerscope.study.stages.imported import ImportedStage
@@ -101,6 +103,9 @@ def estimate(graph: StudyGraph, context: StudyContext, *, timed: bool = True) ->
             per_training_row, per_prompt = calibrate(context)
     monitored = sum(2 * min(plan.training.monitor_examples, 64) * len(stage.data) for stage in trainings)
     judged = sum(stage.judged_by.count * (1 + _epochs(stage)) for stage in trainings if stage.judged_by is not None)
+    # Each way goes through half of the layers on average, once for every layer.
+    checked = sum(stage.rows * len(stage.ways) for stage in todo if isinstance(stage, CheckStage))
+    scored += checked * (find_layers(base).num_layers + 1) // 2
     # A pass over a row with its logits costs half as much again as one over a prompt for its states.
     seconds = (sum(probed) + 1.5 * (scored + judged) + monitored) * per_prompt
     seconds += passes * per_training_row + len(todo) * _PER_STAGE

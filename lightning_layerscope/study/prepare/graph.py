@@ -11,6 +11,7 @@ from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.plan import StudyPlan
 from lightning_layerscope.study.prepare.budgets import TaskBudget, task_budgets
 from lightning_layerscope.study.results.results_stage import ResultsStage
+from lightning_layerscope.study.stages.check import CheckStage
 from lightning_layerscope.study.stages.compare import AnyMeasurement, CompareStage
 from lightning_layerscope.study.stages.controls import KeptControl, KeptControls
 from lightning_layerscope.study.stages.data import DataStage
@@ -162,6 +163,7 @@ class _Builder:
             comparisons.append(self._add(comparison))
         results = ResultsStage(
             comparisons=tuple(comparisons),
+            checks=tuple(self._add(self._check_stage(name, tuned)) for name in self.tasks if plan.layer_check),
             data=tuple(self.data.values()),
             trained=self.trained,
             study=plan.name,
@@ -215,6 +217,24 @@ class _Builder:
             measuring=self.measuring,
             template=self.plan.template,
             pictured=not isinstance(role, Control),
+        )
+
+    def _check_stage(self, task: str, model: TrainStage | Checkpoint) -> CheckStage:
+        check = self.plan.layer_check
+        assert check is not None
+        if not all(example.output.strip() for example in self.tasks[task].split(self.plan.tasks.test_split)):
+            raise ValueError(
+                f"layer_check scores answers, and the task {task!r} has held-out rows without one: leave the task out "
+                "(tasks.select), or remove 'layer_check'"
+            )
+        return CheckStage(
+            task=task,
+            probes=self.probes[task],
+            model=model,
+            measuring=self.measuring,
+            template=self.plan.template,
+            rows=check.rows_per_task,
+            ways=tuple(check.ways),
         )
 
     def _controls(self, task: str) -> tuple[tuple[AnyMeasurement, ...], tuple[AnyMeasurement, ...]]:

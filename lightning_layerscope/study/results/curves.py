@@ -37,6 +37,7 @@ class StudySummary:
         at_bound: Tasks whose control was still improving when its bound ended it.
         transitions: Name of a curve to how it is cut, in words, and under "signals" where the signals agree.
         figures: Name of a figure to its caption.
+        layer_check: The causal check in words; empty where none was made.
     """
 
     name: str
@@ -51,6 +52,7 @@ class StudySummary:
     at_bound: list[str]
     transitions: dict[str, str]
     figures: dict[str, str]
+    layer_check: str = ""
 
 
 def transitions(results: StudyResults, confidence: float) -> dict[str, Transition]:

@@ -45,8 +45,8 @@ def draw(
     if any(np.isfinite(values).any() for by_role in correlations.values.values() for values in by_role.values()):
         pvalues = [values for by_role in correlations.pvalues.values() for values in by_role.values()]
         tests = np.concatenate(pvalues)
-        below = [f"points: p < .05, adjusted for {tests.size} tests"]
-        words = Words(f"{what}: what it goes with", below, "Pearson correlation over tasks")
+        below = f"points: p < .05, adjusted for {tests.size} tests"
+        words = Words(f"{what}: what it goes with", below, value="Pearson correlation over tasks")
         caption = (
             f"Pearson correlation over tasks of {what}; points: p < .05, adjusted for {tests.size} tests. Without "
             f"that {int((tests < 0.05).sum())} are below .05; chance alone gives {expected_by_chance(tests, 0.05):.1f}."

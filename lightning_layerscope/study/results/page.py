@@ -48,7 +48,9 @@ def write_page(
         title="Study" if plan.name == "study" else f"Study {plan.name}",
         subtitle=_subtitle(results),
         cards=_cards(results, cuts),
-        reading=[*read_study(results, cuts), summary.transitions["signals"]],
+        reading=[
+            line for line in (*read_study(results, cuts), summary.transitions["signals"], summary.layer_check) if line
+        ],
         notices=[{"name": "", "any": bool(lines), "warnings": lines, "notes": [], "earlier": []}],
         sections=_sections(folder, summary.figures),
         table=page_table(task_rows(results)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from lightning_layerscope.study.results.draw import draw
 from lightning_layerscope.study.results.markdown import markdown
 from lightning_layerscope.study.results.page import write_page
 from lightning_layerscope.study.results.statistics import correlate
-from lightning_layerscope.study.results.study_results import StudyResults, gather
+from lightning_layerscope.study.results.study_results import DRIFT, StudyResults, gather
 from lightning_layerscope.study.results.table import Means, beside_rows, task_rows
+from lightning_layerscope.study.stages.check import CheckStage, gather_check
 from lightning_layerscope.study.stages.compare import CompareStage
 from lightning_layerscope.study.stages.context import StudyContext
 from lightning_layerscope.study.stages.controls import CONTROLS, write_index
@@ -27,7 +28,7 @@ from lightning_layerscope.study.stages.data import DataStage
 from lightning_layerscope.study.stages.records import read_record, write_record
 from lightning_layerscope.study.stages.states import StatesStage
 
-SUMMARY, TABLE, PAGE = "summary.json", "table.md", "report.html"
+SUMMARY, TABLE, PAGE, CHECK = "summary.json", "table.md", "report.html", "layer_check.csv"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class ResultsStage(Stage[StudyContext, WrittenResults]):
 
     Attributes:
         comparisons: One per task.
+        checks: One per task where the plan asks for the causal check.
         data: The training rows of the tasks that have any.
         trained: Tasks that the multi-task model was trained on.
         study: Its name.
@@ -57,6 +59,7 @@ class ResultsStage(Stage[StudyContext, WrittenResults]):
     """
 
     comparisons: tuple[CompareStage, ...]
+    checks: tuple[CheckStage, ...]
     data: tuple[DataStage, ...]
     trained: tuple[str, ...]
     study: str
@@ -101,6 +104,11 @@ class ResultsStage(Stage[StudyContext, WrittenResults]):
         table = signals(results, self.confidence)
         (folder / "signals.json").write_text(json.dumps(table.to_dict(), indent=1), encoding="utf-8")
         summary = summarise(results, cuts, table, name=self.study, figures=self._draw(results, folder))
+        if self.checks:
+            drift = dict(zip(results.names, 1 - results.profiles[DRIFT].matrix(), strict=True))
+            check = gather_check(self.checks, context.store, drift, self.confidence)
+            check.to_frame().to_csv(folder / CHECK, index=False)
+            summary = replace(summary, layer_check=check.describe())
         write_record(summary, folder / SUMMARY)
         write_page(results, cuts, summary, context.plan, folder)
         write_index(self.measured_controls, context.store, folder / CONTROLS)

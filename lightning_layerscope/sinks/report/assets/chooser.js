@@ -15,7 +15,9 @@
   function start() {
     const clusters = new Map();
     for (const run of layerscope.runs) {
-      run.tasks.forEach((task, i) => clusters.set(run.clusters[i], (clusters.get(run.clusters[i]) ?? new Set()).add(task)));
+      run.tasks.forEach((task, i) =>
+        clusters.set(run.clusters[i], (clusters.get(run.clusters[i]) ?? new Set()).add(task)),
+      );
     }
     const all = [...clusters.values()].flatMap((tasks) => [...tasks]);
     const groups = [...clusters].map(([cluster, tasks]) => group(cluster, [...tasks], all));
@@ -28,7 +30,9 @@
     at("tasks-all").addEventListener("click", () => layerscope.set({ hidden: new Set() }));
     const show = () => {
       const { hidden } = layerscope.state;
-      at("tasks-count").textContent = hidden.size ? `${all.length - hidden.size} of ${all.length}` : `all ${all.length}`;
+      at("tasks-count").textContent = hidden.size
+        ? `${all.length - hidden.size} of ${all.length}`
+        : `all ${all.length}`;
       for (const each of groups) each.show(hidden);
       at("tasks-all").disabled = hidden.size === 0;
     };
@@ -63,7 +67,9 @@
     only.type = "button";
     only.textContent = "only";
     only.title = `Show ${cluster} alone`;
-    only.addEventListener("click", () => layerscope.set({ hidden: new Set(all.filter((task) => !tasks.includes(task))) }));
+    only.addEventListener("click", () =>
+      layerscope.set({ hidden: new Set(all.filter((task) => !tasks.includes(task))) }),
+    );
     const head = document.createElement("div");
     head.append(whole.label, only);
     const items = tasks.map((task) => ({ task, ...checkbox(task, true, (shown) => hide([task], shown)) }));

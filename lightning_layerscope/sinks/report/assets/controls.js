@@ -83,7 +83,8 @@
       if ([...select.options].map((each) => each.value).join() !== known.join()) {
         select.replaceChildren(...known.map((layer) => new Option(`layer ${layer}`, layer)));
       }
-      if (known.length) select.value = known.includes(layerscope.state.pair) ? layerscope.state.pair : known[known.length - 1];
+      if (known.length)
+        select.value = known.includes(layerscope.state.pair) ? layerscope.state.pair : known[known.length - 1];
       at("pairs").hidden = known.length < 2;
     };
     select.addEventListener("change", () => set({ pair: select.value }));
@@ -105,15 +106,30 @@
     at("follow-choice").hidden = !seconds;
     if (!seconds) return;
     let touched = -Infinity;
-    for (const kind of ["pointerdown", "keydown", "wheel"]) document.addEventListener(kind, () => (touched = performance.now()), { passive: true });
+    for (const kind of ["pointerdown", "keydown", "wheel"])
+      document.addEventListener(kind, () => (touched = performance.now()), { passive: true });
     setInterval(() => {
       if (at("follow").checked && !document.hidden && performance.now() - touched > 1000 * seconds) location.reload();
     }, 1000 * seconds);
   }
 
+  // On a phone the slider alone stays on top: the bar moves out of sight as far as its last row.
+  function stick() {
+    const bar = at("controls");
+    new ResizeObserver(() => {
+      bar.style.setProperty("--above", `${bar.offsetHeight - at("steps").offsetHeight - 14}px`);
+    }).observe(bar);
+  }
+
   // Arrows move through the measurements wherever nothing else takes them.
   document.addEventListener("keydown", (event) => {
-    if (event.target.closest("input, select, textarea, button, summary, [role=grid], .picture") || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (
+      event.target.closest("input, select, textarea, button, summary, [role=grid], .picture") ||
+      event.altKey ||
+      event.ctrlKey ||
+      event.metaKey
+    )
+      return;
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!by || layerscope.steps.length < 2) return;
     event.preventDefault();
@@ -121,5 +137,5 @@
   });
 
   layerscope.chooseLayers = choose;
-  layerscope.startControls = () => [steps, measures, layers, pairs, over, follow].forEach((start) => start());
+  layerscope.startControls = () => [steps, measures, layers, pairs, over, follow, stick].forEach((start) => start());
 })();

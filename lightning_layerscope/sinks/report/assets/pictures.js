@@ -11,7 +11,8 @@
   function* parts(spec, name = "") {
     yield [name, spec];
     for (const kind of ["layer", "vconcat", "hconcat"]) {
-      for (const [i, each] of (spec[kind] ?? []).entries()) yield* parts(each, `${name}${kind.replace("v", "").replace("h", "")}_${i}_`);
+      for (const [i, each] of (spec[kind] ?? []).entries())
+        yield* parts(each, `${name}${kind.replace("v", "").replace("h", "")}_${i}_`);
     }
     if (spec.spec) yield* parts(spec.spec, `${name}child_`);
   }
@@ -33,23 +34,35 @@
     }
     for (const [, { encoding }] of parts(own)) {
       for (const side of ["x", "y"]) {
-        if (encoding?.[side]?.type) Object.assign(encoding[side], { scale: { ...encoding[side].scale, domain: sides[side].names }, sort: undefined });
+        if (encoding?.[side]?.type)
+          Object.assign(encoding[side], {
+            scale: { ...encoding[side].scale, domain: sides[side].names },
+            sort: undefined,
+          });
       }
     }
     const letters = (names) => 6.2 * Math.min(44, Math.max(0, ...names.map((name) => String(name).length)));
     const beside = brackets?.length ? 24 + letters(brackets.map((row) => row.cluster)) : 0;
     const room = width - 34 - (sides.y.written ? letters(sides.y.names) : 24) - beside;
-    own.width = { step: Math.max(sides.x.written ? 13 : 4, Math.min(own.width.step, Math.floor(room / sides.x.names.length))) };
+    own.width = {
+      step: Math.max(sides.x.written ? 13 : 4, Math.min(own.width.step, Math.floor(room / sides.x.names.length))),
+    };
   }
 
   // The description for a place of this width: without tooltips, which the page shows itself (a text per cell and update
   // costs more than the cells), and with everything inside of the width.
   function fitted(spec, { datasets, width, title }, light) {
-    const own = { ...structuredClone(spec), datasets: named(spec, datasets), config: { ...config(light), aria: false } };
+    const own = {
+      ...structuredClone(spec),
+      datasets: named(spec, datasets),
+      config: { ...config(light), aria: false },
+    };
+    if (!light) own.background = "transparent"; // the page's own
     if (title) own.title = { text: title[0], subtitle: title.slice(1) };
     for (const [, part] of parts(own)) {
       for (const channel of Object.values(part.encoding ?? {})) {
-        if (channel.legend && width < 620) Object.assign(channel.legend, { orient: "bottom", columns: 1, labelLimit: width - 60 });
+        if (channel.legend && width < 620)
+          Object.assign(channel.legend, { orient: "bottom", columns: 1, labelLimit: width - 60 });
       }
       if (part.encoding) delete part.encoding.tooltip;
     }
@@ -95,6 +108,12 @@
       return this.width === Math.floor(this.holder.clientWidth);
     }
 
+    // Where the axes meet the top, in the canvas.
+    get corner() {
+      const [[left, top], padding] = [this.view.origin(), this.view.padding()];
+      return [left + padding.left, top + padding.top];
+    }
+
     async draw() {
       this.width = Math.floor(this.holder.clientWidth);
       this.forget();
@@ -107,6 +126,7 @@
       this.holder.setAttribute("role", "application");
       this.holder.setAttribute("aria-roledescription", "picture, arrows walk over its values");
       this.holder.setAttribute("aria-label", this.what.label);
+      layerscope.shade(this);
       this.view.addEventListener("pointermove", (event, item) => this.hover(event, item));
       this.view.addEventListener("pointerout", () => layerscope.tip.hide());
     }
@@ -118,7 +138,8 @@
       if (!same) return this.draw();
       this.holder.setAttribute("aria-label", what.label);
       for (const [name, rows] of Object.entries(named(what.spec, what.datasets))) this.view.data(name, rows);
-      return this.view.runAsync();
+      await this.view.runAsync();
+      return layerscope.shade(this);
     }
 
     // What is under the pointer, in the words of the description's own tooltip.
@@ -130,14 +151,16 @@
     rowUnder(event, item) {
       if (!["line", "area"].includes(item.mark.marktype) || !this.what.datasets.curves) return item.datum;
       const box = this.holder.querySelector("canvas").getBoundingClientRect();
-      const layer = this.view.scale("x").invert(event.clientX - box.left - this.view.origin()[0]);
+      const layer = this.view.scale("x").invert(event.clientX - box.left - this.corner[0]);
       const own = this.what.datasets.curves.filter((row) => row.series === item.datum.series);
       return own.reduce((near, row) => (Math.abs(row.layer - layer) < Math.abs(near.layer - layer) ? row : near));
     }
 
     fieldsOf(item) {
       const name = item.mark?.name?.replace(/(marks|pathgroup|group)$/, "") ?? "";
-      const key = [...this.defined.keys()].filter((each) => each && name.startsWith(each)).sort((a, b) => b.length - a.length)[0];
+      const key = [...this.defined.keys()]
+        .filter((each) => each && name.startsWith(each))
+        .sort((a, b) => b.length - a.length)[0];
       const tooltip = this.defined.get(key ?? "")?.encoding?.tooltip;
       return Array.isArray(tooltip) ? tooltip : tooltip ? [tooltip] : [];
     }
@@ -151,7 +174,11 @@
     // A view of its own, in light colours and with a title, for files.
     async file(kind) {
       const title = [this.what.name, ...(this.what.below ?? [])];
-      const spec = fitted(this.what.spec, { datasets: this.what.datasets, width: Math.max(this.width, 720), title }, true);
+      const spec = fitted(
+        this.what.spec,
+        { datasets: this.what.datasets, width: Math.max(this.width, 720), title },
+        true,
+      );
       const { view, finalize } = await vegaEmbed(document.createElement("div"), spec, { ...plainly, renderer: "svg" });
       try {
         if (kind === "svg") return new Blob([await view.toSVG()], { type: "image/svg+xml" });
@@ -165,9 +192,14 @@
     // What the keyboard stands on: the row, in the description's words, and where it is in the holder.
     place(x, y, row) {
       const middle = (scale, value) => scale(value) + (scale.bandwidth ? scale.bandwidth() / 2 : 0);
-      const [left, top] = this.view.origin();
+      const [left, top] = this.corner;
       return {
-        lines: wording(this.what.spec.layer.map((each) => each.encoding?.tooltip).find((each) => each?.some(({ field }) => field === "value")), row),
+        lines: wording(
+          this.what.spec.layer
+            .map((each) => each.encoding?.tooltip)
+            .find((each) => each?.some(({ field }) => field === "value")),
+          row,
+        ),
         x: left + middle(this.view.scale("x"), x),
         y: top + middle(this.view.scale("y"), y),
       };

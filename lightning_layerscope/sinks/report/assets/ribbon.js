@@ -44,7 +44,11 @@
 
   function partWords(run, cut) {
     if (!cut.found) {
-      const word = element("span", `layers ${run.layers[0]} to ${run.layers[run.layers.length - 1]}: no ${cut.kind} found`, "none");
+      const word = element(
+        "span",
+        `layers ${run.layers[0]} to ${run.layers[run.layers.length - 1]}: no ${cut.kind} found`,
+        "none",
+      );
       word.style.flex = 1;
       return [word];
     }
@@ -56,27 +60,12 @@
   }
 
   function brush(strip, run) {
-    let from = null;
     const layerAt = (event) => {
       const box = strip.getBoundingClientRect();
       const place = Math.floor(((event.clientX - box.left) / box.width) * run.layers.length);
-      const depth = run.depths[Math.min(run.layers.length - 1, Math.max(0, place))];
-      const { layers, depth: whole } = layerscope.runs[0];
-      return layers.reduce((near, layer) => (Math.abs(layer - depth * whole) < Math.abs(near - depth * whole) ? layer : near), layers[0]);
+      return layerscope.layerAtDepth(run.depths[Math.min(run.layers.length - 1, Math.max(0, place))]);
     };
-    const choose = (event) => layerscope.chooseLayers([from, layerAt(event)].sort((a, b) => a - b));
-    strip.addEventListener("pointerdown", (event) => {
-      from = layerAt(event);
-      strip.setPointerCapture(event.pointerId);
-    });
-    strip.addEventListener("pointermove", (event) => {
-      if (from !== null && layerAt(event) !== from) choose(event);
-    });
-    strip.addEventListener("pointerup", (event) => {
-      // A click on a layer of a choice takes the choice back.
-      if (from !== null && layerAt(event) === from) layerscope.chooseLayers(layerscope.state.layers ? null : [from, from]);
-      from = null;
-    });
+    layerscope.brush(strip, layerAt, { click: true });
   }
 
   layerscope.startRibbons = () => {

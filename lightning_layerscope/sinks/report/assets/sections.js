@@ -15,7 +15,9 @@
           if (part.length === 2 && part[0] === blanks.domain[0]) return domain;
           return part.map(fill);
         }
-        return part && typeof part === "object" ? Object.fromEntries(Object.entries(part).map(([name, each]) => [name, fill(each)])) : part;
+        return part && typeof part === "object"
+          ? Object.fromEntries(Object.entries(part).map(([name, each]) => [name, fill(each)]))
+          : part;
       };
       const base = run.first ? run.base : run;
       filled.set(key, fill(layerscope.page.descriptions[layerscope.runs.indexOf(base)][kind]));
@@ -50,11 +52,21 @@
   for (const box of document.querySelectorAll("figure.paper")) {
     const tools = document.createElement("span");
     tools.className = "tools";
-    tools.append(button("PNG", "Save this picture as PNG", () => saveFrom(box.querySelector("img").src, `${box.dataset.name}.png`)));
+    tools.append(
+      button("PNG", "Save this picture as PNG", () =>
+        saveFrom(box.querySelector("img").src, `${box.dataset.name}.png`),
+      ),
+    );
     box.querySelector("figcaption").append(tools);
   }
 
-  const fileName = (what, suffix) => `${[what.name, what.caption].filter(Boolean).join(" ").replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 100)}.${suffix}`;
+  const fileName = (what, suffix) =>
+    `${[what.name, what.caption]
+      .filter(Boolean)
+      .join(" ")
+      .replace(/[^\p{L}\p{N}]+/gu, "-")
+      .replace(/^-|-$/g, "")
+      .slice(0, 100)}.${suffix}`;
 
   function csv(rows) {
     const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
@@ -64,7 +76,9 @@
       const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
       return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
     };
-    return [columns, ...rows.map((row) => columns.map((name) => row[name]))].map((line) => line.map(cell).join(",")).join("\r\n");
+    return [columns, ...rows.map((row) => columns.map((name) => row[name]))]
+      .map((line) => line.map(cell).join(","))
+      .join("\r\n");
   }
 
   function figure(what) {
@@ -76,11 +90,17 @@
     const holder = document.createElement("div");
     holder.className = "picture";
     const picture = new Picture(holder, what);
+    layerscope.brushCurve(holder);
     const image = (kind) => async () => save(await picture.file(kind), fileName(picture.what, kind));
     tools.append(
       button("PNG", "Save this picture as PNG", image("png")),
       button("SVG", "Save this picture as SVG", image("svg")),
-      button("CSV", "Save this picture's values as CSV", () => save(new Blob([csv(picture.what.datasets[picture.what.table])], { type: "text/csv" }), fileName(picture.what, "csv"))),
+      button("CSV", "Save this picture's values as CSV", () =>
+        save(
+          new Blob([csv(picture.what.datasets[picture.what.table])], { type: "text/csv" }),
+          fileName(picture.what, "csv"),
+        ),
+      ),
     );
     caption.append(words, tools);
     box.append(caption, holder);

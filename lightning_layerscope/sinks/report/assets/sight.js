@@ -42,7 +42,7 @@
         if (isIntersecting) refresh(target);
       }
     },
-    { rootMargin: "150px" },
+    { rootMargin: "20px" },
   );
 
   layerscope.onChange(() => {

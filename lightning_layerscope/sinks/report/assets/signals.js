@@ -1,7 +1,8 @@
 // Curves beside the heatmaps: the measure over the steps, and every signal that a run has, over layers or over steps.
 (() => {
   const { plain, meanIntervals, definedMean, viewParts } = layerscope;
-  const { at, step, when, joined, named, linesAt, capital, measureOf, known, finite, shownTasks, remembered } = viewParts;
+  const { at, step, when, joined, named, linesAt, capital, measureOf, known, finite, shownTasks, remembered } =
+    viewParts;
 
   function limitsOf(rows) {
     const values = rows.flatMap(finite);
@@ -27,18 +28,30 @@
       return run.steps.map((each, measurement) => {
         const lines = linesAt(run, measurement);
         const means = lines.map((line) => [definedMean(kept.map((i) => line.value[i]))]);
-        const [found] = meanIntervals(means, lines.map((line) => line.cluster), run.student);
+        const [found] = meanIntervals(
+          means,
+          lines.map((line) => line.cluster),
+          run.student,
+        );
         const row = { series: named(run) || measureOf().title, layer: each };
-        return { ...row, value: plain(found.value), low: plain(found.low), high: plain(found.high), tasks: found.tasks };
+        return {
+          ...row,
+          value: plain(found.value),
+          low: plain(found.low),
+          high: plain(found.high),
+          tasks: found.tasks,
+        };
       });
     });
     if (!rows.length) return [];
     const run = known()[0];
-    return [stepPicture(run, rows, {
-      name: `${measureOf().title} over training, mean over ${shownTasks(run)} and ${layerWords(run)}`,
-      value: `${measureOf().title}, mean over tasks and layers`,
-      limits: limitsOf(rows),
-    })];
+    return [
+      stepPicture(run, rows, {
+        name: `${measureOf().title} over training, mean over ${shownTasks(run)} and ${layerWords(run)}`,
+        value: `${measureOf().title}, mean over tasks and layers`,
+        limits: limitsOf(rows),
+      }),
+    ];
   }
 
   const stepPicture = (run, rows, rest) => ({
@@ -55,8 +68,13 @@
     const curve = run.numbers.at(column, measurement);
     const count = run.layers.length;
     return run.layers.map((layer, i) => ({
-      series, layer, depth: run.depths[i],
-      value: plain(curve[i]), low: plain(curve[count + i]), high: plain(curve[2 * count + i]), tasks: run.tasks.length,
+      series,
+      layer,
+      depth: run.depths[i],
+      value: plain(curve[i]),
+      low: plain(curve[count + i]),
+      high: plain(curve[2 * count + i]),
+      tasks: run.tasks.length,
     }));
   }
 
@@ -64,11 +82,22 @@
   function everySignal(draw) {
     const titles = new Map(layerscope.runs.flatMap((run) => run.signals.map((each) => [each.name, each.title])));
     return [...titles].flatMap(([name, title]) =>
-      draw(title, layerscope.runs.flatMap((run) => run.signals.filter((each) => each.name === name).map(({ curve }) => ({ run, curve })))),
+      draw(
+        title,
+        layerscope.runs.flatMap((run) =>
+          run.signals.filter((each) => each.name === name).map(({ curve }) => ({ run, curve })),
+        ),
+      ),
     );
   }
 
-  const overLayers = () => everySignal((title, having) => signalOverLayers(title, having.filter(({ run }) => run.depth === having[0].run.depth)));
+  const overLayers = () =>
+    everySignal((title, having) =>
+      signalOverLayers(
+        title,
+        having.filter(({ run }) => run.depth === having[0].run.depth),
+      ),
+    );
   const signalsOverSteps = remembered("signals", () => everySignal(signalOverSteps));
   const signals = () => (layerscope.state.over === "steps" ? signalsOverSteps() : overLayers());
 
@@ -76,7 +105,10 @@
   const limits = new Map();
   function limitsOverAll(title, having) {
     if (!limits.has(title)) {
-      limits.set(title, limitsOf(having.flatMap(({ run, curve }) => run.steps.flatMap((_, m) => curveRows(run, curve, m, "")))));
+      limits.set(
+        title,
+        limitsOf(having.flatMap(({ run, curve }) => run.steps.flatMap((_, m) => curveRows(run, curve, m, "")))),
+      );
     }
     return limits.get(title);
   }
@@ -86,16 +118,18 @@
       const now = at(run, step());
       return curveRows(run, curve, now, joined(named(run), when(run, now)) || title);
     });
-    return [{
-      kind: "curve",
-      run: having[0].run,
-      name: `${capital(title)} per layer`,
-      value: title,
-      limits: limitsOverAll(title, having),
-      datasets: { curves: rows, parts: [], boundaries: [] },
-      table: "curves",
-      shape: title,
-    }];
+    return [
+      {
+        kind: "curve",
+        run: having[0].run,
+        name: `${capital(title)} per layer`,
+        value: title,
+        limits: limitsOverAll(title, having),
+        datasets: { curves: rows, parts: [], boundaries: [] },
+        table: "curves",
+        shape: title,
+      },
+    ];
   }
 
   function signalOverSteps(title, having) {
@@ -110,7 +144,13 @@
       });
     });
     const run = having[0].run;
-    return [stepPicture(run, rows, { name: `${capital(title)} over training, mean over ${layerWords(run)}`, value: title, limits: limitsOf(rows) })];
+    return [
+      stepPicture(run, rows, {
+        name: `${capital(title)} over training, mean over ${layerWords(run)}`,
+        value: title,
+        limits: limitsOf(rows),
+      }),
+    ];
   }
 
   layerscope.views.overSteps = remembered("steps", overSteps);

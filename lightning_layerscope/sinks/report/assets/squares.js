@@ -7,7 +7,12 @@
 
   function cells(matrix, names, kept, what, why) {
     return kept.flatMap((i) =>
-      kept.map((j) => ({ [what]: names[i], other: names[j], value: plain(matrix[i][j]), reason: Number.isNaN(matrix[i][j]) ? why : "" })),
+      kept.map((j) => ({
+        [what]: names[i],
+        other: names[j],
+        value: plain(matrix[i][j]),
+        reason: Number.isNaN(matrix[i][j]) ? why : "",
+      })),
     );
   }
 
@@ -22,7 +27,11 @@
       limits,
       table: "cells",
       caption: joined(named(run), when(run, now)),
-      datasets: { cells: cells(matrix, names, kept, what, "not measured at this step"), brackets: brackets ?? [], parts: [] },
+      datasets: {
+        cells: cells(matrix, names, kept, what, "not measured at this step"),
+        brackets: brackets ?? [],
+        parts: [],
+      },
       shape: JSON.stringify([what, kept.length === names.length ? "all" : kept]),
     };
   }
@@ -36,21 +45,32 @@
   function neighbours() {
     const matrixOf = (run, now) => run.square(run.neighbours, now, run.layers.length);
     const has = (run) => run.neighbours !== null;
-    const pairs = layerscope.differences.filter((pair) => !pair.reason && !pair.byDepth && has(pair.first) && has(pair.second));
+    const pairs = layerscope.differences.filter(
+      (pair) => !pair.reason && !pair.byDepth && has(pair.first) && has(pair.second),
+    );
     return [...layerscope.runs.filter(has), ...pairs].map((run) => {
       const now = at(run, step());
-      const matrix = run.first ? difference(matrixOf(run.second, now[1]), matrixOf(run.first, now[0])) : matrixOf(run, now);
+      const matrix = run.first
+        ? difference(matrixOf(run.second, now[1]), matrixOf(run.first, now[0]))
+        : matrixOf(run, now);
       const kept = places(run.layers, (_, i) => layerscope.layerShown(run.depths[i]));
       const limits = run.first ? within(matrix, kept) : layerscope.state.own ? spread(matrix, kept) : [0, 1];
       return square("layers", run, now, {
-        matrix, names: run.layers, kept, limits, value: "CKA between layers", what: "layer",
+        matrix,
+        names: run.layers,
+        kept,
+        limits,
+        value: "CKA between layers",
+        what: "layer",
         name: run.first ? "Difference in CKA between layers, mean over tasks" : "CKA between layers, mean over tasks",
       });
     });
   }
 
   function spread(matrix, kept) {
-    const values = kept.flatMap((i) => kept.filter((j) => j !== i).map((j) => matrix[i][j])).filter((value) => !Number.isNaN(value));
+    const values = kept
+      .flatMap((i) => kept.filter((j) => j !== i).map((j) => matrix[i][j]))
+      .filter((value) => !Number.isNaN(value));
     return values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
   }
 
@@ -70,15 +90,27 @@
     const has = (run) => run.between[layer] !== undefined;
     const matrixOf = (run, now) => run.square(run.between[layer], now, run.tasks.length);
     const pairs = layerscope.differences.filter(
-      (pair) => !pair.reason && !pair.byDepth && has(pair.first) && has(pair.second) && pair.first.tasks.every((task, i) => pair.second.tasks[i] === task),
+      (pair) =>
+        !pair.reason &&
+        !pair.byDepth &&
+        has(pair.first) &&
+        has(pair.second) &&
+        pair.first.tasks.every((task, i) => pair.second.tasks[i] === task),
     );
     return [...layerscope.runs.filter(has), ...pairs].map((run) => {
       const now = at(run, step());
-      const matrix = run.first ? difference(matrixOf(run.second, now[1]), matrixOf(run.first, now[0])) : matrixOf(run, now);
+      const matrix = run.first
+        ? difference(matrixOf(run.second, now[1]), matrixOf(run.first, now[0]))
+        : matrixOf(run, now);
       const kept = places(run.tasks, (task) => !layerscope.state.hidden.has(task));
       const brackets = layerscope.clusterRows(kept.map((i) => ({ task: run.tasks[i], cluster: run.clusters[i] })));
       return square("tasks", run, now, {
-        matrix, names: run.tasks, kept, brackets, value: "cosine", what: "task",
+        matrix,
+        names: run.tasks,
+        kept,
+        brackets,
+        value: "cosine",
+        what: "task",
         limits: run.first ? within(matrix, kept) : layerscope.state.own ? symmetricSpread(matrix, kept) : [-1, 1],
         name: `${run.first ? "Difference in cosine" : "Cosine"} between tasks at layer ${layer}`,
       });

@@ -60,14 +60,23 @@
     for (const pair of pairs) {
       const lines = new Map(viewParts.linesAt(pair).map((line) => [line.task, line]));
       const kept = (line) => line.value.filter((_, i) => layerscope.layerShown(pair.depths[i]));
-      columns.push({ text: pair.name, number: true, of: (task) => (lines.has(task) ? number(definedMean(kept(lines.get(task))), true) : number(NaN)) });
+      columns.push({
+        text: pair.name,
+        number: true,
+        of: (task) => (lines.has(task) ? number(definedMean(kept(lines.get(task))), true) : number(NaN)),
+      });
     }
     const clusters = new Map(found.flatMap((run) => run.tasks.map((task, i) => [task, run.clusters[i]])));
     const rows = [...clusters]
       .filter(([task]) => !state.hidden.has(task))
       .map(([task, cluster]) => [{ text: task }, { text: cluster }, ...columns.map((column) => column.of(task))]);
     fill(at("task-table"), [{ text: "task" }, { text: "cluster" }, ...columns], rows);
-    at("table-when").textContent = [...found.map((run) => [one ? "" : run.name, viewParts.when(run, viewParts.at(run, viewParts.step()))].filter(Boolean).join(": ")), layerscope.layerWords(runs[0])]
+    at("table-when").textContent = [
+      ...found.map((run) =>
+        [one ? "" : run.name, viewParts.when(run, viewParts.at(run, viewParts.step()))].filter(Boolean).join(": "),
+      ),
+      layerscope.layerWords(runs[0]),
+    ]
       .filter(Boolean)
       .join("; ");
     layerscope.filterAgain(at("task-table"));
@@ -79,11 +88,22 @@
     const places = run.layers.flatMap((_, i) => (layerscope.layerShown(run.depths[i]) ? [i] : []));
     const [low, high] = run.measure(layerscope.state.measure).range;
     const mean = (line, kept = places) => definedMean(kept.map((i) => line.value[i]));
-    const column = (text, of, numeric = true) => ({ text, number: numeric, of: (task) => (lines.has(task) ? of(lines.get(task)) : number(NaN)) });
+    const column = (text, of, numeric = true) => ({
+      text,
+      number: numeric,
+      of: (task) => (lines.has(task) ? of(lines.get(task)) : number(NaN)),
+    });
     const share = (value) => (Number.isNaN(value) ? 0 : Math.min(1, Math.max(0, (value - low) / (high - low))));
-    const main = column(one ? "mean over layers" : `${run.name}: mean`, (line) => ({ ...number(mean(line)), share: share(mean(line)) }));
+    const main = column(one ? "mean over layers" : `${run.name}: mean`, (line) => ({
+      ...number(mean(line)),
+      share: share(mean(line)),
+    }));
     if (!one) return [main];
-    const least = (line) => places.reduce((best, i) => (line.value[i] < line.value[best] || Number.isNaN(line.value[best]) ? i : best), places[0]);
+    const least = (line) =>
+      places.reduce(
+        (best, i) => (line.value[i] < line.value[best] || Number.isNaN(line.value[best]) ? i : best),
+        places[0],
+      );
     const cut = run.cuts[now];
     const parts = Object.entries(cut.found ? cut.parts : {}).map(([part, [start, end]]) => {
       const kept = run.layers.flatMap((layer, i) => (layer >= start && layer <= end ? [i] : []));
@@ -92,7 +112,11 @@
     const change = [];
     if (now > 0) {
       const first = new Map(viewParts.linesAt(run, 0).map((line) => [line.task, line]));
-      change.push(column(`change since ${run.when[0] || "the first"}`, (line) => number(definedMean(places.map((i) => line.value[i] - first.get(line.task).value[i])), true)));
+      change.push(
+        column(`change since ${run.when[0] || "the first"}`, (line) =>
+          number(definedMean(places.map((i) => line.value[i] - first.get(line.task).value[i])), true),
+        ),
+      );
     }
     return [
       main,
@@ -118,11 +142,15 @@
         table.className = "values";
         table.createTHead().insertRow();
         table.createTBody();
-        table.createCaption().textContent = [viewParts.title(run), viewParts.named(run), run.when[now]].filter(Boolean).join(", ");
-        const rows = viewParts.linesAt(run, now).map((line) => [
-          { text: line.task },
-          ...run.layers.map((_, i) => ({ ...number(line.value[i]), why: bounds(line, i) })),
-        ]);
+        table.createCaption().textContent = [viewParts.title(run), viewParts.named(run), run.when[now]]
+          .filter(Boolean)
+          .join(", ");
+        const rows = viewParts
+          .linesAt(run, now)
+          .map((line) => [
+            { text: line.task },
+            ...run.layers.map((_, i) => ({ ...number(line.value[i]), why: bounds(line, i) })),
+          ]);
         fill(table, [{ text: "task" }, ...run.layers.map((layer) => ({ text: String(layer), number: true }))], rows);
         const box = document.createElement("div");
         box.className = "scroll";
@@ -132,7 +160,8 @@
     );
   }
 
-  const bounds = (line, i) => line.why[i] || (Number.isNaN(line.low[i]) ? "" : `${line.low[i].toFixed(3)} to ${line.high[i].toFixed(3)}`);
+  const bounds = (line, i) =>
+    line.why[i] || (Number.isNaN(line.low[i]) ? "" : `${line.low[i].toFixed(3)} to ${line.high[i].toFixed(3)}`);
 
   // The cut in words, and where each signal changes.
   function cuts() {
@@ -141,7 +170,9 @@
       const cut = run.cuts[now];
       const box = document.createElement("div");
       const words = document.createElement("p");
-      words.textContent = [[viewParts.named(run), run.when[now]].filter(Boolean).join(", "), cut.text].filter(Boolean).join(": ");
+      words.textContent = [[viewParts.named(run), run.when[now]].filter(Boolean).join(", "), cut.text]
+        .filter(Boolean)
+        .join(": ");
       box.append(words);
       if (cut.signals.length) {
         const table = document.createElement("table");
@@ -149,9 +180,18 @@
         table.createTBody();
         const span = (ends) => (ends ? (ends[0] === ends[1] ? String(ends[0]) : `${ends[0]} to ${ends[1]}`) : "");
         const interval = `${Math.round(100 * cut.confidence)} % interval`;
-        const heads = ["signal", "starts at layer", interval, "ends at layer", interval, "why there is none"].map((text) => ({ text }));
+        const heads = ["signal", "starts at layer", interval, "ends at layer", interval, "why there is none"].map(
+          (text) => ({ text }),
+        );
         const rows = cut.signals.map((each) =>
-          [each.name, each.start ?? "", span(each.start_interval), each.end ?? "", span(each.end_interval), each.reason].map((text) => ({ text: String(text) })),
+          [
+            each.name,
+            each.start ?? "",
+            span(each.start_interval),
+            each.end ?? "",
+            span(each.end_interval),
+            each.reason,
+          ].map((text) => ({ text: String(text) })),
         );
         fill(table, heads, rows);
         const scroll = document.createElement("div");

@@ -7,7 +7,8 @@
   const measureOf = () => layerscope.measures.find((each) => each.key === layerscope.state.measure);
 
   // Which measurement of a run, or which of both runs of a difference, belongs to a step.
-  const at = (run, when) => (run.first ? [run.first.measurementAt(when), run.second.measurementAt(when)] : run.measurementAt(when));
+  const at = (run, when) =>
+    run.first ? [run.first.measurementAt(when), run.second.measurementAt(when)] : run.measurementAt(when);
 
   // The step of what is shown in words: "step 40"; of a difference both, where they are not the same.
   function when(run, measurement) {
@@ -133,7 +134,12 @@
   function partRows({ found, kind, parts }) {
     if (!found) return [];
     const name = (part) => (part === "transition" ? kind : part);
-    return Object.entries(parts).map(([part, [start, end]]) => ({ part: name(part), changes: part === "transition", start, end }));
+    return Object.entries(parts).map(([part, [start, end]]) => ({
+      part: name(part),
+      changes: part === "transition",
+      start,
+      end,
+    }));
   }
 
   function boundaryRows({ found, kind, parts, start, end, confidence }) {
@@ -155,22 +161,31 @@
       const lines = linesAt(run);
       const rows = clusterCurves(run, lines, joined(named(run), when(run, at(run, step()))) || title(run));
       if (!rows.length) return [];
-      const every = meanRows(run, lines, rows[0].series).map(({ series, layer, value }) => ({ series, cluster: "all tasks", layer, value, every: true }));
-      return [{
-        kind: "clusters",
-        run,
-        name: joined(`${capital(title(run))} per layer, mean of each cluster`, named(run)),
-        limits: curveLimits([run]),
-        value: title(run),
-        datasets: { clusters: [...rows.map((row) => ({ ...row, every: false })), ...every] },
-        table: "clusters",
-        shape: JSON.stringify([...new Set(rows.map((row) => row.cluster))]),
-      }];
+      const every = meanRows(run, lines, rows[0].series).map(({ series, layer, value }) => ({
+        series,
+        cluster: "all tasks",
+        layer,
+        value,
+        every: true,
+      }));
+      return [
+        {
+          kind: "clusters",
+          run,
+          name: joined(`${capital(title(run))} per layer, mean of each cluster`, named(run)),
+          limits: curveLimits([run]),
+          value: title(run),
+          datasets: { clusters: [...rows.map((row) => ({ ...row, every: false })), ...every] },
+          table: "clusters",
+          shape: JSON.stringify([...new Set(rows.map((row) => row.cluster))]),
+        },
+      ];
     });
   }
 
   const known = () => layerscope.runs.filter((run) => run.measure(layerscope.state.measure));
-  const comparable = () => layerscope.differences.filter((pair) => !pair.reason && pair.measure(layerscope.state.measure));
+  const comparable = () =>
+    layerscope.differences.filter((pair) => !pair.reason && pair.measure(layerscope.state.measure));
 
   function tasks() {
     return [...known(), ...comparable()].map((run) => {
@@ -208,18 +223,59 @@
       const cells = steps.flatMap((each) =>
         meanRows(run, linesAt(run, at(run, each)), "")
           .filter((row) => layerscope.layerShown(row.depth))
-          .map(({ layer, value, tasks: count }) => ({ step: each, layer, value, reason: count ? "" : "no task has a value there" })),
+          .map(({ layer, value, tasks: count }) => ({
+            step: each,
+            layer,
+            value,
+            reason: count ? "" : "no task has a value there",
+          })),
       );
-      const limits = run.first ? symmetric(extent("means", run, (m) => meanRows(run, linesAt(run, m), "").flatMap((row) => (row.value === null ? [] : [row.value])))) : cellLimits(run);
-      return [heat("steps", run, null, {
-        name: `${capital(title(run))} per layer over training, mean over ${shownTasks(run)}`,
-        datasets: { cells, brackets: [], parts: [] },
-        limits,
-        shape: JSON.stringify([steps, cells.length]),
-      })];
+      const limits = run.first
+        ? symmetric(
+            extent("means", run, (m) =>
+              meanRows(run, linesAt(run, m), "").flatMap((row) => (row.value === null ? [] : [row.value])),
+            ),
+          )
+        : cellLimits(run);
+      return [
+        heat("steps", run, null, {
+          name: `${capital(title(run))} per layer over training, mean over ${shownTasks(run)}`,
+          datasets: { cells, brackets: [], parts: [] },
+          limits,
+          shape: JSON.stringify([steps, cells.length]),
+        }),
+      ];
     });
   }
 
-  Object.assign(layerscope, { views: { curves, clusters, tasks, training: remembered("training", training), differences: () => comparable().map((pair) => curvePicture([pair])) } });
-  Object.assign(layerscope, { viewParts: { at, step, when, joined, named, several, linesAt, heat, capital, curveLimits, measureOf, symmetric, title, known, shownTasks, finite, remembered } });
+  Object.assign(layerscope, {
+    views: {
+      curves,
+      clusters,
+      tasks,
+      training: remembered("training", training),
+      differences: () => comparable().map((pair) => curvePicture([pair])),
+    },
+  });
+  Object.assign(layerscope, {
+    viewParts: {
+      at,
+      step,
+      when,
+      joined,
+      named,
+      several,
+      linesAt,
+      heat,
+      capital,
+      curveLimits,
+      measureOf,
+      symmetric,
+      title,
+      known,
+      shownTasks,
+      finite,
+      remembered,
+    },
+  });
 })();
