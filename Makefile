@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test coverage test-fast lint bench clean
+TRACKERS := .venv-trackers
+
+.PHONY: demo test coverage test-fast test-trackers lint bench clean
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +25,17 @@ coverage: $(INSTALLED)    ## the same and which lines it runs; tracing them take
 test-fast: $(INSTALLED)   ## what takes a second or less each: a first answer while working
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not distributed and not browser" $(ARGS)
 
+# On top of the other environment, which stays without them.
+$(TRACKERS)/.installed: $(INSTALLED)
+	$(PYTHON) -m venv --upgrade-deps $(TRACKERS)
+	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > \
+		$$($(TRACKERS)/bin/python -c "import site; print(site.getsitepackages()[0])")/main-environment.pth
+	$(TRACKERS)/bin/python -m pip install -q -c constraints.txt -e ".[trackers]"
+	touch $@
+
+test-trackers: $(TRACKERS)/.installed  ## trackers that run without a network, by their own libraries
+	LAYERSCOPE_TRACKERS=1 $(TRACKERS)/bin/python -m pytest -W default tests/sinks/trackers $(ARGS)
+
 lint: $(INSTALLED)        ## style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,4 +47,4 @@ bench: $(INSTALLED)       ## measure speed and overhead; see benchmarks/README.m
 		if [ -f $$file ]; then $(BIN)/python $$file || exit 1; fi; done
 
 clean:                    ## remove what make created, never what a run wrote
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(TRACKERS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

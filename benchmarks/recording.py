@@ -3,6 +3,10 @@
 Runs of 1, 50 and 500 measurements grow by one measurement each, in turns; medians over rounds are given as ratios to
 those of the shortest run. The hidden states are random: nothing of this depends on them.
 
+The process that trains hands over: it writes the files, logs the numbers to TensorBoard and an offline W&B run, asks
+for what is to be drawn (given in parts), and logs finished pictures later. What draws is another process; what it takes
+is given below.
+
     OMP_NUM_THREADS=1 python benchmarks/recording.py --tasks 62 --layers 32 --rounds 5
 """
 
@@ -20,9 +24,13 @@ from statistics import median
 import torch
 
 from lightning_layerscope import HiddenStates, LayerProfile, Measurement, ReferenceBank, RunRecord, take_measurement
+from lightning_layerscope.monitor.drawings import Drawings
+from lightning_layerscope.monitor.failures import Failures
+from lightning_layerscope.sinks import sinks_for
 from lightning_layerscope.sinks.pictures import draw_pictures
 
 LENGTHS = (1, 50, 500)
+HANDED_OVER = ("files", "numbers", "asking", "handing over", "logging pictures")
 
 
 def measure(tasks: int, layers: int) -> Measurement:
@@ -55,32 +63,78 @@ def timed(call: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
+class HandingOver:
+    """What the process that trains does for a measurement once it is taken."""
+
+    def __init__(self, folder: Path, record: RunRecord) -> None:
+        import wandb
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.folder, self.record = folder, record
+        self.writer = SummaryWriter(folder / "board")
+        self.run = wandb.init(mode="offline", dir=folder, project="benchmark", reinit="create_new")
+        self.sinks = sinks_for([self.writer, self.run])
+        self.drawings = Drawings(Failures("benchmark"), report=True)
+        for sink in self.sinks:
+            sink.start(record)
+        self.drawings.open(self.sinks)
+        self.take(record.measurements[-1])  # starts the process that draws, once in a run
+        self.pictures = draw_pictures(record.measurements[-1], record)
+
+    def take(self, measurement: Measurement) -> dict[str, float]:
+        """Seconds of each part."""
+        found = {"files": timed(lambda: self.record.save(self.folder))}
+        found["numbers"] = timed(lambda: [sink.log(measurement, self.record, measurement.step) for sink in self.sinks])
+        found["asking"] = timed(lambda: self.drawings.ask(self.folder, self.record, measurement.step))
+        return {**found, "handing over": sum(found.values())}
+
+    def log_pictures(self, step: int) -> float:
+        """Seconds for the pictures of one measurement in both trackers."""
+
+        def log() -> None:
+            for sink in self.sinks:
+                sink.log_pictures(self.pictures, step=step, host_step=step, last=True)
+
+        return timed(log)
+
+    def close(self) -> None:
+        """Without waiting for what is still being drawn."""
+        self.drawings.close()
+        self.run.finish()
+        self.writer.close()
+
+
 def main() -> None:
     """Grow the runs in turns and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=62)
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
     options = parser.parse_args()
     first = measure(options.tasks, options.layers)
-    records = {length: RunRecord({}, [at_step(first, step) for step in range(length)]) for length in LENGTHS}
+    records = {length: RunRecord({}, [at_step(first, step) for step in range(length)]) for length in options.lengths}
     seconds: dict[tuple[str, int], list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as name:
         for length, record in records.items():
             record.save(Path(name) / str(length))
+        handing = {length: HandingOver(Path(name) / str(length), record) for length, record in records.items()}
         for _ in range(options.rounds):
             for length, record in records.items():
-                folder = Path(name) / str(length)
                 record.add(at_step(first, record.steps[-1] + 1))
-                seconds["files", length].append(timed(lambda: record.save(folder)))  # noqa: B023 - called at once
+                for part, took in handing[length].take(record.measurements[-1]).items():
+                    seconds[part, length].append(took)
+                seconds["logging pictures", length].append(handing[length].log_pictures(record.steps[-1]))
                 seconds["pictures", length].append(
                     timed(lambda: draw_pictures(record.measurements[-1], record))  # noqa: B023
                 )
+        for each in handing.values():
+            each.close()
     print(f"{options.tasks} tasks x {options.layers} layers; median of {options.rounds} rounds")
-    for what in ("files", "pictures"):
-        base = median(seconds[what, LENGTHS[0]])
-        ratios = ", ".join(f"{length}: {median(seconds[what, length]) / base:.2f}x" for length in LENGTHS)
-        print(f"{what:9} {base:.3f} s at the first; after {ratios}")
+    for what in (*HANDED_OVER, "pictures"):
+        base = median(seconds[what, options.lengths[0]])
+        ratios = ", ".join(f"{length}: {median(seconds[what, length]) / base:.2f}x" for length in options.lengths)
+        print(f"{what:16} {base:.4f} s after {options.lengths[0]}; after {ratios}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lightning_layerscope import LayerProfile
-from lightning_layerscope.profiles import COLUMNS, ProfileMeta
+from lightning_layerscope.profiles import COLUMNS, ProfileMeta, storage
 
 
 def make(values, *, layers=None, step=0, measure="cka", half=0.1, **meta):
@@ -230,6 +230,12 @@ def test_no_flipped_bit_gives_other_numbers(tmp_path):
             pd.testing.assert_frame_equal(again.frame, profile.frame)
             assert again.meta == profile.meta
     assert refused > 100
+
+
+def test_the_digest_is_of_names_as_json_has_them():
+    names = pd.Series(["a", 'say "b"', "\u6f22", "a", "", "\n"])
+    assert storage._as_json(names) == json.dumps(names.tolist()).encode()
+    assert storage._as_json(names[:0]) == b"[]"
 
 
 def test_rows_that_were_changed_by_another_program_are_refused(tmp_path):

@@ -16,6 +16,7 @@ from lightning_layerscope.monitor.loader_names import loader_names
 from lightning_layerscope.monitor.location import Location, location_in
 from lightning_layerscope.monitor.messages import sentence
 from lightning_layerscope.monitor.probe_source import resolve_probes, resolve_retention
+from lightning_layerscope.monitor.reporting import message
 from lightning_layerscope.monitor.settings import is_remote
 from lightning_layerscope.probes import ProbeSet
 
@@ -245,4 +246,6 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
             return []
         from lightning_layerscope.sinks import sinks_for
 
-        return list(sinks_for(loggers, per_task_keys=self.settings.output.task_keys, upload_prompts=prompts))
+        sinks = list(sinks_for(loggers, per_task_keys=self.settings.output.task_keys, upload_prompts=prompts))
+        self.monitor.failures.say(message(sinks))
+        return sinks

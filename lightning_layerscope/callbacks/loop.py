@@ -19,6 +19,7 @@ from lightning_layerscope.monitor.callback import MonitorCallback, contained, cr
 from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.location import Location
 from lightning_layerscope.monitor.probe_source import resolve_probes, resolve_retention
+from lightning_layerscope.monitor.reporting import message
 
 
 class LoopMonitor(MonitorCallback):
@@ -174,16 +175,17 @@ class LoopMonitor(MonitorCallback):
 
     def _make_sinks(self, prompts: Path | Literal[False]) -> list[Any]:
         places = [*self.settings.loggers, *tracker_handles(self._accelerator)]
-        kinds = ", ".join(type(place).__name__ for place in places)
-        self.monitor.failures.say(f"logs to {kinds or 'files only: a tracker is passed as loggers='}.")
         if not places:
+            self.monitor.failures.say("logs to files only: a tracker is passed as loggers=.")
             return []
         from lightning_layerscope.sinks import sinks_for
         from lightning_layerscope.sinks.keys import STEP
 
         per_task = self.settings.output.task_keys
         # A loop has no step of its own beside that which it tells the monitor.
-        return list(sinks_for(places, host_step_key=STEP, per_task_keys=per_task, upload_prompts=prompts))
+        sinks = list(sinks_for(places, host_step_key=STEP, per_task_keys=per_task, upload_prompts=prompts))
+        self.monitor.failures.say(message(sinks))
+        return sinks
 
 
 def watch(model: nn.Module, probes: Any, **options: Any) -> LoopMonitor:

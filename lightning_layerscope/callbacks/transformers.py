@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
-from lightning_layerscope.compat.transformers_trainer import EvaluationSteps, calling_trainer
+from lightning_layerscope.compat.transformers_trainer import BeforeTheEnd, EvaluationSteps, calling_trainer
 from lightning_layerscope.monitor.attempts import attempt, refusing
 from lightning_layerscope.monitor.callback import MonitorCallback, contained, crash_at_exit
 from lightning_layerscope.monitor.host_state import HostState
 from lightning_layerscope.monitor.location import Location, location_in
 from lightning_layerscope.monitor.probe_source import resolve_probes, resolve_retention
-from lightning_layerscope.monitor.reporting import Reporting, reporting_of
+from lightning_layerscope.monitor.reporting import Reporting, message, reporting_of
 
 if TYPE_CHECKING:
 
@@ -36,8 +36,8 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
 
     - Results go to ``<args.output_dir>/<name>``, the prompts' texts to a folder beside ``args.output_dir``, which
       ``push_to_hub`` uploads.
-    - ``report_to="wandb"`` and ``report_to="tensorboard"`` get scalars and pictures; any other logger gets the scalars
-      through ``loggers``.
+    - The trackers of ``report_to`` get what Lightning's loggers get; any other logger gets the scalars through
+      ``loggers``.
     - ``probes`` from a source of tasks use the trainer's ``processing_class``, or the tokenizer inside it.
     - A resumed run finds its baseline and history through the checkpoint's ``trainer_state.json``.
     - The trainer tells callbacks of no exception: the final rows are then logged when the process exits.
@@ -51,13 +51,14 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
 
     _model: nn.Module | None = None
     _steps: EvaluationSteps | None = None
+    _first: BeforeTheEnd | None = None
     _evaluated = False
 
     @contained
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Resolve the probes and take the baseline, or find that of a resumed run."""
         self.monitor.crash()  # an earlier training of this process that ended by an exception
-        self._stop_reading()
+        self._let_go()
         self._model, self._evaluated, probes, retention = kwargs["model"], False, None, None
         if self._passive is None:
             with refusing():
@@ -66,7 +67,7 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
                 retention = resolve_retention(self.settings, probes, kwargs.get("processing_class"))
         if state.global_step > 0 and (kept := (state.stateful_callbacks or {}).get(self._key)):
             self.monitor.load_state_dict(kept)
-        # Only passive mode cannot do without the trainer itself; without it the scalars miss TensorBoard.
+        # Only passive mode cannot do without the trainer itself; without it some trackers are missed.
         trainer = attempt(partial(calling_trainer, self))
         reporting = reporting_of(trainer.value, args.report_to)
         self.monitor.start(
@@ -82,6 +83,8 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
                 raise LookupError(trainer.error)
             self._passive.open(self._model, world=int(args.world_size))
             self._steps = EvaluationSteps(trainer.value, self._passive.begin_batch, self._passive.end_batch)
+        if trainer.value is not None:
+            self._first = BeforeTheEnd(trainer.value, _OnTrainEnd(self))
         crash_at_exit(self.monitor)
         self._remember(state)
 
@@ -124,12 +127,12 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
         loaded_best = args.load_best_model_at_end and state.best_model_checkpoint is not None
         if self._passive is not None:
             self._measure_passively(args, state)
-            self._stop_reading()
         elif loaded_best:
             self.monitor.failures.warn(
                 "load_best_model_at_end=True has replaced the last step's weights by the best checkpoint's: the last "
                 "measurement is left out, so that no step shows another's weights"
             )
+        self._let_go()
         self.monitor.end(self._host_state(args, state), measure=not loaded_best)
         self._model = None
 
@@ -159,7 +162,11 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
         if state.stateful_callbacks is not None:
             state.stateful_callbacks[self._key] = self.monitor.state_dict()
 
-    def _stop_reading(self) -> None:
+    def _let_go(self) -> None:
+        """Leave the trainer as it was."""
+        if self._first is not None:
+            self._first.detach()
+            self._first = None
         if self._steps is not None:
             self._steps.detach()
             self._steps = None
@@ -192,21 +199,26 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
         return location_in(published / name if given is None else Path(given), published, name)
 
     def _make_sinks(self, reporting: Reporting, prompts: Path | Literal[False]) -> list[Any]:
-        self.monitor.failures.say(reporting.message(self.settings.loggers))
         per_task, given = self.settings.output.task_keys, self.settings.loggers
-        places = [*given, *reporting.loggers(given, per_task_keys=per_task)]
-        if not places:
-            return []
-        from lightning_layerscope.sinks import sinks_for
+        found = reporting.loggers(given, per_task_keys=per_task)
+        sinks: list[Any] = []
+        if given or found:
+            from lightning_layerscope.sinks import sinks_for
 
-        return list(
-            sinks_for(
-                places,
-                host_step_key="train/global_step",
-                per_task_keys=per_task,
-                upload_prompts=prompts,
-            )
-        )
+            options: dict[str, Any] = {"per_task_keys": per_task, "upload_prompts": prompts}
+            sinks = list(sinks_for([*given, *found.values()], host_step_key="train/global_step", **options))
+        self.monitor.failures.say(message(sinks, reporting.without(found, given)))
+        return sinks
+
+
+class _OnTrainEnd(TrainerCallback):
+    """Tells the monitor of the end of training before the callbacks of trackers close them."""
+
+    def __init__(self, monitor: TransformersLayerSimilarityMonitor) -> None:
+        self._monitor = monitor
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._monitor.on_train_end(args, state, control, **kwargs)
 
 
 def _dataset_name(metrics: dict[str, Any]) -> str:

@@ -13,13 +13,16 @@ values are ``None`` with a ``reason``.
 =============  ====================================================================  =================================
 data set       columns                                                               from
 =============  ====================================================================  =================================
-cells          two of task, layer, step, other; value, reason; of tasks also         ``task_cells``, ``step_cells``,
-               cluster, low, high                                                    ``square_cells``
+cells          two of task, layer, step, depth, other; value, reason; of tasks       ``task_cells``, ``step_cells``,
+               also cluster, low, high; of differences also first, second            ``square_cells``, and
+                                                                                     ``difference_cells``
 brackets       cluster, first, middle, last (tasks), tasks (how many)                ``cluster_spans``
 parts          part, changes (whether it is the transition), start, end (layers)     ``parts``
 curves         series, step, layer, value, low, high, tasks                          ``mean_curves``
 clusters       series, step, cluster, every (over all tasks), layer, value           ``cluster_curves``
 boundaries     boundary, first, layer, low, high, confidence                         ``boundaries``
+values         model, task, cluster, layer, value (figures of a study)               ``charts.study.value_rows``
+points         layer, x, y, cluster, task (maps of a study)                          ``study.results.draw``
 =============  ====================================================================  =================================
 
 ``heatmap(cells, x, y, words, limits=...)`` and ``curves(rows, words, limits=...)`` make charts of such rows; with a

@@ -123,9 +123,15 @@ def _tooltip(cells: Sequence[Row], x: Axis, y: Axis, words: Words) -> list[alt.T
         "value": alt.Tooltip("value:Q", title=words.value, format=".4f"),
         "low": alt.Tooltip("low:Q", title="interval from", format=".4f"),
         "high": alt.Tooltip("high:Q", title="to", format=".4f"),
+        "first": alt.Tooltip("first:Q", format=".4f"),
+        "second": alt.Tooltip("second:Q", format=".4f"),
     }
-    axes = [alt.Tooltip(f"{axis.field}:N", title=axis.title or axis.field) for axis in (y, x)]
+    axes = [alt.Tooltip(f"{axis.field}:N", title=_called(axis)) for axis in (y, x)]
     return [*axes, *(tooltip for name, tooltip in kinds.items() if name in known)]
+
+
+def _called(axis: Axis) -> str:
+    return "beside" if axis.field == SECOND else axis.title or axis.field
 
 
 def _size(cells: Sequence[Row], axis: Axis, *, wide: bool = False) -> alt.Step:

@@ -77,9 +77,9 @@ def _lines(axes: tuple[alt.X, alt.Y], words: Words, *, dotted: bool) -> list[alt
         alt.Tooltip("tasks:Q"),
     ]
     return [
-        base.mark_area(style="band", clip=True).encode(x, alt.Y("low:Q"), alt.Y2("high"), fill, tooltip=tooltip),
-        base.mark_line(clip=True).encode(x, y, colour, dash, tooltip=tooltip),
-        # What the pointer meets: a line alone would have to be hit exactly, and would tell of its first layer.
+        base.mark_area(style="band", clip=True).encode(x, alt.Y("low:Q"), alt.Y2("high"), fill),
+        base.mark_line(clip=True).encode(x, y, colour, dash),
+        # What the pointer meets: a line or a band is one mark, and would tell of its first layer wherever it is hit.
         base.mark_circle(size=28 if dotted else 120, opacity=1 if dotted else 0).encode(x, y, fill, tooltip=tooltip),
     ]
 
@@ -139,9 +139,9 @@ def _panels(clusters: Sequence[Row], layers: list[Any], words: Words, limits: tu
         alt.Tooltip("value:Q", title=words.value, format=".4f"),
     ]
     every = alt.Chart().transform_filter("datum.every").mark_line(style="all-tasks", clip=True).encode(x, y)
-    colour = alt.Color("cluster:N", sort=None, title="clusters; dark line: all tasks", legend=legend)
+    colour = alt.Color("cluster:N", sort=None, title="clusters; thick line: all tasks", legend=legend)
     dash = alt.StrokeDash(
-        "cluster:N", sort=None, title="clusters; dark line: all tasks", legend=legend, scale=alt.Scale(range=dashes)
+        "cluster:N", sort=None, title="clusters; thick line: all tasks", legend=legend, scale=alt.Scale(range=dashes)
     )
     each = alt.Chart().transform_filter("!datum.every").mark_line(strokeWidth=1.4, clip=True).encode(x, y, colour, dash)
     points = alt.Chart().mark_circle(size=90, opacity=0).encode(x, y, tooltip=tooltip)

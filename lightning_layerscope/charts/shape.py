@@ -12,6 +12,9 @@ import altair as alt
 from lightning_layerscope.charts import theme
 from lightning_layerscope.charts.rows import Row
 
+LINE = 140
+"""Letters of a line below a title."""
+
 
 @dataclass(frozen=True)
 class Words:
@@ -41,7 +44,7 @@ def finished(chart: Any, datasets: Mapping[str, Sequence[Row]], words: Words) ->
     """
     if words.title:
         notes = " · ".join(words.notes)
-        below = [*text_lines(words.subtitle, 110), *(text_lines(notes, 110) or [" "])]
+        below = [*text_lines(words.subtitle, LINE), *(text_lines(notes, LINE) or [" "])]
         chart = chart.properties(title=alt.TitleParams(text=words.title, subtitle=below))
         read_out = [part for part in (words.title, words.subtitle, notes) if part]
         chart.description = ". ".join(read_out)  # to people who do not see it

@@ -78,7 +78,7 @@ def curves_per_cluster(rows: Sequence[Row], words: Words) -> alt.FacetChart:
     ]
     y = _y(words, rows, "mean(value):Q")
     panel = alt.layer(
-        alt.Chart().mark_line().encode(_layers(rows), y, _model(rows), tooltip=tooltip),
+        alt.Chart().mark_line().encode(_layers(rows), y, _model(rows)),
         alt.Chart().mark_point(size=90, opacity=0).encode(_layers(rows), y, detail="model:N", tooltip=tooltip),
     ).properties(width=190, height=130)
     chart = panel.facet(
@@ -137,8 +137,10 @@ def components_per_layer(rows: Sequence[Row], words: Words, *, limit: float) -> 
     note = top.mark_text(style="note", align="left", baseline="bottom", dy=-2).encode(
         x=alt.value(4), y=alt.datum(limit), text=alt.value(f"at most {limit:.0f}")
     )
-    line = base.mark_line(point=True).encode(_layers(rows), y, _model(rows), tooltip=tooltip)
-    chart = alt.layer(level, note, line).properties(width=620, height=260)
+    x, model = _layers(rows), _model(rows)
+    line = base.mark_line().encode(x, y, model)
+    dots = base.mark_circle(size=36).encode(x, y, model, tooltip=tooltip)
+    chart = alt.layer(level, note, line, dots).properties(width=620, height=260)
     return finished(chart, {"values": rows}, words)
 
 
@@ -160,7 +162,7 @@ def correlations_per_layer(rows: Sequence[Row], words: Words) -> alt.FacetChart:
     x, model = _layers(rows), _model(rows)
     panel = alt.layer(
         alt.Chart().mark_rule(style="level").encode(y=alt.datum(0)),
-        alt.Chart().mark_line().encode(x, y, model, tooltip=tooltip),
+        alt.Chart().mark_line().encode(x, y, model),
         alt.Chart().mark_point(size=90, opacity=0).encode(x, y, detail="model:N", tooltip=tooltip),
         alt.Chart().transform_filter("datum.p < 0.05").mark_circle(size=42).encode(x, y, model, tooltip=tooltip),
     ).properties(width=290, height=230)

@@ -19,8 +19,8 @@ def load_states(path: Path) -> HiddenStates | ReferenceBank:
     """Hidden states or a reference bank, whichever the folder holds.
 
     Raises:
-        FileNotFoundError: when it holds neither.
-        ValueError: when a file is damaged.
+        FileNotFoundError: When it holds neither.
+        ValueError: When a file is damaged.
     """
     from lightning_layerscope.extraction import HiddenStates
     from lightning_layerscope.references import ReferenceBank
@@ -41,8 +41,8 @@ def load_profile(path: Path) -> LayerProfile:
     """A profile from its file, or from the folder of a run.
 
     Raises:
-        FileNotFoundError: when there is none.
-        ValueError: when the file is something else.
+        FileNotFoundError: When there is none.
+        ValueError: When the file is something else.
     """
     from lightning_layerscope.profiles import LayerProfile
 
@@ -58,8 +58,8 @@ def load_record(source: Path) -> RunRecord:
     """The record of a run's folder, or that of a profile, of which nothing but its rows is known.
 
     Raises:
-        FileNotFoundError: when there is none.
-        ValueError: when a file is damaged, or something else.
+        FileNotFoundError: When there is none.
+        ValueError: When a file is damaged, or something else.
     """
     from lightning_layerscope.measurements import Measurement, RunRecord
     from lightning_layerscope.transitions import find_transitions
@@ -83,8 +83,8 @@ def check_new_file(path: Path, overwrite: bool) -> None:
     """Refuse to write over a file, or where nothing can be written.
 
     Raises:
-        FileExistsError: when it is there and may not be replaced.
-        OSError: when its folder cannot be written to.
+        FileExistsError: When it is there and may not be replaced.
+        OSError: When its folder cannot be written to.
     """
     if path.is_dir():
         raise FileExistsError(f"{path} is a folder; name a file")
@@ -97,13 +97,13 @@ def check_new_folder(path: Path, overwrite: bool, marker: str) -> None:
     """Refuse a folder that is taken, or where nothing can be written, before hours are spent on its content.
 
     Args:
-        path: the folder.
-        overwrite: whether one of the same kind may be replaced.
-        marker: name of the file by which that kind is known.
+        path: The folder.
+        overwrite: Whether one of the same kind may be replaced.
+        marker: Name of the file by which that kind is known.
 
     Raises:
-        FileExistsError: when it holds something, and may not be replaced.
-        OSError: when its parent cannot be written to.
+        FileExistsError: When it holds something, and may not be replaced.
+        OSError: When its parent cannot be written to.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         if not overwrite:
@@ -119,7 +119,7 @@ def check_writable(path: Path) -> None:
     """Try to write where a file or folder will be made.
 
     Raises:
-        OSError: when that fails; the message names the folder.
+        OSError: When that fails; the message names the folder.
     """
     folder = path.absolute().parent
     while not folder.exists():

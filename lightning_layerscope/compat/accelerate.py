@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from lightning_layerscope.compat.trackers import tracker_kind
+
 
 def is_dispatched(model: nn.Module) -> bool:
     """Whether accelerate moves parameters in and out around the layers' turns (``device_map``, offloading)."""
@@ -25,14 +27,14 @@ def execution_device(model: nn.Module) -> torch.device | None:
 
 
 def tracker_handles(accelerator: Any) -> list[Any]:
-    """What an ``Accelerator`` logs to: of W&B and TensorBoard their own run and writer, of others the scalars' way in.
+    """What an ``Accelerator`` logs to: the own run or writer of trackers that are known, of others the scalars' way in.
 
     Args:
         accelerator: None has none. Its trackers are there once ``init_trackers`` was called.
     """
     handles: list[Any] = []
     for tracker in getattr(accelerator, "trackers", None) or []:
-        own = tracker.name in ("wandb", "tensorboard")
+        own = tracker.name in ("wandb", "tensorboard") or tracker_kind(tracker.tracker) is not None
         handles.append(tracker.tracker if own else _Scalars(tracker))
     return handles
 

@@ -70,3 +70,53 @@ def tensorboard_writer(trainer: Any) -> Any:
         if any(base.__name__ == "TensorBoardCallback" for base in type(callback).__mro__):
             return getattr(callback, "tb_writer", None)
     return None
+
+
+def own_handle(trainer: Any, name: str) -> Any:
+    """A tracker's own object that the trainer itself logs to, beside W&B's and TensorBoard's.
+
+    Args:
+        trainer: Of transformers.
+        name: In its ``report_to``.
+
+    Returns:
+        The object; None where the tracker is unknown here, or was not opened.
+    """
+    module: Any = sys.modules.get(name)
+    if module is None:
+        return None
+    if name == "mlflow":
+        return module.active_run()
+    if name == "comet_ml":
+        return module.get_running_experiment()
+    if name == "swanlab":
+        return module.get_run()
+    if name == "clearml":
+        return module.Task.current_task()
+    if name == "trackio":
+        return module.context_vars.current_run.get()
+    if name == "dvclive":
+        callbacks = trainer.callback_handler.callbacks
+        lives = (one.live for one in callbacks if any(base.__name__ == "DVCLiveCallback" for base in type(one).__mro__))
+        return next(lives, None)
+    return None
+
+
+class BeforeTheEnd:
+    """Has the trainer's callbacks told of the end of training after this one was, while it is attached.
+
+    The callbacks of trackers close them at the end of training, before those of the user are told of it.
+
+    Args:
+        trainer: Whose list of callbacks is replaced, on this instance alone.
+        first: A callback whose ``on_train_end`` comes before all others.
+    """
+
+    def __init__(self, trainer: Any, first: Any) -> None:
+        self._handler, self._first = trainer.callback_handler, first
+        # Another list: the trainer may be going through the one it has.
+        self._handler.callbacks = [first, *self._handler.callbacks]
+
+    def detach(self) -> None:
+        """Give the trainer its own callbacks back."""
+        self._handler.callbacks = [one for one in self._handler.callbacks if one is not self._first]

@@ -9,7 +9,13 @@ from lightning_layerscope.extraction import HiddenStates, extract_hidden_states
 from lightning_layerscope.measurements import Measurement, take_measurement
 from lightning_layerscope.measurements.behaviour import ANSWERS, RETENTION, Rows
 from lightning_layerscope.monitor.adapters import adapters_off
-from lightning_layerscope.monitor.behaviour import BehaviourPart, BehaviourSource, drift_curves, join_behaviour
+from lightning_layerscope.monitor.behaviour import (
+    BehaviourPart,
+    BehaviourSource,
+    drift_curves,
+    join_behaviour,
+    still_known,
+)
 from lightning_layerscope.monitor.distributed import Share, compare_share, merge_shares, own_share, with_digests
 from lightning_layerscope.monitor.gradients import groups_of, task_gradients
 from lightning_layerscope.monitor.host_state import HostState
@@ -70,9 +76,10 @@ class ActiveSource:
 
     def begin(self, plan: Plan) -> None:
         """Go on from here: with this reference and baseline, where there are such."""
-        self.reference_name, self._bank, self.baseline = plan.reference_name, plan.bank, plan.baseline or {}
-        self._fresh = plan.fresh
+        self.reference_name, self._bank, self._fresh = plan.reference_name, plan.bank, plan.fresh
         if plan.baseline is not None:
+            everything = {ANSWERS: self.probes} | ({} if self.retention is None else {RETENTION: self.retention})
+            self.baseline = still_known(plan.baseline, everything)
             self._behaviour.set_baseline(plan.baseline)
 
     def measure_local(self, host: HostState) -> _Part:
@@ -164,7 +171,9 @@ class ActiveSource:
     def _signals(self, host: HostState, states: HiddenStates) -> SignalValues:
         assert self._own is not None
         signals, estimator = self.settings.signals, self.settings.comparison.estimator
-        if self._fresh:
+        if not self.ranks.leads:  # the weights are the same everywhere: one copy and one update will do
+            signals = replace(signals, update=False, drift_per_update=False, update_from=None)
+        elif self._fresh:
             self._weights.begin(host.model)
             self._fresh = False
         values = measure_signals(signals, host.model, states, estimator, self._weights)

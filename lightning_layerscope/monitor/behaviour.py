@@ -86,13 +86,8 @@ class BehaviourSource:
         return self.baseline is None and (RETENTION in self.groups or KL in self.wanted[ANSWERS])
 
     def set_baseline(self, rows: Rows) -> None:
-        """Compare with this beginning; of tasks whose prompts or answers were others then, nothing is known."""
-        self.baseline = {key: each for key, each in rows.items() if key.startswith(RANKS)}
-        for group, probes in self.groups.items():
-            for task, probe in probes.items():
-                if np.array_equal(rows.get(f"{group}/{_TOKENS}/{task}", 0), _fingerprint(probe)):
-                    own = (f"{group}/{kind}/{task}" for kind in (LOSS, *WORDS, _GRAMS, _TOKENS))
-                    self.baseline |= {key: rows[key] for key in own if key in rows}
+        """Compare with this beginning."""
+        self.baseline = still_known(rows, self.groups)
 
     def begin(self, host: HostState) -> None:
         """Take the baseline: the model as it is now, its adapters off."""
@@ -164,6 +159,17 @@ class BehaviourSource:
             f"how the model answered the prompts of {len(lacking)} tasks at the beginning is not known "
             f"({', '.join(lacking[:5])}): no KL, drift and change of loss of these",
         )
+
+
+def still_known(rows: Rows, groups: Mapping[str, ProbeSet]) -> Rows:
+    """Of a beginning what is of these prompts and answers; of tasks that had others then, nothing is known."""
+    known = {key: each for key, each in rows.items() if key.startswith(RANKS)}
+    for group, probes in groups.items():
+        for task, probe in probes.items():
+            if np.array_equal(rows.get(f"{group}/{_TOKENS}/{task}", 0), _fingerprint(probe)):
+                own = (f"{group}/{kind}/{task}" for kind in (LOSS, *WORDS, _GRAMS, _TOKENS))
+                known |= {key: rows[key] for key in own if key in rows}
+    return known
 
 
 def join_behaviour(parts: Iterable[BehaviourPart], clusters: Mapping[str, Mapping[str, str]]) -> Behaviour:

@@ -107,9 +107,21 @@ class Budget:
         finally:
             seconds = self.running
             self._opened = None
-            if forced:
-                self.forced += seconds
-            else:
-                self.chosen += seconds
+            self._spend(seconds, forced=forced)
             # Decays, so that one slow measurement (a cold start, a busy disk) does not rule the whole run.
             self.cost = max(seconds, (self.cost + seconds) / 2)
+
+    @contextmanager
+    def afterwards(self, *, forced: bool = False) -> Iterator[None]:
+        """Time what measurements have left to be done later, which says nothing of what the next one takes."""
+        since = self._clock()
+        try:
+            yield
+        finally:
+            self._spend(self._clock() - since, forced=forced)
+
+    def _spend(self, seconds: float, *, forced: bool) -> None:
+        if forced:
+            self.forced += seconds
+        else:
+            self.chosen += seconds

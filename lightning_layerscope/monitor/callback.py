@@ -77,7 +77,7 @@ class MonitorCallback:
             forward pass and is never left out.
         output_dir: Folder of the results, on this machine; default is a folder of the monitor's name where the trainer
             or its logger keeps its files. A folder of another run is never written to: a number is added.
-        report: Write ``report.html`` after every measurement.
+        report: Draw ``report.html`` after every measurement, in a process beside training.
         loggers: Further loggers beside the trainer's own: objects with ``log_metrics(row, step=...)``, or runs of W&B.
         verbose: Print the cost before and after, and what is logged where.
         schedule: More triggers: see :class:`~lightning_layerscope.options.Schedule`.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.monitor.attempts import attempt
-from lightning_layerscope.monitor.folder import OWNER, PROMPTS, REFERENCE, REPORT, is_own, reserve
+from lightning_layerscope.monitor.folder import OWNER, PROMPTS, REFERENCE, is_own, reserve
 from lightning_layerscope.monitor.location import Location
 from lightning_layerscope.monitor.parts import KeptPart
 from lightning_layerscope.probes import ProbeSet
@@ -18,7 +16,7 @@ from lightning_layerscope.references import ReferenceBank
 
 
 class RunFiles:
-    """Record, reference, prompts and report of a run in its folder.
+    """Record, reference and prompts of a run in its folder.
 
     Every write first makes sure that the folder is still this run's, and makes it anew where it was deleted. What
     cannot be written is named and written again the next time.
@@ -36,7 +34,6 @@ class RunFiles:
         self._bank: ReferenceBank | None = None
         self._reference = KeptPart(self._save_bank, self._is_bank)
         self._prompts = KeptPart(self._save_prompts, self._are_prompts)
-        self._drawn: tuple[Path, int, dict[str, Any]] | None = None
 
     @property
     def prompts_file(self) -> Path | None:
@@ -63,7 +60,7 @@ class RunFiles:
             return []
         return self.reserve() or self._write({PROMPTS: self._ensure_prompts})
 
-    def write(self, record: RunRecord, bank: ReferenceBank | None, *, report: bool) -> list[str]:
+    def write(self, record: RunRecord, bank: ReferenceBank | None) -> list[str]:
         """Write all that is not there yet.
 
         Returns:
@@ -79,8 +76,6 @@ class RunFiles:
         if self.probes is not None:
             parts[PROMPTS] = self._ensure_prompts
         parts["the record"] = lambda: record.save(self.folder)
-        if report:
-            parts[REPORT] = partial(self._draw, record)
         return self._write(parts)
 
     def _write(self, parts: dict[str, Callable[[], object]]) -> list[str]:
@@ -107,13 +102,3 @@ class RunFiles:
 
     def _is_bank(self, path: Path) -> bool:
         return self._bank is not None and ReferenceBank.load(path).digest == self._bank.digest
-
-    def _draw(self, record: RunRecord) -> None:
-        """To draw the report once more than there is something new takes as long as a measurement."""
-        content = (self.folder, len(record), copy.deepcopy(record.config))
-        if self._drawn == content and (self.folder / REPORT).is_file():
-            return
-        from lightning_layerscope.sinks.report import write_report
-
-        write_report(record, self.folder / REPORT)
-        self._drawn = content

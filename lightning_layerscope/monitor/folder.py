@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+from lightning_layerscope.drawing.passing import PASSING
 from lightning_layerscope.json_files import read_json
 from lightning_layerscope.measurements.storage import FOLDERS, WRITTEN, owner
 
@@ -37,7 +38,8 @@ def is_own(folder: Path, run_id: str) -> bool:
 
 def clear_passing(folder: Path) -> None:
     """Remove what a killed process was writing when it died: files and folders under their passing names."""
-    left = [path for path in folder.glob(".*") if path.name.startswith(tuple(f".{name}." for name in _WRITTEN))]
+    names = (PASSING, *(f".{name}." for name in _WRITTEN))
+    left = [path for path in folder.glob(".*") if path.name.startswith(names)]
     for path in [*left, *(path for kind in FOLDERS for path in (folder / kind).glob(".step-*"))]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

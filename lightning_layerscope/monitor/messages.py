@@ -104,7 +104,7 @@ def closing(record: RunRecord, budget: Budget, skipped: int, failed: str) -> str
     took = f"{count(len(record), 'measurement')} took {budget.spent:.1f} s"
     return (
         f"{took}, {budget.overhead:.1%} of the run's {budget.elapsed:.0f} s "
-        f"({budget.forced:.1f} s of it the first and the last)"
+        f"({budget.forced:.1f} s of it the first, the last and the end)"
         + (f"; {skipped} left out for the budget" if skipped else "")
         + (f"; failed: {failed}" if failed else "")
         + f". {record.measurements[-1].transition.describe()}"

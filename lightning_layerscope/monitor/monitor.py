@@ -138,6 +138,8 @@ class Monitor:
         since, self._seen = self._seen, host.step
         if not self._measures:
             return
+        with self.budget.afterwards():
+            self.results.after_step()
         if self._ranks is not None and self._ranks.leads and (warning := self._forecast.warning(host)):
             self.failures.warn(warning)
         if self.settings.mode == "active" and self.cadence.due(host.step, since):
@@ -289,6 +291,7 @@ class Monitor:
         if self._ranks is None or not self._ranks.leads:
             return
         self.record.config.update(failures=dict(self.failures.counts), left_out=self.choice.skipped)
-        self.results.finish(status, self.bank)
+        with self.budget.afterwards(forced=True):
+            self.results.finish(status, self.bank)
         if self.record.measurements:
             self.failures.say(messages.closing(self.record, self.budget, self.choice.skipped, self.failures.summary()))

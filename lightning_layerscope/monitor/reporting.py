@@ -1,19 +1,20 @@
-"""What of a ``transformers.Trainer``'s reporting the monitor takes part in, and what is said about it."""
+"""Where results of a run go beside its files, and what is said about it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from lightning_layerscope.compat.transformers_trainer import tensorboard_writer
+from lightning_layerscope.compat.transformers_trainer import own_handle, tensorboard_writer
+from lightning_layerscope.monitor.attempts import attempt
 
 
 @dataclass(frozen=True)
 class Reporting:
-    """Where a trainer reports to.
+    """Where a ``transformers.Trainer`` reports to.
 
     Attributes:
         trainer: Whose reporting it is.
@@ -23,39 +24,51 @@ class Reporting:
     trainer: Any
     names: tuple[str, ...]
 
-    def loggers(self, given: Sequence[Any], *, per_task_keys: bool = False) -> list[Any]:
-        """The trainer's own loggers that results go to, beside those that the user has given."""
-        loggers: list[Any] = []
-        if "wandb" in self.names:
-            # The trainer's own callback comes first and has opened the run; else wandb may not even be loaded.
-            run = getattr(sys.modules.get("wandb"), "run", None)
-            if run is not None and not any(one is run for one in given):
-                loggers.append(run)
-        if "tensorboard" in self.names:
-            from lightning_layerscope.sinks import TensorBoardSink
+    def loggers(self, given: Sequence[Any], *, per_task_keys: bool = False) -> dict[str, Any]:
+        """The trainer's own trackers that results go to, by name, beside those that the user has given.
 
-            loggers.append(TensorBoardSink(partial(tensorboard_writer, self.trainer), per_task_keys=per_task_keys))
-        return loggers
+        The trainer's own callbacks come first and have opened them; what they did not open has no results.
+        """
+        found: dict[str, Any] = {}
+        for name in self.names:
+            if name == "tensorboard":
+                from lightning_layerscope.sinks import TensorBoardSink
 
-    def message(self, given: Sequence[Any]) -> str:
-        """What is logged where, for the start of a run."""
-        places = []
-        if "wandb" in self.names:
-            places.append("scalars and pictures to W&B")
-        if "tensorboard" in self.names:
-            places.append("scalars and pictures to TensorBoard")
-        places += [f"scalars to {type(logger).__name__}" for logger in given]
-        text = f"logs {', '.join(places) or 'to files only'}"
-        others = [name for name in self.names if name not in ("wandb", "tensorboard", "none")]
-        if others:
-            text += (
-                f"; nothing to {', '.join(others)}: pass loggers=[...], objects with log_metrics(row, step=...), for "
-                "the scalars"
-            )
-        return f"{text}."
+                found[name] = TensorBoardSink(partial(tensorboard_writer, self.trainer), per_task_keys=per_task_keys)
+            elif name == "wandb":
+                found[name] = getattr(sys.modules.get("wandb"), "run", None)
+            else:
+                found[name] = attempt(partial(own_handle, self.trainer, name)).value
+        return {
+            name: handle
+            for name, handle in found.items()
+            if handle is not None and not any(one is handle for one in given)
+        }
+
+    def without(self, found: Iterable[str], given: Sequence[Any]) -> list[str]:
+        """The names of which nothing was found; none where the user has given loggers for them."""
+        return [] if given else [name for name in self.names if name not in found and name != "none"]
 
 
 def reporting_of(trainer: Any, report_to: Any) -> Reporting:
     """The reporting of a trainer, from its ``report_to``."""
     names = (report_to,) if isinstance(report_to, str) else tuple(report_to or ())
     return Reporting(trainer, names)
+
+
+def message(sinks: Sequence[Any], without: Sequence[str] = ()) -> str:
+    """What is logged where, for the start of a run.
+
+    Args:
+        sinks: Of all trackers that were found.
+        without: Names of trackers that were not.
+    """
+    arrives = "to files only"
+    if sinks:
+        from lightning_layerscope.sinks.loggers import arrivals
+
+        arrives = arrivals(sinks)
+    hint = (
+        f"; nothing to {', '.join(without)}: pass its own run, or an object with log_metrics(row, step=...), as loggers"
+    )
+    return f"logs {arrives}{hint if without else ''}."

@@ -1,4 +1,4 @@
-"""What becomes of a measurement: files first, loggers second, so that a crash in between loses nothing."""
+"""What becomes of a measurement: files first, loggers second, pictures third, so that a crash loses no number."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import nn
+
+from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.measurements import Measurement, RunRecord
 from lightning_layerscope.monitor.attempts import attempt
+from lightning_layerscope.monitor.drawings import Drawings
 from lightning_layerscope.monitor.failures import Failures
 from lightning_layerscope.monitor.files import RunFiles
 from lightning_layerscope.monitor.location import Location
 from lightning_layerscope.monitor.messages import sentence
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
-from lightning_layerscope.sinks.base import AlertSink
+from lightning_layerscope.sinks.base import AlertSink, name_of
+
+SECONDS_FOR_DRAWING = {"finished": 120.0, "exception": 10.0}
+"""How long the end of a run waits for what is still being drawn: usually some seconds, longer on a crowded machine."""
 
 MakeSinks = Callable[["Path | Literal[False]"], Sequence[Any]]
 """Makes the sinks; is given the file of prompts to upload, or False."""
@@ -26,14 +33,15 @@ class Results:
 
     Args:
         failures: Where a full disk or a logger that is gone is told.
-        report: Write the HTML report along with every measurement.
+        report: Have the HTML report drawn after every measurement.
         upload_prompts: Hand the file of prompts to the sinks.
         alerts: Have alerts sent by the trackers that can.
     """
 
     def __init__(self, failures: Failures, *, report: bool, upload_prompts: bool = False, alerts: bool = False) -> None:
-        self.failures, self.report, self.upload_prompts = failures, report, upload_prompts
+        self.failures, self.upload_prompts = failures, upload_prompts
         self.record, self._alerts = RunRecord(), alerts
+        self._drawings = Drawings(failures, report=report)
         self._files: RunFiles | None = None
         self._sinks: list[Any] = []
         self._missing: list[str] = []
@@ -51,6 +59,7 @@ class Results:
     def begin(self, record: RunRecord, location: Location) -> None:
         """Go on with this record in this location."""
         self.record, self._sinks, self._missing = record, [], []
+        self._drawings.close()
         self._files = None if location.folder is None else RunFiles(record.run_id, location.folder, location)
         if self._files is not None:
             self._report_missing(self._files.reserve())
@@ -67,9 +76,10 @@ class Results:
         for sink in opened.value or []:
             if self._tell(sink, partial(sink.start, self.record)):
                 self._sinks.append(sink)
+        self._drawings.open(self._sinks)
 
     def keep(self, measurement: Measurement, bank: ReferenceBank, host_step: int) -> None:
-        """Add a measurement to the record, write all, and log it."""
+        """Add a measurement to the record, write it, log its numbers, and have it drawn."""
         meta = measurement.profile.meta
         self.record.config.update({"num_layers": meta.num_layers, "layers": list(meta.layers)})
         self.record.config.update({key: getattr(meta, key) for key in ("reference", "reference_digest", "model_name")})
@@ -85,11 +95,19 @@ class Results:
             for sink in self._sinks if self._alerts else ():
                 if isinstance(sink, AlertSink):
                     self._tell(sink, partial(sink.alert, alert))
+        if self.folder is not None and not self._missing:  # it is drawn from its files
+            self._drawings.ask(self.folder, self.record, host_step)
+
+    def after_step(self) -> None:
+        """Log pictures that are ready. No error reaches training, and no draw of random numbers."""
+        if self._drawings.ready():
+            with self.failures.contained(), no_trace(nn.Module()):
+                self._drawings.deliver()
 
     def write(self, bank: ReferenceBank | None) -> None:
         """Make the folder complete: whatever is missing or new is written, each part whole or not at all."""
         if self._files is not None and self.record.measurements:
-            self._report_missing(self._files.write(self.record, bank, report=self.report))
+            self._report_missing(self._files.write(self.record, bank))
 
     def finish(self, status: str, bank: ReferenceBank | None) -> None:
         """Write and close what has measurements."""
@@ -98,8 +116,12 @@ class Results:
         self.write(bank)
         if self._missing:
             self.failures.warn(f"the results in {self.folder} are not complete: {sentence('; '.join(self._missing))}")
-        for sink in self._sinks:
-            self._tell(sink, partial(sink.finish, self.record, status))
+        try:
+            if self.folder is not None:
+                self._drawings.finish(self.folder, self.record, seconds=SECONDS_FOR_DRAWING[status])
+        finally:  # Ctrl-C during that wait keeps nothing else from being logged
+            for sink in self._sinks:
+                self._tell(sink, partial(sink.finish, self.record, status))
 
     def _report_missing(self, missing: list[str]) -> None:
         """Warn when something cannot be written that could be before; the next measurement tries again."""
@@ -114,7 +136,5 @@ class Results:
     def _tell(self, sink: Any, call: Callable[[], Any]) -> bool:
         outcome = attempt(call)
         if outcome.error:
-            self.failures.add(
-                type(sink).__name__, f"{sentence(outcome.error)} The results are in {self.folder or 'memory'}."
-            )
+            self.failures.add(name_of(sink), f"{sentence(outcome.error)} The results are in {self.folder or 'memory'}.")
         return not outcome.error

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lightning_layerscope.functional.cluster_intervals import mean_intervals
+from lightning_layerscope.functional.cluster_intervals import defined_mean, mean_intervals
 
 Floats = NDArray[np.float64]
 
@@ -19,16 +19,29 @@ def matrix(rows: pd.DataFrame, tasks: Sequence[str], layers: Sequence[int], colu
     Raises:
         ValueError: if the rows hold one cell under several estimators.
     """
-    if rows.duplicated(["task", "layer"]).any():
+    row = pd.Index(tasks).get_indexer(pd.Index(rows["task"]))
+    place = pd.Index(layers).get_indexer(pd.Index(rows["layer"]))
+    if len(np.unique(row * len(layers) + place)) < len(rows):
         estimators = rows["estimator"].unique().tolist()
         raise ValueError(
             f"expected one estimator per measure and step, got {estimators}; select the rows of one of them"
         )
-    row = {task: position for position, task in enumerate(tasks)}
-    column_of = {layer: position for position, layer in enumerate(layers)}
     values = np.full((len(tasks), len(layers)), np.nan)
-    values[rows["task"].map(row).to_numpy(), rows["layer"].map(column_of).to_numpy()] = rows[column].to_numpy()
+    values[row, place] = rows[column].to_numpy()
     return values
+
+
+def cluster_means(values: Floats, clusters: Sequence[str]) -> dict[str, Floats]:
+    """Mean over the rows of each cluster of ``(tasks, layers)``, where defined.
+
+    Args:
+        values: One row per task.
+        clusters: That of each row.
+    """
+    members: dict[str, list[int]] = {}
+    for row, cluster in enumerate(clusters):
+        members.setdefault(cluster, []).append(row)
+    return {cluster: defined_mean(values[rows]) for cluster, rows in members.items()}
 
 
 def mean_curve(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from lightning_layerscope.functional.cluster_intervals import defined_mean
 from lightning_layerscope.notebook import charts
 from lightning_layerscope.profiles import curves, describe, storage
 from lightning_layerscope.profiles.curves import Floats
@@ -179,11 +178,8 @@ class LayerProfile:
 
     def cluster_curves(self, measure: str | None = None, step: int | None = None) -> dict[str, Floats]:
         """Mean curve ``(layers,)`` of each cluster, over its tasks with a defined value; NaN where none has one."""
-        values = self.matrix(measure, step)
-        members: dict[str, list[int]] = {}
-        for row, task in enumerate(self.tasks):
-            members.setdefault(self.clusters[task], []).append(row)
-        return {cluster: defined_mean(values[rows]) for cluster, rows in members.items()}
+        clusters = self.clusters
+        return curves.cluster_means(self.matrix(measure, step), [clusters[task] for task in self.tasks])
 
     def at_step(self, step: int) -> LayerProfile:
         """The rows of one step.

@@ -97,13 +97,20 @@ def _check_rows_claimed(path: str | Path, described: pq.FileMetaData, content: M
         )
 
 
+def _as_json(texts: pd.Series[Any]) -> bytes:
+    """What ``json.dumps`` makes of the list; names repeat in every row, and each is encoded once."""
+    codes, names = pd.factorize(texts, use_na_sentinel=False)
+    encoded = np.array([json.dumps(name) for name in names.tolist()], dtype=object)
+    return f"[{', '.join(encoded[codes])}]".encode()
+
+
 def _digest(frame: pd.DataFrame, meta: str) -> str:
     """Of the meta's text and of every cell, whatever the file's encoding."""
     digest = hashlib.sha256(meta.encode())
     for name, kind in COLUMNS.items():
         column = frame[name]
         if kind == "text":
-            cells = json.dumps(column.tolist()).encode()
+            cells = _as_json(column)
         else:
             numbers = column.to_numpy().astype(f"<{kind[0]}8")
             if numbers.dtype.kind == "f":

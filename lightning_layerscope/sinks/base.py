@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
     from lightning_layerscope.measurements.alert import Alert
+    from lightning_layerscope.sinks.picture import Picture
 
 
 @runtime_checkable
@@ -30,8 +32,34 @@ class Sink(Protocol):
 
 
 @runtime_checkable
+class PictureSink(Sink, Protocol):
+    """A sink that shows pictures, which are drawn beside training and come some time after the numbers."""
+
+    def wants_pictures(self, record: RunRecord) -> bool:
+        """Whether the last measurement of the record is to be pictured."""
+
+    def log_pictures(self, pictures: Sequence[Picture], *, step: int, host_step: int, last: bool) -> bool:
+        """Called with the pictures of one measurement after the other, in order of steps.
+
+        Args:
+            pictures: Finished PNG files.
+            step: Of the measurement.
+            host_step: The step under which the host's own logger counted at the measurement.
+            last: The run is over: there is no later.
+
+        Returns:
+            Whether they were taken; where not, the same ones are offered again later.
+        """
+
+
+@runtime_checkable
 class AlertSink(Sink, Protocol):
     """A sink whose tracker tells people, by mail or message."""
 
     def alert(self, alert: Alert) -> None:
         """Called once for each alert of the run, after the measurement that gave it was logged."""
+
+
+def name_of(sink: object) -> str:
+    """What a sink is called in messages: its tracker's name, where it says one."""
+    return str(getattr(sink, "name", type(sink).__name__))

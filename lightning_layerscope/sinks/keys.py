@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ROOT = "layerscope"
 STEP = f"{ROOT}/step"
+PICTURE_STEP = f"{ROOT}/picture_step"
+"""The axis of pictures, which come later than the numbers: a row may hold numbers of one step, pictures of another."""
 SECONDS, OVERHEAD, RESULTS = f"{ROOT}/seconds", f"{ROOT}/overhead", f"{ROOT}/results"
 BOUNDARIES = tuple(f"{ROOT}/transition/{name}{end}" for name in ("start", "end") for end in ("", "_low", "_high"))
 CURVE = f"{ROOT}/curve/layers"
@@ -112,15 +114,19 @@ class KeyPlan:
             keys += [key for task in ("", *tasks.values()) for key in score_keys(signal, task)]
         return keys
 
+    def pictures(self) -> list[str]:
+        """Keys over ``layerscope/picture_step``."""
+        return [CURVE, *HEATMAPS.values()]
+
     def media(self) -> list[str]:
-        """Keys over ``layerscope/step`` of pictures, charts and the table."""
+        """Keys over ``layerscope/step`` of charts and the table."""
         charts = [profile_key(curve) for curve in self.curves]
         # W&B logs the numbers of a chart as a table beside it.
-        return [CURVE, *HEATMAPS.values(), RESULTS, *charts, *(f"{chart}_table" for chart in charts)]
+        return [RESULTS, *charts, *(f"{chart}_table" for chart in charts)]
 
     def count(self) -> int:
-        """Number of all keys, with the axis and the host's step."""
-        return len(self.scalars()) + len(self.media()) + 2
+        """Number of all keys, with both axes and the host's step."""
+        return len(self.scalars()) + len(self.pictures()) + len(self.media()) + 3
 
 
 def plan_of(measurement: Measurement, *, per_task: bool = False) -> KeyPlan:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lightning_layerscope.functional.cluster_intervals import defined_mean
+from lightning_layerscope.profiles.curves import cluster_means
 from lightning_layerscope.sinks.keys import (
     ALL,
     BOUNDARIES,
@@ -35,17 +36,17 @@ TABLE_COLUMNS = ("step", "layer", "task", "cluster", "measure", "value", "low", 
 def measurement_row(measurement: Measurement, plan: KeyPlan) -> dict[str, float]:
     """The scalars of one measurement. Undefined values have no entry: a chart shows a gap, the files their reason."""
     profile, name = measurement.profile, f"{ROOT}/{slug(plan.measure)}"
-    mean = profile.mean_curve(plan.measure, measurement.step)
+    matrix = profile.matrix(plan.measure, measurement.step)
     row: dict[str, float] = {STEP: measurement.step}
-    for layer, value in zip(mean["layer"], mean["value"], strict=True):
-        row[f"{name}/layer_{int(layer):02d}"] = float(value)
+    for layer, value in zip(profile.layers, defined_mean(matrix), strict=True):
+        row[f"{name}/layer_{layer:02d}"] = float(value)
     if plan.cluster_means:
-        for cluster, curve in profile.cluster_curves(plan.measure, measurement.step).items():
+        clusters = profile.clusters
+        for cluster, curve in cluster_means(matrix, [clusters[task] for task in profile.tasks]).items():
             row[f"{name}/cluster/{plan.clusters[cluster]}"] = float(defined_mean(curve))
     row.update(boundaries(measurement.transition))
     row[SECONDS], row[OVERHEAD] = float(measurement.seconds), float(measurement.overhead)
     if plan.tasks:
-        matrix = profile.matrix(plan.measure, measurement.step)
         for task, values in zip(profile.tasks, matrix, strict=True):
             for layer, value in zip(profile.layers, values, strict=True):
                 row[f"{name}/task/{plan.tasks[task]}/layer_{layer:02d}"] = float(value)
@@ -101,7 +102,7 @@ def profile_lines(profile: LayerProfile, step: int, plan: KeyPlan) -> dict[str, 
 
 def summary(measurement: Measurement, measurements: int, plan: KeyPlan) -> dict[str, Any]:
     """What a run comes down to; ``None`` where there is no transition or no defined value."""
-    mean = measurement.profile.mean_curve(plan.measure, measurement.step)["value"].to_numpy(dtype=np.float64)
+    mean = defined_mean(measurement.profile.matrix(plan.measure, measurement.step))
     defined = mean[np.isfinite(mean)]
     is_cut = measurement.transition.found
     return {

@@ -12,6 +12,8 @@ from lightning_layerscope.compat.wandb import is_run
 from lightning_layerscope.sinks.base import Sink
 from lightning_layerscope.sinks.scalars import ScalarSink
 from lightning_layerscope.sinks.tensorboard import TensorBoardSink
+from lightning_layerscope.sinks.tracker import TrackerSink
+from lightning_layerscope.sinks.trackers import tracker_of
 from lightning_layerscope.sinks.wandb import WandbSink
 
 
@@ -27,7 +29,8 @@ def sinks_for(
 
     Args:
         loggers: one logger, several, or none (``None``, ``False``, ``[]``). Beside Lightning's loggers a run of W&B, a
-            ``SummaryWriter`` of TensorBoard, or a sink that is ready may stand in the list.
+            ``SummaryWriter`` of TensorBoard, the own object of another tracker, or a sink that is ready may stand in
+            the list.
         host_step_key: see :class:`~lightning_layerscope.sinks.WandbSink`.
         per_task_keys: of all sinks.
         upload_prompts: see :class:`~lightning_layerscope.sinks.WandbSink`.
@@ -43,7 +46,10 @@ def sinks_for(
         tracker = logger.experiment if wraps else logger
         if is_dummy_experiment(tracker):
             continue
-        if is_run(tracker) or is_wandb_logger(logger):
+        own = tracker_of(logger)
+        if own is not None:
+            sinks.append(TrackerSink(own, per_task_keys=per_task_keys))
+        elif is_run(tracker) or is_wandb_logger(logger):
             sinks.append(
                 WandbSink(
                     tracker,
@@ -60,6 +66,11 @@ def sinks_for(
         else:
             sinks.append(ScalarSink(logger, per_task_keys=per_task_keys))
     return sinks
+
+
+def arrivals(sinks: Iterable[Any]) -> str:
+    """What is logged where, in words; empty without sinks."""
+    return "; ".join(str(getattr(sink, "arrives", f"results to {type(sink).__name__}")) for sink in sinks)
 
 
 def _several(loggers: Any) -> Iterable[Any]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from lightning_layerscope import charts
 from lightning_layerscope.sinks.keys import CURVE, HEATMAPS
+from lightning_layerscope.sinks.picture import Picture
 
 if TYPE_CHECKING:
     import altair as alt
-    from PIL.Image import Image
 
     from lightning_layerscope.measurements import Measurement, RunRecord
 
@@ -23,27 +21,6 @@ _log = logging.getLogger(__name__)
 MOST_BYTES = 300_000
 MOST_TASKS = 120
 """More tasks than this do not fit into a picture of task x task within the budget."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture of a measurement.
-
-    Attributes:
-        key: Under which trackers show it; several pictures of one measurement may share it.
-        caption: Says of which step it is.
-        png: A PNG file.
-    """
-
-    key: str
-    caption: str
-    png: bytes
-
-    def image(self) -> Image:
-        """The picture as an image of Pillow."""
-        from PIL import Image as Images
-
-        return Images.open(io.BytesIO(self.png))
 
 
 def draw_pictures(measurement: Measurement, record: RunRecord) -> list[Picture]:

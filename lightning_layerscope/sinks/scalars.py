@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ScalarSink:
-    """Logs each measurement's scalars to any Lightning logger: CSV, MLflow, ...
+    """Logs each measurement's scalars to any other Lightning logger, or to an object like one.
 
     The keys are those of :class:`~lightning_layerscope.sinks.WandbSink`; pictures and curves over layers go to the HTML
     report.
@@ -31,6 +31,11 @@ class ScalarSink:
         self._logger = logger
         self._per_task_keys = per_task_keys
         self._plan: KeyPlan | None = None
+
+    @property
+    def arrives(self) -> str:
+        """What is logged where."""
+        return f"scalars to {type(self._logger).__name__}"
 
     def start(self, record: RunRecord) -> None:
         """Nothing to prepare."""

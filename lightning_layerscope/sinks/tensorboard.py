@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
+from lightning_layerscope.compat.tensorboard import add_png, add_row
 from lightning_layerscope.sinks.keys import KeyPlan, plan_of
 from lightning_layerscope.sinks.log_rows import measurement_row
+from lightning_layerscope.sinks.picture import numbered
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
-    from lightning_layerscope.sinks.pictures import Picture
+    from lightning_layerscope.sinks.picture import Picture
 
 
 class TensorBoardSink:
@@ -32,44 +31,52 @@ class TensorBoardSink:
         self._writer = writer
         self._per_task_keys = per_task_keys
         self._plan: KeyPlan | None = None
+        self._known: Any = None
+
+    arrives = "scalars and pictures to TensorBoard"
+    """What is logged where."""
 
     def start(self, record: RunRecord) -> None:
         """Nothing to prepare."""
 
     def log(self, measurement: Measurement, record: RunRecord, host_step: int) -> None:
-        """Log scalars and pictures.
+        """Log the scalars.
 
         Raises:
             RuntimeError: If there is no writer.
         """
-        from lightning_layerscope.sinks.pictures import draw_pictures
-
-        writer = self._writer()
-        if writer is None:
-            raise RuntimeError("TensorBoard is to be logged to, and the trainer has opened no SummaryWriter")
+        writer = self._there()
         if self._plan is None:
             self._plan = plan_of(measurement, per_task=self._per_task_keys)
-        for key, value in measurement_row(measurement, self._plan).items():
-            writer.add_scalar(key, value, int(host_step))
-        # The scalars are in the file by now, whatever becomes of the pictures.
-        for key, picture in numbered(draw_pictures(measurement, record)):
-            pixels = np.asarray(picture.image().convert("RGB"))
-            writer.add_image(key, pixels, int(host_step), dataformats="HWC")
+        add_row(writer, measurement_row(measurement, self._plan), int(host_step))
         writer.flush()
+
+    def wants_pictures(self, record: RunRecord) -> bool:
+        """Of every measurement."""
+        return True
+
+    def log_pictures(self, pictures: Sequence[Picture], *, step: int, host_step: int, last: bool) -> bool:
+        """Log them at the step at which they were measured: TensorBoard takes steps in any order.
+
+        Raises:
+            RuntimeError: If there is no writer.
+        """
+        writer = self._there()
+        for key, picture in numbered(pictures):
+            add_png(writer, key, picture, int(host_step))
+        writer.flush()
+        return True
 
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:
         """Write out what the writer still holds: after an exception nobody else may."""
-        writer = self._writer()
-        if writer is not None:
-            writer.flush()
+        if self._known is not None:
+            self._known.flush()
+            if self._writer() is None:
+                self._known.close()
 
-
-def numbered(pictures: list[Picture]) -> list[tuple[str, Picture]]:
-    """The pictures under keys of their own: ``key``, or ``key/1``, ``key/2``, ... where several share one."""
-    times = Counter(picture.key for picture in pictures)
-    seen: Counter[str] = Counter()
-    keyed = []
-    for picture in pictures:
-        seen[picture.key] += 1
-        keyed.append((f"{picture.key}/{seen[picture.key]}" if times[picture.key] > 1 else picture.key, picture))
-    return keyed
+    def _there(self) -> Any:
+        writer = self._writer() or self._known  # which the trainer may have closed before the last pictures were drawn
+        self._known = writer
+        if writer is None:
+            raise RuntimeError("TensorBoard is to be logged to, and the trainer has opened no SummaryWriter")
+        return writer

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_layerscope.compat.lightning import is_dummy_experiment
 from lightning_layerscope.sinks import wandb_files
-from lightning_layerscope.sinks.keys import RESULTS, STEP, KeyPlan, plan_of, profile_key
+from lightning_layerscope.sinks.keys import PICTURE_STEP, RESULTS, STEP, KeyPlan, plan_of, profile_key
 from lightning_layerscope.sinks.log_rows import measurement_row, summary, table_rows
 from lightning_layerscope.sinks.patience import Patience
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
     from lightning_layerscope.measurements.alert import Alert
     from lightning_layerscope.profiles import LayerProfile
-    from lightning_layerscope.sinks.pictures import Picture
+    from lightning_layerscope.sinks.picture import Picture
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,8 @@ class WandbSink:
 
     Logged per measurement: ``layerscope/<measure>/layer_<l>`` (mean over tasks), ``layerscope/<measure>/cluster/<c>``,
     ``layerscope/transition/start|end`` with ``_low`` and ``_high`` (layers), ``layerscope/seconds``,
-    ``layerscope/overhead`` (share of the run's time), pictures ``layerscope/curve/layers``, ``layerscope/heatmap/*``.
+    ``layerscope/overhead`` (share of the run's time); as soon as they are drawn, over ``layerscope/picture_step``, the
+    pictures ``layerscope/curve/layers`` and ``layerscope/heatmap/*``.
     At the end, in one row: the chart ``layerscope/profile_final`` over the layers (and ``profile_init`` at the start,
     unless the reference is the run's own start) and the table ``layerscope/results``; the profile and the reference as
     artifacts, and the summary. Prompts are never uploaded unless asked.
@@ -87,7 +88,11 @@ class WandbSink:
         self._plan: KeyPlan | None = None
         self._host_step = 0
         self._waiting: tuple[int, int] | None = None  # W&B's count and the step of the row not committed yet
+        self._pictured: int | None = None  # W&B's count at the last pictures
         self._finished = False
+
+    arrives = "scalars, charts and pictures to W&B"
+    """What is logged where."""
 
     def start(self, record: RunRecord) -> None:
         """Define the axes and write the configuration."""
@@ -95,24 +100,30 @@ class WandbSink:
             self._patience.call(lambda: self._start(record), SECONDS_TO_LOG)
 
     def log(self, measurement: Measurement, record: RunRecord, host_step: int) -> None:
-        """Log one measurement: scalars and pictures in one row, and the first profile where it says something."""
+        """Log the scalars of one measurement in one row, and the first profile where it says something."""
         if self._silent:
             return
-        from lightning_layerscope.sinks.pictures import draw_pictures
-
         self._host_step = int(host_step)
-        pictures: list[Picture] = []
-        failure: Exception | None = None
-        if len(record.measurements) <= MOST_PICTURED:
-            try:
-                pictures = draw_pictures(measurement, record)
-            except Exception as error:  # the numbers are logged all the same
-                failure = error
-        elif len(record.measurements) == MOST_PICTURED + 1:
+        self._patience.call(lambda: self._log(measurement, record), SECONDS_TO_LOG)
+
+    def wants_pictures(self, record: RunRecord) -> bool:
+        """Of the first hundred measurements."""
+        if len(record.measurements) == MOST_PICTURED + 1 and not self._silent:
             _log.warning("no more pictures are logged to W&B after %d measurements; numbers are", MOST_PICTURED)
-        self._patience.call(lambda: self._log(measurement, record, pictures), SECONDS_TO_LOG)
-        if failure is not None:
-            raise failure
+        return len(record.measurements) <= MOST_PICTURED and not self._silent
+
+    def log_pictures(self, pictures: Sequence[Picture], *, step: int, host_step: int, last: bool) -> bool:
+        """Add the pictures of one measurement to the row that is committed next.
+
+        Where that row holds pictures of another measurement, these have to wait until the host has committed it; at
+        the end of the run it is committed here, the one case that raises W&B's count.
+        """
+        if self._pictured == self._run.step:
+            if not last:
+                return False
+            self._patience.call(lambda: self._run.log({}), SECONDS_TO_LOG)
+        self._patience.call(lambda: self._log_pictures(pictures, step), SECONDS_TO_LOG)
+        return True
 
     def alert(self, alert: Alert) -> None:
         """Send an alert of W&B, which goes where the user's account says."""
@@ -132,27 +143,32 @@ class WandbSink:
         self._patience.call(lambda: self._finish(record, status), SECONDS_TO_FINISH)
 
     def _start(self, record: RunRecord) -> None:
-        for key in (STEP, self._host_step_key):
+        for key in (STEP, PICTURE_STEP, self._host_step_key):
             self._run.define_metric(key)
         profile = record.measurements[-1].profile if record.measurements else None
         self._configure(record, profile)
         if profile is not None:
             self._define(record.measurements[-1])
 
-    def _log(self, measurement: Measurement, record: RunRecord, pictures: list[Picture]) -> None:
-        import wandb
-
+    def _log(self, measurement: Measurement, record: RunRecord) -> None:
         first = self._plan is None
         plan = self._plan or self._define(measurement)
         if first:
             self._configure(record, measurement.profile)
         row: dict[str, Any] = dict(measurement_row(measurement, plan))
-        for picture in pictures:
-            row.setdefault(picture.key, []).append(wandb.Image(picture.image(), caption=picture.caption))
         if first and "init" in plan.curves and len(record.measurements) == 1:
             row[profile_key("init")] = wandb_files.profile_chart(measurement, plan, "init")
         self._add(row, measurement.step)
         self._summarise(record, plan)
+
+    def _log_pictures(self, pictures: Sequence[Picture], step: int) -> None:
+        with tempfile.TemporaryDirectory() as folder:  # of a file W&B takes a copy; an image it would encode anew
+            row: dict[str, Any] = dict(wandb_files.images(pictures, Path(folder)))
+            row[PICTURE_STEP] = step
+            if self._host_step_key != STEP:  # in a loop, numbers have that step alone, and their row may be another
+                row[self._host_step_key] = self._host_step
+            self._run.log(row, commit=False)
+        self._pictured = self._run.step
 
     def _finish(self, record: RunRecord, status: str) -> None:
         last, profile = record.measurements[-1], record.profile
@@ -210,6 +226,8 @@ class WandbSink:
             _log.warning("%d keys are logged to W&B, which advises a few hundred; per_task_keys=False", plan.count())
         for key in (*plan.scalars(), *plan.media()):
             self._run.define_metric(key, step_metric=STEP)
+        for key in plan.pictures():
+            self._run.define_metric(key, step_metric=PICTURE_STEP)
         self._plan = plan
         return plan
 

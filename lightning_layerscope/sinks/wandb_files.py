@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement
     from lightning_layerscope.profiles import LayerProfile, ProfileMeta
     from lightning_layerscope.sinks.keys import KeyPlan
+    from lightning_layerscope.sinks.picture import Picture
 
-SCHEMA = 2
+SCHEMA = 3
 """Of the logged keys; raised when their meaning changes."""
 
 _CONFIG = (
@@ -75,6 +76,23 @@ def profile_chart(measurement: Measurement, plan: KeyPlan, curve: str) -> Any:
         title=f"{plan.measure} over layers at step {measurement.step}",
         xname="layer",
     )
+
+
+def images(pictures: Sequence[Picture], folder: Path) -> dict[str, list[Any]]:
+    """Pictures as W&B's images, by key.
+
+    Args:
+        pictures: Finished PNG files.
+        folder: For them, until they are logged.
+    """
+    import wandb
+
+    found: dict[str, list[Any]] = {}
+    for number, picture in enumerate(pictures):
+        path = folder / f"{number}.png"
+        path.write_bytes(picture.png)
+        found.setdefault(picture.key, []).append(wandb.Image(str(path), caption=picture.caption))
+    return found
 
 
 def plain_rows(frame: pd.DataFrame) -> list[list[Any]]:

@@ -199,7 +199,7 @@ def test_curve_shows_mean_band_and_every_cluster_of_three_measurements(make_prof
     chart = charts.layer_curve(profile)
     shown = words(chart)
     assert shown.count("current, step 30") == 2, "in the legend and over its panel"
-    assert {*profile.clusters.values(), "clusters; dark line: all tasks"} <= set(shown)
+    assert {*profile.clusters.values(), "clusters; thick line: all tasks"} <= set(shown)
     assert len([item for item, _, _ in marks(scene(chart), "area")]) == 3 * 4
 
 

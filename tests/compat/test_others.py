@@ -1,6 +1,7 @@
 """What is known of Lightning, torchmetrics, accelerate, W&B, bitsandbytes and the hub still holds."""
 
 import importlib
+import io
 import json
 import warnings
 from pathlib import Path
@@ -22,6 +23,7 @@ from lightning_layerscope.compat.lightning import (
     is_wandb_logger,
     logging_step,
 )
+from lightning_layerscope.compat.tensorboard import add_png, add_row
 from lightning_layerscope.compat.torchmetrics import add_states, empty_list_states, is_synced
 from lightning_layerscope.compat.wandb import is_run, is_wandb_error
 
@@ -115,6 +117,41 @@ def test_four_bit_layers_of_bitsandbytes_are_recognised() -> None:
     assert repacks_in_evaluation(bitsandbytes.nn.Linear4bit(4, 4))
     assert not repacks_in_evaluation(bitsandbytes.nn.Linear8bitLt(4, 4))
     assert not repacks_in_evaluation(nn.Linear(4, 4))
+
+
+def test_tensorboard_takes_a_png_file_as_it_is_and_other_writers_its_pixels(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from PIL import Image
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from torch.utils.tensorboard import SummaryWriter
+
+    from lightning_layerscope.sinks.picture import Picture
+
+    buffer = io.BytesIO()
+    Image.new("P", (3, 2)).save(buffer, "PNG")
+    picture = Picture("a/b", "step 7", buffer.getvalue())
+    with SummaryWriter(tmp_path) as writer:
+        add_png(writer, "a/b", picture, 7)
+        add_row(writer, {"c": 0.5, "d": 2.0}, 7)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    (event,) = events.Images("a/b")
+    assert (event.step, event.width, event.height) == (7, 3, 2)
+    assert event.encoded_image_string == picture.png
+    assert [[(each.step, each.value) for each in events.Scalars(key)] for key in ("c", "d")] == [[(7, 0.5)], [(7, 2.0)]]
+
+    class Other:
+        def add_image(self, key: str, pixels: Any, step: int, dataformats: str) -> None:
+            self.got = key, pixels.shape, step, dataformats
+
+        def add_scalar(self, key: str, value: float, step: int) -> None:
+            self.scalar = key, value, step
+
+    other = Other()
+    add_png(other, "a/b", picture, 7)
+    assert other.got == ("a/b", (2, 3, 3), 7, "HWC")
+    add_row(other, {"c": 0.5}, 7)
+    assert other.scalar == ("c", 0.5, 7)
 
 
 def test_notes_of_training_are_left_out_and_others_are_not() -> None:

@@ -44,7 +44,7 @@ def main(out: Path, what: str) -> None:
     callbacks, options = [], {"extraction": Extraction(ranks="zero" if what == "rank 0 alone" else "share")}
     if what in ("shared", "stopped"):
         every = {"effective_rank", "answer_loss", "kl", "separability", "gradient_conflict"}
-        options |= {"signals": Signals(**dict.fromkeys(every, True))}
+        options |= {"signals": Signals(**dict.fromkeys(every, True), update=True, update_from="copy")}
         options |= {"retention": tiny["make_probes"](tasks=3, examples=6, answers=2, seed=3)}
     if what == "stopped":
         options |= {"actions": Actions(stop_when="collapse", callback_metrics=True)}

@@ -217,12 +217,14 @@ def test_a_resumed_run_compares_with_its_own_beginning(tiny, tmp_path):
     assert last.scores["retention/loss_change"]["t0"].value == pytest.approx(change.mean(), rel=1e-3)
 
 
-def test_a_run_resumed_with_another_retention_set_says_that_its_beginning_is_not_known(tiny, tmp_path):
+@pytest.mark.parametrize("before", ["none", "other prompts of the same names"])
+def test_a_run_resumed_with_another_retention_set_says_that_its_beginning_is_not_known(tiny, tmp_path, before):
     def monitor(retention):
         return LayerSimilarityMonitor(probes_of(tiny), retention=retention, output_dir=str(tmp_path / "out"), **OPTIONS)
 
     saving = ModelCheckpoint(dirpath=tmp_path / "saved", every_n_train_steps=2, save_top_k=-1)
-    fit(tiny, tmp_path, tiny.module(pl), monitor(None), saving, steps=2, enable_checkpointing=True)
+    first = None if before == "none" else probes_of(tiny, tasks=5, examples=8, seed=8)
+    fit(tiny, tmp_path, tiny.module(pl), monitor(first), saving, steps=2, enable_checkpointing=True)
     quiet = tiny.quiet | {"max_steps": 4, "accelerator": "cpu"}
     path = next((tmp_path / "saved").glob("*step=2*"))
     trainer = pl.Trainer(**quiet, callbacks=[monitor(retained(tiny))])

@@ -71,6 +71,19 @@ def test_a_failing_measurement_is_paid_for():
     assert budget.running == 0.0
 
 
+def test_what_is_done_afterwards_is_paid_for_and_says_nothing_of_the_next_measurement():
+    clock = Clock()
+    budget = Budget(0.5, clock)
+    budget.start()
+    measure(budget, clock, 8, forced=True)
+    with budget.afterwards():
+        clock.now += 2
+    with budget.afterwards(forced=True):
+        clock.now += 1
+    assert (budget.forced, budget.chosen, budget.cost) == (9, 2, 8)
+    assert budget.overhead == 1
+
+
 def test_a_resumed_run_goes_on_counting():
     clock = Clock()
     budget = Budget(0.02, clock)

@@ -71,6 +71,7 @@ def test_the_numbers_are_those_of_one_process(runs, tiny, what):
 
 
 def test_answers_and_gradients_of_all_processes_come_together(runs, tiny):
+    from lightning_layerscope.comparison.weight_updates import full_updates
     from lightning_layerscope.monitor.answers import answer_probes
     from lightning_layerscope.monitor.gradients import conflict_curve, task_gradients
 
@@ -89,6 +90,8 @@ def test_answers_and_gradients_of_all_processes_come_together(runs, tiny):
     conflict = conflict_curve(task_gradients(model, probes, 6))
     np.testing.assert_allclose(last.curves["gradient_conflict"], conflict, atol=0.101)  # one pair may lie on the edge
     assert np.isfinite(last.curves["separability"]).all()
+    begun = dict(tiny.llama().named_parameters())
+    np.testing.assert_allclose(last.curves["update"][0], full_updates(model, begun.__getitem__).numpy(), rtol=1e-5)
 
 
 def test_an_alert_ends_the_training_on_every_process(runs):

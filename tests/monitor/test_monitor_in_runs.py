@@ -46,15 +46,16 @@ def test_results_lie_in_a_folder_in_both_namespaces(tiny, tmp_path, namespace):
 
 def test_the_report_is_drawn_once_per_measurement(tiny, tmp_path, monkeypatch):
     """The end of the run has nothing to add to what its last measurement wrote."""
-    from lightning_layerscope.sinks import report
+    from lightning_layerscope.drawing.process import DrawingProcess
 
-    drawn = []
-    render = report.render
+    asked, ask = [], DrawingProcess.ask
     monkeypatch.setattr(
-        report, "render", lambda record, **options: drawn.append(len(record)) or render(record, **options)
+        DrawingProcess, "ask", lambda self, step, **what: asked.append((step, what)) or ask(self, step, **what)
     )
     fit(tiny, tmp_path, watch(tiny, tmp_path / "out", report=True))
-    assert drawn == [1, 2, 3, 4]
+    assert asked == [(step, {"pictures": False, "report": True}) for step in (0, 2, 4, 6)]
+    assert '"steps":[0,2,4,6]' in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert not list((tmp_path / "out").glob(".*")), "nothing that was handed over is left"
 
 
 def test_the_last_measurement_is_of_the_final_weights(tiny, tmp_path):

@@ -4,7 +4,8 @@ import pytest
 
 from lightning_layerscope import RunRecord
 from lightning_layerscope.callbacks import TransformersLayerSimilarityMonitor
-from lightning_layerscope.monitor.reporting import reporting_of
+from lightning_layerscope.monitor.reporting import message, reporting_of
+from lightning_layerscope.sinks import sinks_for
 
 transformers = pytest.importorskip("transformers")
 
@@ -39,12 +40,39 @@ def test_tensorboard_gets_the_results(tiny, tmp_path, monkeypatch, capsys):
 
 def test_what_gets_nothing_is_named():
     class Logger:
-        pass
+        def log_metrics(self, row, step):
+            pass
 
-    assert reporting_of(None, []).message(()) == "logs to files only."
-    assert reporting_of(None, "none").message([Logger()]) == "logs scalars to Logger."
-    text = reporting_of(None, ["wandb", "mlflow", "trackio"]).message(())
-    assert text.startswith("logs scalars and pictures to W&B; nothing to mlflow, trackio: pass loggers=[...]")
+    assert message([]) == "logs to files only."
+    assert message(sinks_for([Logger()])) == "logs scalars to Logger."
+    reporting = reporting_of(None, ["mlflow", "azure_ml"])
+    assert reporting.loggers(()) == {}
+    text = message([], reporting.without((), ()))
+    assert text.startswith("logs to files only; nothing to mlflow, azure_ml: pass its own run, or an object with")
+    assert reporting_of(None, "none").without((), ()) == []
+    assert reporting.without((), [Logger()]) == [], "the user has seen to it"
+
+
+def test_the_trainer_keeps_its_own_callbacks(tiny, tmp_path):
+    """One is put before them while it trains, so that trackers are still open at the end."""
+    seen = []
+
+    class Last(transformers.TrainerCallback):
+        def on_train_end(self, args, state, control, **kwargs):
+            seen.append(("ended", monitor.monitor.record.steps[-1]))
+
+    monitor = TransformersLayerSimilarityMonitor(
+        tiny.probes(tasks=3, examples=6), every_n_steps=5, report=False, verbose=False
+    )
+    arguments = transformers.TrainingArguments(
+        output_dir=str(tmp_path), max_steps=2, save_strategy="no", disable_tqdm=True, use_cpu=True, report_to="none"
+    )
+    rows = [{"input_ids": row, "labels": row} for row in tiny.rows()]
+    trainer = transformers.Trainer(tiny.llama(), arguments, train_dataset=rows, callbacks=[Last(), monitor])
+    before = list(trainer.callback_handler.callbacks)
+    trainer.train()
+    assert trainer.callback_handler.callbacks == before
+    assert seen == [("ended", 2)], "the last measurement comes before other callbacks are told of the end"
 
 
 def test_active_mode_does_without_the_trainer_itself(tiny, tmp_path, monkeypatch):

@@ -8,6 +8,8 @@ import pytest
 
 from lightning_layerscope.measurements import Measurement, RunRecord
 from lightning_layerscope.profiles import COLUMNS, LayerProfile
+from lightning_layerscope.sinks import PictureSink
+from lightning_layerscope.sinks.pictures import draw_pictures
 from lightning_layerscope.transitions import find_transitions
 from tests.offline_run import read_offline
 
@@ -74,6 +76,15 @@ def make_record(steps=(0, 20, 40), tasks=16, clusters=4, layers=12, *, config=No
     return record
 
 
+def picture(sink, record, host_step, *, last=False):
+    """What the drawing process does for the last measurement of a record, here at once."""
+    if isinstance(sink, PictureSink) and sink.wants_pictures(record):
+        measurement = record.measurements[-1]
+        pictures = draw_pictures(measurement, record)
+        return sink.log_pictures(pictures, step=measurement.step, host_step=host_step, last=last)
+    return True
+
+
 def replay(sink, record, *, status="finished", host_step=lambda step: step):
     """What a monitor does over a run, from a complete record."""
     growing = RunRecord(record.config, run_id=record.run_id)
@@ -81,14 +92,19 @@ def replay(sink, record, *, status="finished", host_step=lambda step: step):
     for measurement in record.measurements:
         growing.add(measurement)
         sink.log(measurement, growing, host_step(measurement.step))
+        assert picture(sink, growing, host_step(measurement.step), last=True)
     sink.finish(growing, status)
 
 
 def twenty_steps(sink, run, *, each_step, reference):
-    """A user who logs with ``step=`` before, during and after; measurements at steps 0, 5, 10, 15 and 19."""
+    """A user who logs with ``step=`` before, during and after; measurements at steps 0, 5, 10, 15 and 19.
+
+    Pictures are drawn so slowly that two measurements' are ready at once.
+    """
     record = make_record((0, 5, 10, 15, 19), tasks=4, clusters=2, layers=8, reference=reference)
     waiting = list(record.measurements)
     growing = RunRecord(record.config, run_id=record.run_id)
+    late = []
     sink.start(growing)
     for step in range(20):
         for part in range(each_step):
@@ -96,6 +112,11 @@ def twenty_steps(sink, run, *, each_step, reference):
             if part == 0 and waiting and waiting[0].step == step:
                 growing.add(waiting.pop(0))
                 sink.log(growing.measurements[-1], growing, step)
+                late.append(RunRecord(record.config, growing.measurements))
+            while step % 10 > 5 and late and picture(sink, late[0], step):
+                late.pop(0)
+    for each in late:
+        assert picture(sink, each, 19, last=True)
     sink.finish(growing, "finished")
     for step in (20, 21):
         run.log({"user/0": float(step)}, step=step)
@@ -129,5 +150,5 @@ def offline_run(tmp_path):
 @pytest.fixture(scope="session")
 def kit():
     """The functions above: test files cannot import from here."""
-    functions = (names, make_profile, make_measurement, make_record, replay, twenty_steps, read_offline)
+    functions = (names, make_profile, make_measurement, make_record, picture, replay, twenty_steps, read_offline)
     return SimpleNamespace(**{function.__name__: function for function in functions})

@@ -20,13 +20,13 @@ def test_many_clusters_do_without_keys_rather_than_break_the_budget(caplog, kit)
     own = {f"task {number}": f"own cluster {number}" for number in range(62)}
     profile = kit.make_profile(0, own, layers=4, reference="bank")
     plan = plan_keys(profile)
-    keys = [*plan.scalars(), *plan.media()]
-    assert plan.count() == len(set(keys)) + 2 <= 150
+    keys = [*plan.scalars(), *plan.pictures(), *plan.media()]
+    assert plan.count() == len(set(keys)) + 3 <= 150
     assert plan.left_out == ()
     many = {f"task {number}": f"own cluster {number}" for number in range(160)}
     plan = plan_keys(kit.make_profile(0, many, layers=4, reference="bank"))
-    keys = [*plan.scalars(), *plan.media()]
-    assert plan.count() == len(set(keys)) + 2 <= 150
+    keys = [*plan.scalars(), *plan.pictures(), *plan.media()]
+    assert plan.count() == len(set(keys)) + 3 <= 150
     assert plan.left_out == ("the means of 160 clusters",)
     assert "layerscope/profile_init" in keys
     few = plan_keys(kit.make_profile(0, kit.names(48, 16), layers=32))
@@ -180,6 +180,7 @@ def test_after_a_hundred_measurements_only_numbers_are_logged(kit, caplog):
         record.add(kit.make_measurement(step, kit.names(1, 1), 2))
         with caplog.at_level(logging.WARNING):
             sink.log(record.measurements[-1], record, step)
+            assert not sink.wants_pictures(record)
     assert [row["layerscope/step"] for row in rows] == [100, 101]
     assert not any("heatmap" in key for row in rows for key in row)
     assert caplog.text.count("no more pictures are logged to W&B after 100 measurements") == 1

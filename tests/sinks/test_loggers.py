@@ -10,6 +10,7 @@ from PIL import Image
 
 from lightning_layerscope.sinks import ScalarSink, Sink, TensorBoardSink, WandbSink, sinks_for
 from lightning_layerscope.sinks.pictures import draw_pictures
+from lightning_layerscope.sinks.tracker import TrackerSink
 
 NAMESPACES = ("lightning.pytorch", "pytorch_lightning")
 
@@ -55,7 +56,7 @@ def test_csv_of_lightning(namespace, tmp_path, kit):
     logger = loggers.CSVLogger(tmp_path)
     record = kit.make_record(tasks=4, clusters=2, layers=4)
     (sink,) = sinks_for(logger)
-    assert isinstance(sink, ScalarSink)
+    assert isinstance(sink, TrackerSink)
     kit.replay(sink, record, status="exception")
     (path,) = tmp_path.rglob("metrics.csv")
     with path.open() as file:
@@ -87,7 +88,7 @@ def test_tensorboard_of_lightning(tmp_path, kit):
     assert [event.step for event in events.Images("layerscope/curve/layers")] == [3, 23, 43]
     last = events.Images("layerscope/heatmap/layer_x_task")[-1].encoded_image_string
     drawn = {picture.key: picture for picture in draw_pictures(record.measurements[-1], record)}
-    pixels = np.asarray(Image.open(io.BytesIO(last)))
+    pixels = np.asarray(Image.open(io.BytesIO(last)).convert("RGB"))
     np.testing.assert_array_equal(pixels, drawn["layerscope/heatmap/layer_x_task"].image().convert("RGB"))
 
 
@@ -144,7 +145,7 @@ def test_a_run_that_is_there_already_is_used_and_its_keys_are_defined(offline_ru
     kit.replay(sinks_for(logger)[0], kit.make_record((0,), tasks=4, clusters=2, layers=4))
     found = read()
     assert found.globs == []
-    assert found.metrics["layerscope/heatmap/layer_x_task"] == "layerscope/step"
+    assert found.metrics["layerscope/heatmap/layer_x_task"] == "layerscope/picture_step"
     assert "trainer/global_step" in found.metrics
 
 

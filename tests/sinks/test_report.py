@@ -161,7 +161,7 @@ def test_the_numbers_of_the_page_are_those_of_the_record(page, record):
     neighbours = [each.layer_x_layer[above] for each in record.measurements]
     np.testing.assert_allclose(page.column(run["neighbours"]), neighbours, atol=6e-4)
     between = record.measurements[1].task_x_task[16][np.ix_(order, order)][np.triu_indices(48)]
-    np.testing.assert_allclose(page.column(run["between"]["16"])[1], between, atol=6e-4)
+    np.testing.assert_allclose(page.column(run["between"]["16"]["matrix"])[1], between, atol=6e-4)
 
 
 def test_the_configuration_is_complete(page, record):

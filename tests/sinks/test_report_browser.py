@@ -199,6 +199,7 @@ def test_the_table_sorts_and_filters_and_keeps_both(browser, page):
         numbers = [float(each) for each in tab.locator("#task-table tbody td:nth-child(3)").all_inner_texts()]
         assert numbers == sorted(numbers)
         tab.click("#values summary")
+        tab.wait_for_selector("#value-tables td")
         assert tab.locator("#value-tables td").count() == 14 * 12
         assert tab.locator("#value-tables td.undefined").get_attribute("title") == "zero variance"
 
@@ -263,6 +264,33 @@ def test_the_keyboard_walks_over_cells_and_points(browser, page, record):
         tab.focus("#layers .picture")
         tab.keyboard.press("ArrowRight")
         assert f"{record.measurements[-1].task_mean[0]:.4f}" in tab.text_content("#spoken")
+
+
+def test_task_by_task_is_shown_at_the_layers_that_a_measurement_has(browser, kit, tmp_path):
+    record = kit.make_record((0, 20), tasks=5, clusters=2, layers=6)
+    undefined = np.full((5, 5), np.nan)
+    undefined[1, 2] = undefined[2, 1] = -0.25
+    record.measurements[0].task_x_task = {1: np.eye(5), 4: np.eye(5)}
+    record.measurements[1].task_x_task = {1: np.eye(5), 6: undefined}
+    path = write_report(record, tmp_path / "report.html")
+    with open_page(browser, path) as tab:
+        assert tab.locator("#pair option").all_inner_texts() == ["layer 1", "layer 6"]
+        show(tab, "between")
+        held = {(row["task"], row["other"]): row for row in rows(tab, "between")}
+        assert held["task_01", "task_02"]["value"] == -0.25
+        assert held["task_00", "task_00"] == {
+            "task": "task_00",
+            "other": "task_00",
+            "value": None,
+            "reason": "undefined",
+        }
+        tab.fill("#step", "0")
+        show(tab, "between")
+        assert tab.locator("#pair option").all_inner_texts() == ["layer 1", "layer 4"]
+        assert "layer 4" in tab.inner_text("#between figcaption")
+        tab.select_option("#pair", "1")
+        show(tab, "between")
+        assert "layer 1" in tab.inner_text("#between figcaption")
 
 
 def test_two_runs_stand_side_by_side_with_their_difference(browser, comparison, record):
@@ -396,3 +424,28 @@ def test_a_page_that_follows_a_run_loads_itself_again(browser, record, tmp_path)
         tab.evaluate("window.before = true")
         tab.wait_for_function("window.before === undefined")
         tab.wait_for_selector("html[data-ready]")
+
+
+def test_it_works_inside_of_another_page_as_trackers_show_it(browser, page, tmp_path):
+    around = tmp_path / "around.html"
+    text = page.read_text(encoding="utf-8").replace("&", "&amp;").replace('"', "&quot;")
+    frame = f'<iframe sandbox="allow-scripts" width="1200" height="800" srcdoc="{text}"></iframe>'
+    around.write_text(f'<html data-ready="yes">{frame}</html>', encoding="utf-8")
+    with open_page(browser, around) as tab:
+        inner = tab.frames[1]
+        inner.wait_for_selector("html[data-ready]")
+        inner.fill("#step", "1")
+        inner.wait_for_function("document.getElementById('step-name').textContent.includes('step 10')")
+        tab.wait_for_timeout(400)  # until the address would be kept
+        inner.evaluate("async () => { await layerscope.refresh(document.getElementById('layers')); }")
+        assert inner.locator("#layers canvas").count() == 1
+
+
+def test_a_browser_that_cannot_unpack_the_numbers_is_told_so(browser, page):
+    context = browser.new_context(offline=True)
+    tab = context.new_page()
+    tab.add_init_script("delete window.DecompressionStream")
+    tab.goto(page.as_uri())
+    tab.wait_for_selector("#failed:not([hidden])")
+    assert "one of 2023 or later can" in tab.inner_text("#failed")
+    context.close()

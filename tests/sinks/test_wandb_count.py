@@ -20,6 +20,7 @@ def test_rows_of_a_user_who_logs_with_step_are_all_kept(offline_run, kit, each_s
         assert kept == [(step, float(step)) for step in range(22 if part == 0 else 20)]
     assert found.column("layerscope/step") == [0, 5, 10, 15, 19]
     assert found.column("layerscope/seconds") == [0.25] * 5
+    assert found.column("layerscope/picture_step") == [0, 5, 10, 15, 19]
     assert [key for row in found.history for key in row if key.endswith("profile_final_table/path")]
 
 

@@ -9,11 +9,11 @@ import pytest
 from lightning_layerscope.sinks import Sink, WandbSink
 
 CONTRACT = {
-    "layerscope/curve/layers": "layerscope/step",
-    "layerscope/heatmap/layer_x_task": "layerscope/step",
-    "layerscope/heatmap/layer_x_layer": "layerscope/step",
-    "layerscope/heatmap/layer_x_step": "layerscope/step",
-    "layerscope/heatmap/task_x_task": "layerscope/step",
+    "layerscope/curve/layers": "layerscope/picture_step",
+    "layerscope/heatmap/layer_x_task": "layerscope/picture_step",
+    "layerscope/heatmap/layer_x_layer": "layerscope/picture_step",
+    "layerscope/heatmap/layer_x_step": "layerscope/picture_step",
+    "layerscope/heatmap/task_x_task": "layerscope/picture_step",
     "layerscope/results": "layerscope/step",
     "layerscope/seconds": "layerscope/step",
     "layerscope/overhead": "layerscope/step",
@@ -26,6 +26,7 @@ CONTRACT = {
     "layerscope/profile_final": "layerscope/step",
     "layerscope/profile_final_table": "layerscope/step",
     "layerscope/step": "",
+    "layerscope/picture_step": "",
 }
 IMAGES = [key for key in CONTRACT if key.startswith(("layerscope/curve", "layerscope/heatmap"))]
 
@@ -126,7 +127,7 @@ def test_pictures_have_constant_keys_captions_and_fit_the_budget(whole):
         files = []
         for key in IMAGES:
             captions = row[f"{key}/captions"]
-            assert all(f"step {row['layerscope/step']}" in caption for caption in captions)
+            assert all(f"step {row['layerscope/picture_step']}" in caption for caption in captions)
             files += [run.files / name for name in row[f"{key}/filenames"]]
         assert len(files) == 7
         assert [f"layer {layer}" in caption for layer, caption in zip((1, 16, 32), captions, strict=True)] == [True] * 3
@@ -259,10 +260,24 @@ def test_a_reference_folder_without_a_bank_is_named(offline_run, kit, tmp_path):
         kit.replay(sink, kit.make_record((0,), tasks=4, clusters=2, layers=4))
 
 
-def test_pictures_that_fail_do_not_take_the_numbers_with_them(offline_run, kit):
+def test_pictures_that_are_late_have_their_own_step_and_wait_for_a_row_of_their_own(offline_run, kit):
     run, read = offline_run()
-    record = kit.make_record((0,), tasks=4, clusters=2, layers=4)
-    record.measurements[0].layer_x_layer = np.eye(3)
-    with pytest.raises(ValueError, match=r"expected a matrix of shape \(4, 4\)"):
-        kit.replay(WandbSink(run), record)
-    assert read().column("layerscope/cka/layer_02") == [1.0]
+    record = kit.make_record(tasks=4, clusters=2, layers=4)
+    growing, sink, earlier = type(record)(record.config), WandbSink(run), []
+    sink.start(growing)
+    for measurement in record.measurements:
+        growing.add(measurement)
+        sink.log(measurement, growing, measurement.step)
+        earlier.append(type(record)(record.config, growing.measurements))
+        run.log({"loss": 1.0})
+    assert kit.picture(sink, earlier[0], 0)
+    assert not kit.picture(sink, earlier[1], 20), "the row holds pictures of step 0"
+    run.log({"loss": 0.5})
+    assert kit.picture(sink, earlier[1], 20)
+    assert kit.picture(sink, earlier[2], 40, last=True)
+    sink.finish(growing, "finished")
+    found = read()
+    rows = [row for row in found.history if f"{IMAGES[0]}/captions" in row]
+    assert [row["layerscope/picture_step"] for row in rows] == [0, 20, 40]
+    assert [row[f"{IMAGES[1]}/captions"] for row in rows] == [[f"step {step}"] for step in (0, 20, 40)]
+    assert found.column("layerscope/step") == [0, 20, 40, 40], "the last with what the end adds"

@@ -173,14 +173,16 @@ def _neighbours(measurements: Sequence[Measurement], packer: Packer) -> int | No
     return packer.add(_triangles(matrices, size), BOUND) if any(each is not None for each in matrices) else None
 
 
-def _between(measurements: Sequence[Measurement], order: Sequence[int], packer: Packer) -> dict[str, int]:
-    """Layer to the column of the upper triangles of task x task; a measurement without this layer is undefined."""
-    layers = sorted({layer for each in measurements for layer in each.task_x_task})
+def _between(measurements: Sequence[Measurement], order: Sequence[int], packer: Packer) -> dict[str, dict[str, Any]]:
+    """Layer to the column of the upper triangles of task x task, and which measurements have it."""
     found = {}
-    for layer in layers:
+    for layer in sorted({layer for each in measurements for layer in each.task_x_task}):
         matrices = [each.task_x_task.get(layer) for each in measurements]
-        sorted_ones = [None if one is None else np.asarray(one)[np.ix_(order, order)] for one in matrices]
-        found[str(layer)] = packer.add(_triangles(sorted_ones, len(order)), BOUND)
+        ordered = [None if one is None else np.asarray(one)[np.ix_(order, order)] for one in matrices]
+        found[str(layer)] = {
+            "matrix": packer.add(_triangles(ordered, len(order)), BOUND),
+            "at": [place for place, one in enumerate(matrices) if one is not None],
+        }
     return found
 
 

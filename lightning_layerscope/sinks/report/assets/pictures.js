@@ -45,7 +45,7 @@
     const beside = brackets?.length ? 24 + letters(brackets.map((row) => row.cluster)) : 0;
     const room = width - 34 - (sides.y.written ? letters(sides.y.names) : 24) - beside;
     own.width = {
-      step: Math.max(sides.x.written ? 13 : 4, Math.min(own.width.step, Math.floor(room / sides.x.names.length))),
+      step: Math.max(sides.x.written ? 13 : 2, Math.min(own.width.step, Math.floor(room / sides.x.names.length))),
     };
   }
 
@@ -69,10 +69,10 @@
     if (typeof own.width === "number") {
       own.width = width;
       own.autosize = { type: "fit-x", contains: "padding" };
-    } else if (own.width?.step) {
+    } else if (own.width?.step && datasets.cells) {
       fitCells(own, datasets, width);
     }
-    if (own.spec && own.facet) own.spec.width = Math.max(200, width - 90);
+    if (datasets.clusters) own.spec.width = Math.max(200, width - 90);
     return own;
   }
 
@@ -156,7 +156,14 @@
       return own.reduce((near, row) => (Math.abs(row.layer - layer) < Math.abs(near.layer - layer) ? row : near));
     }
 
+    // The description's own words for a value.
+    get spoken() {
+      const said = (this.what.spec.layer ?? []).map((each) => each.encoding?.tooltip);
+      return said.find((each) => each?.some(({ field }) => field === "value")) ?? [];
+    }
+
     fieldsOf(item) {
+      if (["line", "area"].includes(item.mark.marktype)) return this.spoken;
       const name = item.mark?.name?.replace(/(marks|pathgroup|group)$/, "") ?? "";
       const key = [...this.defined.keys()]
         .filter((each) => each && name.startsWith(each))
@@ -173,12 +180,10 @@
 
     // A view of its own, in light colours and with a title, for files.
     async file(kind) {
-      const title = [this.what.name, ...(this.what.below ?? [])];
-      const spec = fitted(
-        this.what.spec,
-        { datasets: this.what.datasets, width: Math.max(this.width, 720), title },
-        true,
-      );
+      // A figure that has a title of its own keeps it in its file; on the page it stands above.
+      const { titled, datasets, name, below } = this.what;
+      const title = titled ? null : [name, ...(below ?? [])];
+      const spec = fitted(titled ?? this.what.spec, { datasets, width: Math.max(this.width, 720), title }, true);
       const { view, finalize } = await vegaEmbed(document.createElement("div"), spec, { ...plainly, renderer: "svg" });
       try {
         if (kind === "svg") return new Blob([await view.toSVG()], { type: "image/svg+xml" });
@@ -194,12 +199,7 @@
       const middle = (scale, value) => scale(value) + (scale.bandwidth ? scale.bandwidth() / 2 : 0);
       const [left, top] = this.corner;
       return {
-        lines: wording(
-          this.what.spec.layer
-            .map((each) => each.encoding?.tooltip)
-            .find((each) => each?.some(({ field }) => field === "value")),
-          row,
-        ),
+        lines: wording(this.spoken, row),
         x: left + middle(this.view.scale("x"), x),
         y: top + middle(this.view.scale("y"), y),
       };

@@ -25,7 +25,10 @@
     box.querySelector(".ribbon-name").textContent = name;
     box.querySelector(".ribbon-name").hidden = !name;
     const strip = box.querySelector(".ribbon");
-    if (!lines) return;
+    if (!lines) {
+      strip.replaceChildren(); // this run has another measure
+      return;
+    }
     const means = layerscope.meanRows(run, lines, "");
     const [low, high] = run.measure(layerscope.state.measure).range;
     const words = means.map(({ layer, value }) => `layer ${layer}: ${value === null ? "undefined" : value.toFixed(3)}`);

@@ -5,9 +5,12 @@
     viewParts;
 
   function limitsOf(rows) {
-    const values = rows.flatMap(finite);
-    if (!values.length) return [0, 1];
-    const [low, high] = [Math.min(...values), Math.max(...values)];
+    let [low, high] = [Infinity, -Infinity];
+    for (const value of rows.flatMap(finite)) {
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
+    if (low > high) return [0, 1];
     const margin = 0.05 * (high - low) || 0.05 * Math.abs(high) || 0.05;
     return [low - margin, high + margin];
   }

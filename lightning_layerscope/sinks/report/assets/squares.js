@@ -5,13 +5,13 @@
 
   const difference = (one, two) => one.map((row, i) => row.map((value, j) => value - two[i][j]));
 
-  function cells(matrix, names, kept, what, why) {
+  function cells(matrix, names, kept, what) {
     return kept.flatMap((i) =>
       kept.map((j) => ({
         [what]: names[i],
         other: names[j],
         value: plain(matrix[i][j]),
-        reason: Number.isNaN(matrix[i][j]) ? why : "",
+        reason: Number.isNaN(matrix[i][j]) ? "undefined" : "",
       })),
     );
   }
@@ -28,7 +28,7 @@
       table: "cells",
       caption: joined(named(run), when(run, now)),
       datasets: {
-        cells: cells(matrix, names, kept, what, "not measured at this step"),
+        cells: cells(matrix, names, kept, what),
         brackets: brackets ?? [],
         parts: [],
       },
@@ -78,7 +78,7 @@
   function pairLayers() {
     const all = layerscope.runs.flatMap((run) => {
       const now = at(run, step());
-      return Object.keys(run.between).filter((layer) => !Number.isNaN(run.numbers.at(run.between[layer], now)[0]));
+      return Object.keys(run.between).filter((layer) => run.between[layer].at.includes(now));
     });
     return [...new Set(all)].sort((a, b) => a - b);
   }
@@ -87,8 +87,8 @@
     const layers = pairLayers();
     if (!layers.length) return [];
     const layer = layers.includes(layerscope.state.pair) ? layerscope.state.pair : layers[layers.length - 1];
-    const has = (run) => run.between[layer] !== undefined;
-    const matrixOf = (run, now) => run.square(run.between[layer], now, run.tasks.length);
+    const has = (run) => run.between[layer]?.at.includes(at(run, step()));
+    const matrixOf = (run, now) => run.square(run.between[layer].matrix, now, run.tasks.length);
     const pairs = layerscope.differences.filter(
       (pair) =>
         !pair.reason &&

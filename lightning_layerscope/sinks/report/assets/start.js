@@ -12,8 +12,14 @@
   layerscope.startChooser();
   layerscope.startRibbons();
   layerscope.startTables();
+  layerscope.startFigures();
   for (const section of document.querySelectorAll("[data-view]")) {
     layerscope.showSection(section, layerscope.views[section.dataset.view]);
   }
   document.documentElement.dataset.ready = "yes";
-})();
+})().catch((error) => {
+  const told = document.getElementById("failed");
+  told.hidden = false;
+  told.querySelector("span").textContent = String(error);
+  throw error;
+});

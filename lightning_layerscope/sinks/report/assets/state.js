@@ -36,7 +36,11 @@
     if (state.layers) words.set("layers", state.layers.join("-"));
     if (state.own) words.set("own", "1");
     if (state.over !== "layers") words.set("over", state.over);
-    history.replaceState(null, "", words.size ? `#${words}` : location.pathname + location.search);
+    try {
+      history.replaceState(null, "", words.size ? `#${words}` : location.pathname + location.search);
+    } catch {
+      // A page inside of another, as trackers show it, may have no address of its own.
+    }
   }
 
   // What an address asks for, as far as this page has it.
