@@ -32,7 +32,6 @@ class TensorBoardSink:
         self._writer = writer
         self._per_task_keys, self._root = per_task_keys, root
         self._plan: KeyPlan | None = None
-        self._known: Any = None
 
     arrives = "scalars and pictures to TensorBoard"
     """What is logged where."""
@@ -70,14 +69,12 @@ class TensorBoardSink:
 
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:
         """Write out what the writer still holds: after an exception nobody else may."""
-        if self._known is not None:
-            self._known.flush()
-            if self._writer() is None:
-                self._known.close()
+        writer = self._writer()
+        if writer is not None:
+            writer.flush()
 
     def _there(self) -> Any:
-        writer = self._writer() or self._known  # which the trainer may have closed before the last pictures were drawn
-        self._known = writer
+        writer = self._writer()
         if writer is None:
             raise RuntimeError("TensorBoard is to be logged to, and the trainer has opened no SummaryWriter")
         return writer

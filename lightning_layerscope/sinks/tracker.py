@@ -12,6 +12,7 @@ from lightning_layerscope.sinks.picture import numbered
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
+    from lightning_layerscope.measurements.alert import Alert
     from lightning_layerscope.sinks.picture import Picture
 
 SECONDS_TO_LOG, SECONDS_TO_FINISH = 10.0, 30.0
@@ -53,6 +54,9 @@ class Tracker:
 
     def log_curves(self, lines: Lines, step: int) -> None:
         """Log a profile over the layers."""
+
+    def alert(self, alert: Alert) -> None:
+        """Tell people; only where the tracker has a call for it."""
 
     def close(self) -> None:
         """The last call; the run of the host goes on."""
@@ -109,6 +113,10 @@ class TrackerSink:
         keyed = [(under(self._root, key), picture) for key, picture in numbered(pictures)]
         self._patience.call(lambda: self._tracker.log_pictures(keyed, int(host_step)), SECONDS_TO_LOG)
         return True
+
+    def alert(self, alert: Alert) -> None:
+        """Send an alert, where the tracker has such."""
+        self._patience.call(lambda: self._tracker.alert(alert), SECONDS_TO_LOG)
 
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:
         """Log what a tracker gets once."""

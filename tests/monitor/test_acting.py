@@ -1,6 +1,8 @@
 """What a run does with what was found, where it was asked to, and that it does nothing where it was not."""
 
 import logging
+import sys
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import pytest
@@ -208,6 +210,18 @@ def test_wandb_alerts_by_its_own_call():
 
     WandbSink(Run()).alert(Alert("forgetting", "step 8: the loss has risen"))
     assert sent == [("layerscope: forgetting", "step 8: the loss has risen")]
+
+
+def test_trackio_alerts_by_its_own_call_and_trackers_without_one_stay_silent(monkeypatch):
+    from lightning_layerscope.sinks.tracker import Tracker, TrackerSink
+    from lightning_layerscope.sinks.trackers.trackio import TrackioTracker
+
+    sent = []
+    stand_in = SimpleNamespace(alert=lambda **call: sent.append(call))
+    monkeypatch.setitem(sys.modules, "trackio", stand_in)
+    for tracker in (TrackioTracker(None), Tracker(None)):
+        TrackerSink(tracker).alert(Alert("collapse", "step 8: the states of layer 3"))
+    assert sent == [{"title": "layerscope: collapse", "text": "step 8: the states of layer 3"}]
 
 
 @pytest.mark.parametrize(

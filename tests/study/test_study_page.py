@@ -40,3 +40,11 @@ def test_the_page_of_a_study_is_one_to_work_with(finished):
         tab.click("#study-table th:nth-child(1) button")
         assert tab.locator("#study-table tbody tr").count() == len(names)
         assert tab.locator("#steps").is_hidden()
+        tab.evaluate("document.querySelector('figure[data-name=figure2_layers]').scrollIntoView()")
+        tab.wait_for_selector("#figure2_layers .picture canvas")
+        assert tab.locator("#figure2_layers img").is_hidden()
+        with tab.expect_download() as download:
+            tab.click("#figure2_layers button:text-is('CSV')")
+        saved = pd.read_csv(download.value.path())
+        assert set(saved["task"]) <= set(names)
+        assert {"model", "task", "layer", "value"} <= set(saved)

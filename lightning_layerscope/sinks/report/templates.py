@@ -17,7 +17,7 @@ _ASSETS = Path(__file__).with_name("assets")
 
 SCRIPTS = (
     "numbers", "statistics", "runs", "state", "sight", "tip", "brush", "pictures", "views", "squares", "signals",
-    "answers", "sections", "controls", "chooser", "ribbon", "cursor", "sorting", "tables", "start",
+    "answers", "sections", "figures", "controls", "chooser", "ribbon", "cursor", "sorting", "tables", "start",
 )  # fmt: skip
 """The page's own scripts, in the order in which they need each other."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_layerscope.sinks.tracker import CURVES, Lines, Tracker, tidy
 
 if TYPE_CHECKING:
+    from lightning_layerscope.measurements.alert import Alert
     from lightning_layerscope.sinks.picture import Picture
 
 
@@ -40,3 +41,9 @@ class TrackioTracker(Tracker):
         import trackio
 
         self.handle.log({CURVES: trackio.Table(dataframe=pd.DataFrame(tidy(lines, step)))}, step=step)
+
+    def alert(self, alert: Alert) -> None:
+        """Send an alert of the current run, to the dashboard and the webhook that the user has named."""
+        import trackio
+
+        trackio.alert(title=f"layerscope: {alert.kind}", text=alert.text)

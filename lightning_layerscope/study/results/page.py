@@ -42,6 +42,7 @@ def write_page(
 
     records = _records(results, cuts)
     data, numbers = page_data(records, pairs(records))
+    data["figures"] = {name: _figure(folder, name) for name in summary.figures}
     scripts = [templates.drawing_script(), templates.own_script()]
     lines = notices(results)
     page = templates.page_template("study.html").render(
@@ -118,6 +119,13 @@ def _sections(folder: Path, captions: Mapping[str, str]) -> list[dict[str, Any]]
         section = sections.setdefault(key, {"id": key, "heading": _HEADINGS[key], "pictures": []})
         section["pictures"].append({"name": name, "data": data, "caption": caption})
     return [sections[key] for key in sorted(sections)]
+
+
+def _figure(folder: Path, name: str) -> dict[str, Any]:
+    """A figure's description and rows, without the look, which the page has."""
+    described = json.loads((folder / "figures" / f"{name}.vl.json").read_text(encoding="utf-8"))
+    spec = {key: value for key, value in described.items() if key not in ("datasets", "config", "$schema")}
+    return {"spec": spec, "datasets": described["datasets"]}
 
 
 def _settings(plan: StudyPlan) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ import sys
 import pandas as pd
 import pytest
 
+from lightning_layerscope.measurements.alert import Alert
 from lightning_layerscope.sinks import sinks_for
 
 FIRST = "layerscope/cka/layer_01"
@@ -63,7 +64,9 @@ def test_trackio(tmp_path, record, tried, needs, monkeypatch):
     (sink,) = sinks_for(run)
     assert sink.arrives == "scalars, pictures and tables of curves to trackio"
     tried.replay(sink, record)
+    sink.alert(Alert("collapse", "step 23: planted"))
     trackio.finish()
+    assert [alert["text"] for alert in SQLiteStorage.get_alerts("ours")] == ["step 23: planted"]
     rows = SQLiteStorage.get_logs("ours", "one")
     assert sorted(row["step"] for row in rows if FIRST in row) == [3, 23]
     images = [(row["step"], key) for row in rows for key in row if "heatmap" in key]

@@ -69,10 +69,10 @@
     if (typeof own.width === "number") {
       own.width = width;
       own.autosize = { type: "fit-x", contains: "padding" };
-    } else if (own.width?.step) {
+    } else if (own.width?.step && datasets.cells) {
       fitCells(own, datasets, width);
     }
-    if (own.spec && own.facet) own.spec.width = Math.max(200, width - 90);
+    if (datasets.clusters) own.spec.width = Math.max(200, width - 90);
     return own;
   }
 
@@ -180,12 +180,10 @@
 
     // A view of its own, in light colours and with a title, for files.
     async file(kind) {
-      const title = [this.what.name, ...(this.what.below ?? [])];
-      const spec = fitted(
-        this.what.spec,
-        { datasets: this.what.datasets, width: Math.max(this.width, 720), title },
-        true,
-      );
+      // A figure that has a title of its own keeps it in its file; on the page it stands above.
+      const { titled, datasets, name, below } = this.what;
+      const title = titled ? null : [name, ...(below ?? [])];
+      const spec = fitted(titled ?? this.what.spec, { datasets, width: Math.max(this.width, 720), title }, true);
       const { view, finalize } = await vegaEmbed(document.createElement("div"), spec, { ...plainly, renderer: "svg" });
       try {
         if (kind === "svg") return new Blob([await view.toSVG()], { type: "image/svg+xml" });

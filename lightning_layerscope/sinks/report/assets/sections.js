@@ -35,29 +35,12 @@
     return made;
   }
 
-  function saveFrom(address, name) {
+  function save(blob, name) {
     const link = document.createElement("a");
-    link.href = address;
+    link.href = URL.createObjectURL(blob);
     link.download = name;
     link.click();
-  }
-
-  function save(blob, name) {
-    const address = URL.createObjectURL(blob);
-    saveFrom(address, name);
-    setTimeout(() => URL.revokeObjectURL(address), 1000);
-  }
-
-  // Pictures that came with the page can be saved, too.
-  for (const box of document.querySelectorAll("figure.paper")) {
-    const tools = document.createElement("span");
-    tools.className = "tools";
-    tools.append(
-      button("PNG", "Save this picture as PNG", () =>
-        saveFrom(box.querySelector("img").src, `${box.dataset.name}.png`),
-      ),
-    );
-    box.querySelector("figcaption").append(tools);
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }
 
   const fileName = (what, suffix) =>
@@ -140,5 +123,5 @@
     });
   }
 
-  Object.assign(layerscope, { showSection: show, csv });
+  Object.assign(layerscope, { showSection: show, makeFigure: figure });
 })();

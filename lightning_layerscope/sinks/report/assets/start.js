@@ -12,6 +12,7 @@
   layerscope.startChooser();
   layerscope.startRibbons();
   layerscope.startTables();
+  layerscope.startFigures();
   for (const section of document.querySelectorAll("[data-view]")) {
     layerscope.showSection(section, layerscope.views[section.dataset.view]);
   }
