@@ -59,6 +59,10 @@ def near(found: tuple[int | None, int | None], setting: Setting) -> bool:
     return true is not None and all(a is not None and abs(a - b) <= slack for a, b in zip(found, true, strict=True))
 
 
+def noted(found: Transition) -> bool:
+    return any("second change" in note for note in found.notes)
+
+
 def with_ruptures(curve: Floats) -> tuple[int, int]:
     import ruptures
 
@@ -83,26 +87,28 @@ def main() -> None:
     parser.add_argument("--rival-trials", type=int, default=20)
     trials, rivals = (parser.parse_args().__dict__[name] for name in ("trials", "rival_trials"))
 
-    print("| planted | correlation | jitter | within one layer | named | ruptures | broken stick |")
-    print("|---|---|---|---|---|---|---|")
+    print("| planted | correlation | jitter | within one layer | named | a second noted | ruptures | broken stick |")
+    print("|---|---|---|---|---|---|---|---|")
     for setting in PLANTED:
         found = [find(setting, seed) for seed in range(trials)]
         right = np.mean([near((f.start, f.end), setting) for f in found])
         means = [draw(setting, seed)[0].mean(axis=0) for seed in range(rivals)]
         others = [np.mean([near(rival(mean), setting) for mean in means]) for rival in (with_ruptures, broken_stick)]
-        cells = (right, np.mean([f.found for f in found]), *others)
+        cells = (right, np.mean([f.found for f in found]), np.mean([noted(f) for f in found]), *others)
         print(f"| {setting.shape} | {setting.correlation:g} | {setting.jitter:g} | " + _row(cells), flush=True)
 
-    print("\n| no transition | correlation | named |\n|---|---|---|")
+    print("\n| no transition | correlation | named | of these a second noted |\n|---|---|---|---|")
     for setting in NONE:
-        rate = np.mean([find(setting, seed).found for seed in range(trials)])
-        print(f"| {setting.shape} | {setting.correlation:g} | " + _row([rate]), flush=True)
+        found = [f for f in (find(setting, seed) for seed in range(trials)) if f.found]
+        cells = (len(found) / trials, np.mean([noted(f) for f in found]) if found else np.nan)
+        print(f"| {setting.shape} | {setting.correlation:g} | " + _row(cells), flush=True)
 
     print("\n| layers | tasks | clusters | ramp | step | three levels |\n|---|---|---|---|---|---|")
     for layers, tasks, clusters in SIZES:
         size = Setting("ramp", tasks=tasks, clusters=clusters, layers=layers, jitter=0)
+        draws = trials if layers <= 32 else trials // 4
         cells = [
-            np.mean([near((f.start, f.end), kind) for f in (find(kind, seed) for seed in range(trials // 4))])
+            np.mean([near((f.start, f.end), kind) for f in (find(kind, seed) for seed in range(draws))])
             for kind in (replace(size, shape=name) for name in ("ramp", "step", "three levels"))
         ]
         print(f"| {layers} | {tasks} | {clusters} | " + _row(cells), flush=True)
@@ -145,7 +151,7 @@ def _coverage(what: str, every: list[Transition]) -> None:
 
 
 def _row(cells: object) -> str:
-    return " | ".join(f"{cell:.2f}" for cell in np.asarray(cells).ravel()) + " |"
+    return " | ".join("-" if np.isnan(cell) else f"{cell:.2f}" for cell in np.asarray(cells).ravel()) + " |"
 
 
 def _time() -> None:

@@ -11,7 +11,20 @@ from collections.abc import Sequence
 from lightning_layerscope import __version__
 from lightning_layerscope.commands.terms import in_flags
 
-_COMMANDS = ("demo", "extract", "compare", "diff", "transitions", "show", "advise", "check", "report", "recipe")
+_COMMANDS = (
+    "demo",
+    "extract",
+    "compare",
+    "diff",
+    "transitions",
+    "show",
+    "advise",
+    "check",
+    "report",
+    "recipe",
+    "workspace",
+    "wandb_report",
+)
 _DEBUG = "LAYERSCOPE_DEBUG"
 
 _EPILOG = """\

@@ -203,10 +203,13 @@ class Output:
     """What becomes of the results, beside ``output_dir``, ``report`` and ``loggers``.
 
     Args:
-        name: Name of the results' folder and of the state in the checkpoint; two monitors in one trainer need
-            different ones.
+        name: Name of the results' folder, of the state in the checkpoint, and in front of the logged keys; two monitors
+            in one run need different ones.
         task_keys: Log a key per task and layer, too.
         upload_prompts: Upload the prompts' texts to W&B; by default they stay on this machine.
+        upload_reference: Upload the reference to W&B, as an artifact that other runs can be compared with
+            (``reference="wandb:..."``).
+        upload_report: Upload the HTML report to W&B, in the artifact of the results.
 
     Raises:
         ValueError: For a name that is no folder's name.
@@ -215,6 +218,8 @@ class Output:
     name: str = "layerscope"
     task_keys: bool = False
     upload_prompts: bool = False
+    upload_reference: bool = False
+    upload_report: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9._-]+", self.name):

@@ -15,12 +15,14 @@ class OfflineRun:
     history: list[dict[str, Any]] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     metrics: dict[str, str] = field(default_factory=dict)
+    hidden: set[str] = field(default_factory=set)
     globs: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     artifacts: list[Any] = field(default_factory=list)
     files: Path = Path()
     raw: bytes = b""
+    id: str = ""
     exited: bool = False
 
     def column(self, key: str) -> list[Any]:
@@ -45,9 +47,12 @@ def read_offline(folder: Path) -> OfflineRun:
                 run.globs.append(record.metric.glob_name)
             else:
                 run.metrics[record.metric.name] = record.metric.step_metric
+                if record.metric.options.hidden:
+                    run.hidden.add(record.metric.name)
         elif kind == "config":
             run.config.update({_key(item): json.loads(item.value_json) for item in record.config.update})
         elif kind == "run":
+            run.id = record.run.run_id
             run.config.update({_key(item): json.loads(item.value_json) for item in record.run.config.update})
         elif kind == "summary":
             run.summary.update({_key(item): json.loads(item.value_json) for item in record.summary.update})

@@ -91,20 +91,20 @@ def test_the_offline_run_holds_the_contract(result, run):
     measured = [row for row in run.history if layers[0] in row]
     assert [row["layerscope/step"] for row in measured] == result.record.steps
     assert all("trainer/global_step" in row for row in measured)
-    for key in (*layers, *(f"layerscope/cka/cluster/{cluster}" for cluster in clusters), "layerscope/seconds"):
+    for key in (*layers, *(f"layerscope/cka/cluster/{cluster}" for cluster in clusters), "layerscope/cost/seconds"):
         assert run.metrics[key] == "layerscope/step"
         assert len(run.column(key)) == len(result.record)
     logged = np.array([run.column(key) for key in layers])
     expected = np.array([profile.mean_curve(step=step)["value"] for step in profile.steps]).T
     np.testing.assert_allclose(logged, expected, atol=1e-6)
-    (path,) = run.column("layerscope/profile_final_table/path")
+    (path,) = run.column("layerscope/profile/clusters_table/path")
     points = json.loads((run.files / path).read_text(encoding="utf-8"))["data"]
-    assert [layer for layer, line, _ in points if line == "all"] == [1, 2, 3, 4, 5, 6]
+    assert [layer for layer, _, line, *_ in points if line == "all"] == [1, 2, 3, 4, 5, 6]
     for picture in PICTURES:
         (names,) = zip(*run.column(f"layerscope/{picture}/filenames"), strict=True)
         assert len(names) == len(measured)
         assert all((run.files / name).stat().st_size > 1000 for name in names)
-    (path,) = run.column("layerscope/results/path")
+    (path,) = run.column("layerscope/profile/results/path")
     table = json.loads((run.files / path).read_text(encoding="utf-8"))
     assert table["columns"] == ["step", "layer", "task", "cluster", "measure", "value", "low", "high"]
     rows = {(row[0], row[1], row[2]) for row in table["data"] if row[4] == "cka"}

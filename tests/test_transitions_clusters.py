@@ -63,6 +63,23 @@ def test_two_separate_changes_are_not_one_transition():
     assert all("changes twice, at layers " in reason for reason in told)
 
 
+def test_a_smaller_change_beside_a_larger_one_is_seen_or_said_to_be_possible():
+    found = named(0.3 * rise(5, 9) + 0.7 * rise(19, 23))
+    twice, noted = ([f for f in found if told(f)] for told in (lambda f: f.shape == "two changes", lambda f: f.notes))
+    assert len(twice) >= 6
+    assert len(twice) + len([f for f in noted if "a second change at layer " in f.notes[-1]]) >= 10
+    alone = named(rise(9, 15), 24)
+    assert sum(any("second change" in note for note in f.notes) for f in alone) <= 4
+    assert sum(f.shape == "two changes" for f in alone) <= 2
+
+
+@pytest.mark.parametrize("shape", [rise(9, 15), (X > 12) * 1.0, 0.5 * (X > 9) + 0.5 * (X > 15)], ids=str)
+def test_rounding_in_curves_without_noise_is_no_second_change(shape):
+    found = cut(np.tile(shape, (TASKS, 1)))
+    assert found.found
+    assert not found.notes
+
+
 def test_three_levels_are_named_only_where_the_middle_lies_between():
     between = cut(curves(0.5 * (X > 9) + 0.5 * (X > 15), 0, noise=0.02))
     assert (between.shape, between.start, between.end) == ("three levels", 10, 15)

@@ -56,8 +56,8 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
 
     Logged keys (loggers other than W&B and TensorBoard get the scalars): per measurement
     ``layerscope/<measure>/layer_<l>`` (mean over tasks), ``layerscope/<measure>/cluster/<cluster>`` (mean over layers),
-    ``layerscope/transition/start`` and ``/end``, ``layerscope/seconds`` (s), ``layerscope/overhead`` (share of the
-    run's wall time), and pictures. All of it also lies in ``output_dir``.
+    ``layerscope/transition/start_layer`` and ``end_layer``, ``layerscope/cost/seconds``, ``cost/share_of_run`` (of its
+    wall time), and pictures. All of it also lies in ``output_dir``.
 
     Example:
         >>> from lightning_layerscope.callbacks import LayerSimilarityMonitor     # doctest: +SKIP
@@ -246,6 +246,6 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
             return []
         from lightning_layerscope.sinks import sinks_for
 
-        sinks = list(sinks_for(loggers, per_task_keys=self.settings.output.task_keys, upload_prompts=prompts))
+        sinks = list(sinks_for(loggers, **self._log_options(prompts)))
         self.monitor.failures.say(message(sinks))
         return sinks

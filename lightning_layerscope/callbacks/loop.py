@@ -179,11 +179,9 @@ class LoopMonitor(MonitorCallback):
             self.monitor.failures.say("logs to files only: a tracker is passed as loggers=.")
             return []
         from lightning_layerscope.sinks import sinks_for
-        from lightning_layerscope.sinks.keys import STEP
 
-        per_task = self.settings.output.task_keys
         # A loop has no step of its own beside that which it tells the monitor.
-        sinks = list(sinks_for(places, host_step_key=STEP, per_task_keys=per_task, upload_prompts=prompts))
+        sinks = list(sinks_for(places, host_step_key=None, **self._log_options(prompts)))
         self.monitor.failures.say(message(sinks))
         return sinks
 

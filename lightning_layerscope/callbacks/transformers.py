@@ -199,13 +199,12 @@ class TransformersLayerSimilarityMonitor(MonitorCallback, TrainerCallback):
         return location_in(published / name if given is None else Path(given), published, name)
 
     def _make_sinks(self, reporting: Reporting, prompts: Path | Literal[False]) -> list[Any]:
-        per_task, given = self.settings.output.task_keys, self.settings.loggers
-        found = reporting.loggers(given, per_task_keys=per_task)
+        given, options = self.settings.loggers, self._log_options(prompts)
+        found = reporting.loggers(given, per_task_keys=options["per_task_keys"], root=options["root"])
         sinks: list[Any] = []
         if given or found:
             from lightning_layerscope.sinks import sinks_for
 
-            options: dict[str, Any] = {"per_task_keys": per_task, "upload_prompts": prompts}
             sinks = list(sinks_for([*given, *found.values()], host_step_key="train/global_step", **options))
         self.monitor.failures.say(message(sinks, reporting.without(found, given)))
         return sinks

@@ -47,7 +47,8 @@ def load_profile(path: Path) -> LayerProfile:
     from lightning_layerscope.profiles import LayerProfile
 
     for file in (path, path / "profile.parquet", path / "results" / "profile.parquet"):
-        if file.is_file():
+        # A run keeps one file per measurement, in a folder of that name.
+        if file.is_file() or (file.is_dir() and file.suffix == ".parquet"):
             return LayerProfile.from_parquet(file)
     raise FileNotFoundError(
         f"there is no profile at {path}; expected a .parquet file from layerscope compare, or the results of a run"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import RunRecord
-    from lightning_layerscope.options import Actions
+    from lightning_layerscope.monitor.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -24,23 +24,24 @@ class Standing:
     stop: str = ""
 
 
-def standing(actions: Actions, record: RunRecord, log: Callable[[str], None]) -> Standing:
+def standing(settings: Settings, record: RunRecord, log: Callable[[str], None]) -> Standing:
     """What the last measurement asks for; that training ends is noted in the record and told.
 
     Args:
-        actions: What the user asked for.
+        settings: What the user asked for.
         record: Of the run.
         log: Is told that training ends.
     """
     if not record.measurements:
         return Standing()
+    actions = settings.actions
     last = record.measurements[-1]
     values = {}
     if actions.callback_metrics:
-        from lightning_layerscope.sinks.keys import plan_of
+        from lightning_layerscope.sinks.keys import plan_of, root_of
         from lightning_layerscope.sinks.log_rows import measurement_row
 
-        values = measurement_row(last, plan_of(last))
+        values = measurement_row(last, plan_of(last, root=root_of(settings.output.name)))
     stop = next((alert.text for alert in last.alerts if alert.kind in actions.stop_kinds), "")
     if stop:
         record.config["stopped"] = stop

@@ -6,6 +6,7 @@ import atexit
 import functools
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from lightning_layerscope.monitor.attempts import Refused
@@ -60,7 +61,8 @@ class MonitorCallback:
         probe_options: For a source of tasks: ``examples_per_task``, ``split``, ``seed``, ``max_length``,
             ``min_examples``, ``template``, ``token_choice``, ``columns``, ``clusters``.
         reference: ``"initial"`` is this run at its beginning; ``"base"`` the model with its adapters off; or a
-            ``ReferenceBank``, or the folder of a stored one.
+            ``ReferenceBank``, or the folder of a stored one; or ``"wandb:entity/project/name:version"``, an artifact of
+            W&B that is downloaded, and told to the run's W&B as used.
         retention: What must not be lost: ``"general"``, six skills of 32 short prompts that come with this package, or
             a ``ProbeSet``, a saved one's path, or a source of tasks. Its drift, loss and KL stand beside those of the
             probes; the first measurement at which its loss has risen is named, and is an alert. Active mode alone.
@@ -152,6 +154,19 @@ class MonitorCallback:
         )
         self.monitor = Monitor(self.settings)
         self._passive = PassiveSource(self.settings) if mode == "passive" else None
+
+    def _log_options(self, prompts: Path | Literal[False]) -> dict[str, Any]:
+        """For :func:`~lightning_layerscope.sinks.sinks_for`: all that no host differs in."""
+        from lightning_layerscope.sinks.keys import root_of
+
+        output = self.settings.output
+        return {
+            "per_task_keys": output.task_keys,
+            "upload_prompts": prompts,
+            "upload_reference": output.upload_reference,
+            "upload_report": output.upload_report,
+            "root": root_of(output.name),
+        }
 
     def _refuse_callback_metrics(self) -> None:
         if self.settings.actions.callback_metrics:

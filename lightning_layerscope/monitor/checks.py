@@ -17,6 +17,7 @@ from lightning_layerscope.monitor.weights import check_update_source
 from lightning_layerscope.options import did_you_mean
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
+from lightning_layerscope.sinks.wandb_reference import fetch_reference, is_artifact
 from lightning_layerscope.wording import count
 
 _WAY_OUT = "Probe with the probes that it was made of (probes.json of the same results), or make it anew."
@@ -77,19 +78,21 @@ def check_behaviour(settings: Settings, model: nn.Module, probes: ProbeSet | Non
                 check_answers(name, each, target)
 
 
-def stored_reference(settings: Settings) -> ReferenceBank:
-    """The bank that the settings name.
+def stored_reference(settings: Settings) -> tuple[ReferenceBank, str]:
+    """The bank that the settings name, and the artifact of W&B that it is; empty for one of this machine.
 
     Raises:
         Refused: When it is not there, or damaged.
     """
     with refusing():
         if isinstance(settings.reference, ReferenceBank):
-            return settings.reference
+            return settings.reference, ""
+        if is_artifact(settings.reference):
+            return fetch_reference(str(settings.reference))
         folder = Path(settings.reference)
         if not folder.exists():
             raise FileNotFoundError(_not_there(folder))
-        return ReferenceBank.load(folder)
+        return ReferenceBank.load(folder), ""
 
 
 def _not_there(folder: Path) -> str:

@@ -69,10 +69,10 @@ class RunFiles:
         if lost := self.reserve():
             return lost
         self._bank = bank
+        record.config["results_folder"] = str(self.folder)
         parts: dict[str, Callable[[], object]] = {}
         if bank is not None:
             parts[f"{REFERENCE}/"] = lambda: self._reference.ensure(self.folder / REFERENCE)
-            record.config["reference_folder"] = str(self.folder / REFERENCE)
         if self.probes is not None:
             parts[PROMPTS] = self._ensure_prompts
         parts["the record"] = lambda: record.save(self.folder)

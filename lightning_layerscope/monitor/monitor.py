@@ -267,8 +267,8 @@ class Monitor:
                 self._model_changed = taken.model_changed
                 after = messages.consequence(self.settings, lost=self.bank is None, changed=self._model_changed)
                 self.failures.add("measurement", f"at step {host.step}: {sentence(taken.error)} {after}")
-            if (actions := self.settings.actions).asked:
-                self.standing = self._ranks.agree(lambda: standing(actions, self.record, self.failures.log))
+            if self.settings.actions.asked:
+                self.standing = self._ranks.agree(lambda: standing(self.settings, self.record, self.failures.log))
 
     def _keep(self, measurement: Measurement, host: HostState) -> None:
         """On rank 0: what the measurement says, into the record, the files and the loggers."""

@@ -24,7 +24,7 @@ class Reporting:
     trainer: Any
     names: tuple[str, ...]
 
-    def loggers(self, given: Sequence[Any], *, per_task_keys: bool = False) -> dict[str, Any]:
+    def loggers(self, given: Sequence[Any], *, per_task_keys: bool = False, root: str = "layerscope") -> dict[str, Any]:
         """The trainer's own trackers that results go to, by name, beside those that the user has given.
 
         The trainer's own callbacks come first and have opened them; what they did not open has no results.
@@ -34,7 +34,9 @@ class Reporting:
             if name == "tensorboard":
                 from lightning_layerscope.sinks import TensorBoardSink
 
-                found[name] = TensorBoardSink(partial(tensorboard_writer, self.trainer), per_task_keys=per_task_keys)
+                found[name] = TensorBoardSink(
+                    partial(tensorboard_writer, self.trainer), per_task_keys=per_task_keys, root=root
+                )
             elif name == "wandb":
                 found[name] = getattr(sys.modules.get("wandb"), "run", None)
             else:

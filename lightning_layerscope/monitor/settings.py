@@ -24,6 +24,7 @@ from lightning_layerscope.options import (
 )
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
+from lightning_layerscope.sinks.wandb_reference import check_artifact, is_artifact
 
 _NUMBERS = re.compile(r"\s*(all|last|\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*)\s*")
 _GROUPS = {
@@ -165,11 +166,14 @@ class Settings:
     def _check_reference(self) -> None:
         if not isinstance(self.reference, ReferenceBank | str | os.PathLike):
             raise TypeError(
-                'reference must be "initial", "base", the folder of a stored bank, or a ReferenceBank, '
+                'reference must be "initial", "base", the folder of a stored bank, an artifact '
+                '("wandb:entity/project/name:version"), or a ReferenceBank, '
                 f"got {type(self.reference).__name__}."
             )
         words = ("initial", "base")
-        if isinstance(self.reference, str) and self.reference not in words and not Path(self.reference).exists():
+        if is_artifact(self.reference):
+            check_artifact(str(self.reference))
+        elif isinstance(self.reference, str) and self.reference not in words and not Path(self.reference).exists():
             hint = did_you_mean(self.reference, words)
             if hint:
                 raise ValueError(

@@ -107,7 +107,9 @@ def begin(
         broken_off = earlier is not None and earlier.broken_off
         fresh = step == 0 and not broken_off
         known = _baseline(settings, earlier.record) if earlier is not None and broken_off else {}
-        return Beginning(Plan("measure", stored_reference(settings), lost, None if fresh else known, fresh=fresh))
+        bank, artifact = stored_reference(settings)
+        record = RunRecord({"reference_artifact": artifact} if artifact else {})
+        return Beginning(Plan("measure", bank, lost, None if fresh else known, fresh=fresh), record)
     if settings.reference_kind == "base":
         return Beginning(Plan("measure", reason=lost))
     if earlier is not None and earlier.broken_off and step == 0:

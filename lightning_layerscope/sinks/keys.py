@@ -16,16 +16,40 @@ if TYPE_CHECKING:
     from lightning_layerscope.profiles import LayerProfile
 
 ROOT = "layerscope"
+"""Where every key begins; a monitor of another name has a root of its own, see :func:`under`."""
+
 STEP = f"{ROOT}/step"
 PICTURE_STEP = f"{ROOT}/picture_step"
 """The axis of pictures, which come later than the numbers: a row may hold numbers of one step, pictures of another."""
-SECONDS, OVERHEAD, RESULTS = f"{ROOT}/seconds", f"{ROOT}/overhead", f"{ROOT}/results"
-BOUNDARIES = tuple(f"{ROOT}/transition/{name}{end}" for name in ("start", "end") for end in ("", "_low", "_high"))
+SECONDS, SHARE_OF_RUN = f"{ROOT}/cost/seconds", f"{ROOT}/cost/share_of_run"
+BOUNDARIES = tuple(f"{ROOT}/transition/{name}_layer{end}" for name in ("start", "end") for end in ("", "_low", "_high"))
+PROFILE, CLUSTERS, RESULTS = f"{ROOT}/profile/layers", f"{ROOT}/profile/clusters", f"{ROOT}/profile/results"
 CURVE = f"{ROOT}/curve/layers"
 HEATMAPS = {name: f"{ROOT}/heatmap/{name}" for name in ("layer_x_task", "layer_x_layer", "layer_x_step", "task_x_task")}
 
+
 ALL = ("all", "all_low", "all_high")
-"""Lines of a profile's chart that are no cluster."""
+"""Lines of a profile over the layers that are no cluster."""
+
+
+def root_of(monitor: str) -> str:
+    """Where the keys of a monitor begin: two in one run share none.
+
+    Examples:
+        >>> root_of("layerscope"), root_of("early layers")
+        ('layerscope', 'layerscope_early_layers')
+    """
+    return ROOT if monitor == ROOT else f"{ROOT}_{slug(monitor)}"
+
+
+def under(root: str, key: str) -> str:
+    """A key of this file under another root.
+
+    Examples:
+        >>> under("layerscope_early", STEP), under("layerscope_early", "trainer/global_step")
+        ('layerscope_early/step', 'trainer/global_step')
+    """
+    return root + key.removeprefix(ROOT) if key.startswith(f"{ROOT}/") else key
 
 
 def slug(name: str) -> str:
@@ -45,7 +69,7 @@ def slugs(names: Iterable[str], *, taken: Collection[str] = ()) -> dict[str, str
     Examples:
         >>> slugs(["a b", "c"])
         {'a b': 'a_b', 'c': 'c'}
-        >>> sorted(slugs(["a b", "a-b", "all"], taken=["all"]).values())
+        >>> sorted(slugs(["a b", "a-b", "all"], taken=ALL).values())
         ['a_b_c8687a', 'a_b_d44362', 'all_5ef5ef']
     """
     unique = list(dict.fromkeys(names))
@@ -56,6 +80,21 @@ def slugs(names: Iterable[str], *, taken: Collection[str] = ()) -> dict[str, str
 def layer_key(measure: str, layer: int) -> str:
     """Key of the mean over tasks at one layer."""
     return f"{ROOT}/{slug(measure)}/layer_{layer:02d}"
+
+
+def mean_key(measure: str) -> str:
+    """Key of the mean over tasks and layers."""
+    return f"{ROOT}/{slug(measure)}/mean"
+
+
+def cluster_key(measure: str, cluster: str) -> str:
+    """Key of a cluster's mean over layers."""
+    return f"{ROOT}/{slug(measure)}/cluster/{cluster}"
+
+
+def task_key(measure: str, task: str, layer: int) -> str:
+    """Key of one task at one layer."""
+    return f"{ROOT}/{slug(measure)}/task/{task}/layer_{layer:02d}"
 
 
 def score_keys(signal: str, task: str = "") -> tuple[str, ...]:
@@ -70,11 +109,6 @@ def score_keys(signal: str, task: str = "") -> tuple[str, ...]:
     return (f"{name}/task/{task}",) if task else (name, f"{name}_low", f"{name}_high")
 
 
-def profile_key(curve: str) -> str:
-    """Key of the chart of a whole profile, ``"init"`` or ``"final"``."""
-    return f"{ROOT}/profile_{curve}"
-
-
 @dataclass(frozen=True)
 class KeyPlan:
     """Which keys a run uses.
@@ -84,59 +118,68 @@ class KeyPlan:
         layers: those measured.
         clusters: cluster to slug.
         tasks: task to slug; empty unless keys per task are asked for.
-        curves: which charts of profiles there are: ``final``, and ``init`` where the first measurement says something.
         cluster_means: whether the clusters' means have keys.
         left_out: what did not fit, in words.
         signals: what is logged per layer beside the headline measure.
         scores: what is logged per task and as a mean over tasks: signal to its tasks' slugs.
+        root: where the keys begin.
     """
 
     measure: str
     layers: tuple[int, ...]
     clusters: dict[str, str]
     tasks: dict[str, str] = field(default_factory=dict)
-    curves: tuple[str, ...] = ("final",)
     cluster_means: bool = True
     left_out: tuple[str, ...] = ()
     signals: tuple[str, ...] = ()
     scores: dict[str, dict[str, str]] = field(default_factory=dict)
+    root: str = ROOT
 
-    def scalars(self) -> list[str]:
-        """Keys over ``layerscope/step`` whose values are numbers."""
-        name = f"{ROOT}/{slug(self.measure)}"
-        keys = [layer_key(self.measure, layer) for layer in self.layers]
+    def shown(self) -> list[str]:
+        """Keys of numbers that are a panel each: means, the transition, the cost."""
+        keys = [mean_key(name) for name in (self.measure, *self.signals)]
         if self.cluster_means:
-            keys += [f"{name}/cluster/{cluster}" for cluster in self.clusters.values()]
-        keys += [*BOUNDARIES, SECONDS, OVERHEAD]
-        keys += [f"{name}/task/{task}/layer_{layer:02d}" for task in self.tasks.values() for layer in self.layers]
-        keys += [layer_key(signal, layer) for signal in self.signals for layer in self.layers]
+            keys += [cluster_key(self.measure, cluster) for cluster in self.clusters.values()]
+        keys += [score_keys(signal)[0] for signal in self.scores]
+        return self._rooted([*keys, *BOUNDARIES[::3], SECONDS, SHARE_OF_RUN])
+
+    def hidden(self) -> list[str]:
+        """Keys of numbers that are too many for a panel each: one per layer or task, and the ends of intervals."""
+        keys = [layer_key(name, layer) for name in (self.measure, *self.signals) for layer in self.layers]
+        keys += [task_key(self.measure, task, layer) for task in self.tasks.values() for layer in self.layers]
         for signal, tasks in self.scores.items():
-            keys += [key for task in ("", *tasks.values()) for key in score_keys(signal, task)]
-        return keys
+            keys += [*score_keys(signal)[1:], *(key for task in tasks.values() for key in score_keys(signal, task))]
+        return self._rooted([*keys, *(key for key in BOUNDARIES if key not in BOUNDARIES[::3])])
 
     def pictures(self) -> list[str]:
         """Keys over ``layerscope/picture_step``."""
-        return [CURVE, *HEATMAPS.values()]
+        return self._rooted([CURVE, *HEATMAPS.values()])
 
-    def media(self) -> list[str]:
-        """Keys over ``layerscope/step`` of charts and the table."""
-        charts = [profile_key(curve) for curve in self.curves]
-        # W&B logs the numbers of a chart as a table beside it.
-        return [RESULTS, *charts, *(f"{chart}_table" for chart in charts)]
+    def charts(self) -> list[str]:
+        """Keys of charts and of the table of results."""
+        return self._rooted([PROFILE, CLUSTERS, RESULTS])
+
+    def chart_tables(self) -> list[str]:
+        """Keys under which W&B logs the numbers of charts, beside them."""
+        return self._rooted([f"{chart}_table" for chart in (PROFILE, CLUSTERS)])
 
     def count(self) -> int:
         """Number of all keys, with both axes and the host's step."""
-        return len(self.scalars()) + len(self.pictures()) + len(self.media()) + 3
+        kinds = (self.shown(), self.hidden(), self.pictures(), self.charts(), self.chart_tables())
+        return sum(map(len, kinds)) + 3
+
+    def _rooted(self, keys: Iterable[str]) -> list[str]:
+        return [under(self.root, key) for key in keys]
 
 
-def plan_of(measurement: Measurement, *, per_task: bool = False) -> KeyPlan:
+def plan_of(measurement: Measurement, *, per_task: bool = False, root: str = ROOT) -> KeyPlan:
     """The keys of a run, by its first measurement: those of :func:`plan_keys`, and on top what was asked for beside."""
-    plan = plan_keys(measurement.profile, per_task=per_task)
+    plan = plan_keys(measurement.profile, per_task=per_task, root=root)
     scores = {signal: slugs(task for task in tasks if task) for signal, tasks in measurement.behaviour.scores.items()}
     return replace(plan, signals=tuple(measurement.curves), scores=scores)
 
 
-def plan_keys(profile: LayerProfile, *, per_task: bool = False) -> KeyPlan:
+def plan_keys(profile: LayerProfile, *, per_task: bool = False, root: str = ROOT) -> KeyPlan:
     """Choose the keys of a run: at most 150, or ``2 x layers + 100`` where that is more.
 
     Where many clusters do not fit, their means do without keys of their own (charts, pictures, table and artifact hold
@@ -144,9 +187,7 @@ def plan_keys(profile: LayerProfile, *, per_task: bool = False) -> KeyPlan:
     """
     layers = tuple(profile.layers)
     clusters = slugs((profile.clusters[task] for task in profile.tasks), taken=ALL)
-    # Against its own start, the first profile is 1 everywhere.
-    curves: tuple[str, ...] = ("final",) if profile.meta.reference == "initial" else ("init", "final")
-    plan = KeyPlan(profile.measure, layers, clusters, {}, curves)
+    plan = KeyPlan(profile.measure, layers, clusters, root=root)
     if plan.count() > max(150, 2 * len(layers) + 100):
         plan = replace(plan, cluster_means=False, left_out=(f"the means of {count(len(clusters), 'cluster')}",))
     return replace(plan, tasks=slugs(profile.tasks) if per_task else {})

@@ -12,49 +12,59 @@ from lightning_layerscope.profiles.curves import cluster_means
 from lightning_layerscope.sinks.keys import (
     ALL,
     BOUNDARIES,
-    OVERHEAD,
     ROOT,
     SECONDS,
+    SHARE_OF_RUN,
     STEP,
     KeyPlan,
+    cluster_key,
     layer_key,
+    mean_key,
     score_keys,
-    slug,
+    task_key,
+    under,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
     from lightning_layerscope.measurements import Measurement
     from lightning_layerscope.profiles import LayerProfile
     from lightning_layerscope.transitions import Transition
 
 MOST_ROWS = 10_000
+CHART_COLUMNS = ("layer", "depth", "line", "value", "low", "high")
+"""Of a chart over layers; ``depth`` is layer / number of layers, for models of different depth."""
 TABLE_COLUMNS = ("step", "layer", "task", "cluster", "measure", "value", "low", "high")
 
 
 def measurement_row(measurement: Measurement, plan: KeyPlan) -> dict[str, float]:
     """The scalars of one measurement. Undefined values have no entry: a chart shows a gap, the files their reason."""
-    profile, name = measurement.profile, f"{ROOT}/{slug(plan.measure)}"
-    matrix = profile.matrix(plan.measure, measurement.step)
+    profile, name = measurement.profile, plan.measure
+    matrix = profile.matrix(name, measurement.step)
     row: dict[str, float] = {STEP: measurement.step}
-    for layer, value in zip(profile.layers, defined_mean(matrix), strict=True):
-        row[f"{name}/layer_{layer:02d}"] = float(value)
+    row |= _over_layers(name, profile.layers, defined_mean(matrix))
     if plan.cluster_means:
         clusters = profile.clusters
         for cluster, curve in cluster_means(matrix, [clusters[task] for task in profile.tasks]).items():
-            row[f"{name}/cluster/{plan.clusters[cluster]}"] = float(defined_mean(curve))
+            row[cluster_key(name, plan.clusters[cluster])] = float(defined_mean(curve))
     row.update(boundaries(measurement.transition))
-    row[SECONDS], row[OVERHEAD] = float(measurement.seconds), float(measurement.overhead)
+    row[SECONDS], row[SHARE_OF_RUN] = float(measurement.seconds), float(measurement.overhead)
     if plan.tasks:
         for task, values in zip(profile.tasks, matrix, strict=True):
             for layer, value in zip(profile.layers, values, strict=True):
-                row[f"{name}/task/{plan.tasks[task]}/layer_{layer:02d}"] = float(value)
+                row[task_key(name, plan.tasks[task], layer)] = float(value)
     for signal in plan.signals:
         values = measurement.curves.get(signal, np.full((3, len(profile.layers)), np.nan))[0]
-        row |= {layer_key(signal, layer): float(value) for layer, value in zip(profile.layers, values, strict=True)}
+        row |= _over_layers(signal, profile.layers, values)
     row |= _scores(measurement, plan)
-    return {key: value for key, value in row.items() if math.isfinite(value)}
+    return {under(plan.root, key): value for key, value in row.items() if math.isfinite(value)}
+
+
+def _over_layers(measure: str, layers: list[int], values: NDArray[np.float64]) -> dict[str, float]:
+    row = {layer_key(measure, layer): float(value) for layer, value in zip(layers, values, strict=True)}
+    return {mean_key(measure): float(defined_mean(values)), **row}
 
 
 def _scores(measurement: Measurement, plan: KeyPlan) -> dict[str, float]:
@@ -78,7 +88,7 @@ def boundaries(transition: Transition) -> dict[str, float]:
 
 
 def profile_lines(profile: LayerProfile, step: int, plan: KeyPlan) -> dict[str, tuple[list[int], list[float]]]:
-    """The lines of a profile's chart: the mean over tasks with its interval, and the clusters.
+    """The lines of a profile over the layers: the mean over tasks with its interval, and the clusters.
 
     Args:
         profile: Which holds the step.
@@ -100,19 +110,52 @@ def profile_lines(profile: LayerProfile, step: int, plan: KeyPlan) -> dict[str, 
     return lines
 
 
+def profile_rows(measurement: Measurement, plan: KeyPlan, line: str) -> list[list[Any]]:
+    """The mean over tasks of one measurement as rows of ``CHART_COLUMNS``; undefined layers have none.
+
+    Args:
+        measurement: What to show.
+        plan: Of the run's keys.
+        line: Name of the line.
+    """
+    profile = measurement.profile
+    curve = profile.mean_curve(plan.measure, measurement.step)
+    columns = (curve[name].to_numpy() for name in ("value", "low", "high"))
+    return _chart_rows(measurement, line, *columns)
+
+
+def cluster_rows(measurement: Measurement, plan: KeyPlan) -> list[list[Any]]:
+    """The mean over all tasks and that of each cluster as rows of ``CHART_COLUMNS``; clusters have no interval."""
+    rows = profile_rows(measurement, plan, "all")
+    for cluster, values in measurement.profile.cluster_curves(plan.measure, measurement.step).items():
+        unknown = np.full(len(values), np.nan)
+        rows += _chart_rows(measurement, plan.clusters[cluster], values, unknown, unknown)
+    return rows
+
+
+def _chart_rows(measurement: Measurement, line: str, *columns: NDArray[np.float64]) -> list[list[Any]]:
+    profile = measurement.profile
+    return [
+        [layer, layer / profile.num_layers, line, *(float(x) if math.isfinite(x) else None for x in numbers)]
+        for layer, *numbers in zip(profile.layers, *columns, strict=True)
+        if math.isfinite(numbers[0])
+    ]
+
+
 def summary(measurement: Measurement, measurements: int, plan: KeyPlan) -> dict[str, Any]:
     """What a run comes down to; ``None`` where there is no transition or no defined value."""
     mean = defined_mean(measurement.profile.matrix(plan.measure, measurement.step))
     defined = mean[np.isfinite(mean)]
     is_cut = measurement.transition.found
-    return {
-        f"{ROOT}/transition/start": measurement.transition.start if is_cut else None,
-        f"{ROOT}/transition/end": measurement.transition.end if is_cut else None,
+    values = {
+        BOUNDARIES[0]: measurement.transition.start if is_cut else None,
+        BOUNDARIES[3]: measurement.transition.end if is_cut else None,
         f"{ROOT}/transition/signals": measurement.signals.describe() if measurement.signals else None,
         f"{ROOT}/final/mean": float(defined.mean()) if defined.size else None,
         f"{ROOT}/final/min": float(defined.min()) if defined.size else None,
         f"{ROOT}/measurements": measurements,
     }
+    return {under(plan.root, key): value for key, value in values.items()}
 
 
 def table_rows(profile: LayerProfile, most: int = MOST_ROWS) -> tuple[pd.DataFrame, int]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from lightning_layerscope.compat.lightning import is_dummy_experiment, is_tensorboard_logger, is_wandb_logger
 from lightning_layerscope.compat.wandb import is_run
 from lightning_layerscope.sinks.base import Sink
+from lightning_layerscope.sinks.keys import ROOT
 from lightning_layerscope.sinks.scalars import ScalarSink
 from lightning_layerscope.sinks.tensorboard import TensorBoardSink
 from lightning_layerscope.sinks.tracker import TrackerSink
@@ -20,10 +21,13 @@ from lightning_layerscope.sinks.wandb import WandbSink
 def sinks_for(
     loggers: Any,
     *,
-    host_step_key: str = "trainer/global_step",
+    host_step_key: str | None = "trainer/global_step",
     per_task_keys: bool = False,
     upload_prompts: str | Path | Literal[False] = False,
     reference_folder: str | Path | None = None,
+    upload_reference: bool = False,
+    upload_report: bool = False,
+    root: str = ROOT,
 ) -> list[Sink]:
     """One sink per logger.
 
@@ -35,6 +39,9 @@ def sinks_for(
         per_task_keys: of all sinks.
         upload_prompts: see :class:`~lightning_layerscope.sinks.WandbSink`.
         reference_folder: see :class:`~lightning_layerscope.sinks.WandbSink`.
+        upload_reference: see :class:`~lightning_layerscope.sinks.WandbSink`.
+        upload_report: see :class:`~lightning_layerscope.sinks.WandbSink`.
+        root: of all keys.
 
     Raises:
         TypeError: for something that is no logger.
@@ -48,7 +55,7 @@ def sinks_for(
             continue
         own = tracker_of(logger)
         if own is not None:
-            sinks.append(TrackerSink(own, per_task_keys=per_task_keys))
+            sinks.append(TrackerSink(own, per_task_keys=per_task_keys, root=root))
         elif is_run(tracker) or is_wandb_logger(logger):
             sinks.append(
                 WandbSink(
@@ -57,14 +64,17 @@ def sinks_for(
                     per_task_keys=per_task_keys,
                     upload_prompts=upload_prompts,
                     reference_folder=reference_folder,
+                    upload_reference=upload_reference,
+                    upload_report=upload_report,
+                    root=root,
                 )
             )
         elif isinstance(logger, Sink):
             sinks.append(logger)
         elif _is_summary_writer(tracker):
-            sinks.append(TensorBoardSink(partial(_itself, tracker), per_task_keys=per_task_keys))
+            sinks.append(TensorBoardSink(partial(_itself, tracker), per_task_keys=per_task_keys, root=root))
         else:
-            sinks.append(ScalarSink(logger, per_task_keys=per_task_keys))
+            sinks.append(ScalarSink(logger, per_task_keys=per_task_keys, root=root))
     return sinks
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_layerscope.sinks.keys import KeyPlan, plan_of
+from lightning_layerscope.sinks.keys import ROOT, KeyPlan, plan_of
 from lightning_layerscope.sinks.log_rows import measurement_row
 
 if TYPE_CHECKING:
@@ -20,16 +20,17 @@ class ScalarSink:
     Args:
         logger: has ``log_metrics(row, step=...)``.
         per_task_keys: also log one key per task and layer.
+        root: where the keys begin.
 
     Raises:
         TypeError: if it has no ``log_metrics``.
     """
 
-    def __init__(self, logger: Any, *, per_task_keys: bool = False) -> None:
+    def __init__(self, logger: Any, *, per_task_keys: bool = False, root: str = ROOT) -> None:
         if not callable(getattr(logger, "log_metrics", None)):
             raise TypeError(f"expected a logger with log_metrics(row, step=...), got {type(logger).__name__}")
         self._logger = logger
-        self._per_task_keys = per_task_keys
+        self._per_task_keys, self._root = per_task_keys, root
         self._plan: KeyPlan | None = None
 
     @property
@@ -43,7 +44,7 @@ class ScalarSink:
     def log(self, measurement: Measurement, record: RunRecord, host_step: int) -> None:
         """Log one row at the host's step."""
         if self._plan is None:
-            self._plan = plan_of(measurement, per_task=self._per_task_keys)
+            self._plan = plan_of(measurement, per_task=self._per_task_keys, root=self._root)
         self._logger.log_metrics(measurement_row(measurement, self._plan), step=int(host_step))
 
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_layerscope.compat.tensorboard import add_png, add_row
-from lightning_layerscope.sinks.keys import KeyPlan, plan_of
+from lightning_layerscope.sinks.keys import ROOT, KeyPlan, plan_of, under
 from lightning_layerscope.sinks.log_rows import measurement_row
 from lightning_layerscope.sinks.picture import numbered
 
@@ -25,11 +25,12 @@ class TensorBoardSink:
         writer: Gives the ``SummaryWriter`` to log to. It is asked every time, since a trainer may open its writer later
             than the monitor starts.
         per_task_keys: Also log one key per task and layer.
+        root: Where the keys begin.
     """
 
-    def __init__(self, writer: Callable[[], Any], *, per_task_keys: bool = False) -> None:
+    def __init__(self, writer: Callable[[], Any], *, per_task_keys: bool = False, root: str = ROOT) -> None:
         self._writer = writer
-        self._per_task_keys = per_task_keys
+        self._per_task_keys, self._root = per_task_keys, root
         self._plan: KeyPlan | None = None
 
     arrives = "scalars and pictures to TensorBoard"
@@ -46,7 +47,7 @@ class TensorBoardSink:
         """
         writer = self._there()
         if self._plan is None:
-            self._plan = plan_of(measurement, per_task=self._per_task_keys)
+            self._plan = plan_of(measurement, per_task=self._per_task_keys, root=self._root)
         add_row(writer, measurement_row(measurement, self._plan), int(host_step))
         writer.flush()
 
@@ -62,7 +63,7 @@ class TensorBoardSink:
         """
         writer = self._there()
         for key, picture in numbered(pictures):
-            add_png(writer, key, picture, int(host_step))
+            add_png(writer, under(self._root, key), picture, int(host_step))
         writer.flush()
         return True
 

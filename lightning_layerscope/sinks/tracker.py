@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_layerscope.sinks.keys import KeyPlan, plan_of
+from lightning_layerscope.sinks.keys import ROOT, KeyPlan, plan_of, under
 from lightning_layerscope.sinks.log_rows import measurement_row, profile_lines
 from lightning_layerscope.sinks.patience import Patience
 from lightning_layerscope.sinks.picture import numbered
@@ -71,10 +71,11 @@ class TrackerSink:
     Args:
         tracker: Whose calls.
         per_task_keys: Also log one key per task and layer.
+        root: Where the keys begin.
     """
 
-    def __init__(self, tracker: Tracker, *, per_task_keys: bool = False) -> None:
-        self._tracker, self._per_task_keys = tracker, per_task_keys
+    def __init__(self, tracker: Tracker, *, per_task_keys: bool = False, root: str = ROOT) -> None:
+        self._tracker, self._per_task_keys, self._root = tracker, per_task_keys, root
         self._patience = Patience(tracker.name)
         self._plan: KeyPlan | None = None
 
@@ -93,7 +94,7 @@ class TrackerSink:
 
     def log(self, measurement: Measurement, record: RunRecord, host_step: int) -> None:
         """Log the scalars and the curves."""
-        plan = self._plan = self._plan or plan_of(measurement, per_task=self._per_task_keys)
+        plan = self._plan = self._plan or plan_of(measurement, per_task=self._per_task_keys, root=self._root)
         row = measurement_row(measurement, plan)
         lines = profile_lines(measurement.profile, measurement.step, plan)
 
@@ -109,7 +110,8 @@ class TrackerSink:
 
     def log_pictures(self, pictures: Sequence[Picture], *, step: int, host_step: int, last: bool) -> bool:
         """Log them at the step at which they were measured."""
-        self._patience.call(lambda: self._tracker.log_pictures(numbered(pictures), int(host_step)), SECONDS_TO_LOG)
+        keyed = [(under(self._root, key), picture) for key, picture in numbered(pictures)]
+        self._patience.call(lambda: self._tracker.log_pictures(keyed, int(host_step)), SECONDS_TO_LOG)
         return True
 
     def alert(self, alert: Alert) -> None:

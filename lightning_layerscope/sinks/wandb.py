@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_layerscope.compat.lightning import is_dummy_experiment
 from lightning_layerscope.sinks import wandb_files
-from lightning_layerscope.sinks.keys import PICTURE_STEP, RESULTS, STEP, KeyPlan, plan_of, profile_key
+from lightning_layerscope.sinks.keys import (
+    CLUSTERS,
+    PICTURE_STEP,
+    PROFILE,
+    RESULTS,
+    ROOT,
+    STEP,
+    KeyPlan,
+    plan_of,
+    under,
+)
 from lightning_layerscope.sinks.log_rows import measurement_row, summary, table_rows
 from lightning_layerscope.sinks.patience import Patience
 
@@ -37,22 +47,22 @@ class WandbSink:
     none since the row of the measurement before, which would be written over. Every row carries ``layerscope/step`` and
     the host's own step. Every key is defined by its own name, never by a pattern.
 
-    Logged per measurement: ``layerscope/<measure>/layer_<l>`` (mean over tasks), ``layerscope/<measure>/cluster/<c>``,
-    ``layerscope/transition/start|end`` with ``_low`` and ``_high`` (layers), ``layerscope/seconds``,
-    ``layerscope/overhead`` (share of the run's time); as soon as they are drawn, over ``layerscope/picture_step``, the
-    pictures ``layerscope/curve/layers`` and ``layerscope/heatmap/*``.
-    At the end, in one row: the chart ``layerscope/profile_final`` over the layers (and ``profile_init`` at the start,
-    unless the reference is the run's own start) and the table ``layerscope/results``; the profile and the reference as
-    artifacts, and the summary. Prompts are never uploaded unless asked.
+    Every key is told in ``docs/wandb.md``: numbers per layer, cluster and measurement, the chart of the mean over the
+    layers, pictures as soon as they are drawn; at the end the chart of the clusters, the table of all rows, the
+    summary, and an artifact of rows and matrices. Reference, report and prompts are uploaded where asked alone. A
+    stored reference that came from W&B is told to it as what the run used.
 
     Training waits at most 10 s for W&B at a measurement and 30 s at the end; then nothing more is logged to it.
 
     Args:
         run: a W&B run; rank 1 and higher may pass Lightning's dummy, to which nothing is logged.
-        host_step_key: the key under which the host logs its step.
+        host_step_key: the key under which the host logs its step; None where it has none.
         per_task_keys: also log ``layerscope/<measure>/task/<task>/layer_<l>``: tasks x layers keys.
         upload_prompts: upload the probes, texts included: a file written by ``ProbeSet.save``.
         reference_folder: a bank written by ``ReferenceBank.save``, to be uploaded at the end.
+        upload_reference: upload the reference of the run's results, too.
+        upload_report: upload the HTML report with the results.
+        root: where the keys begin: two monitors in one run need different ones.
 
     Raises:
         TypeError: if ``run`` is no W&B run, or ``upload_prompts`` is ``True``, which names no file.
@@ -63,10 +73,13 @@ class WandbSink:
         self,
         run: Any,
         *,
-        host_step_key: str = "trainer/global_step",
+        host_step_key: str | None = "trainer/global_step",
         per_task_keys: bool = False,
         upload_prompts: str | Path | Literal[False] = False,
         reference_folder: str | Path | None = None,
+        upload_reference: bool = False,
+        upload_report: bool = False,
+        root: str = ROOT,
     ) -> None:
         if not all(hasattr(run, name) for name in ("log", "define_metric", "config", "summary")):
             raise TypeError(
@@ -84,6 +97,7 @@ class WandbSink:
         self._per_task_keys = per_task_keys
         self._prompts = Path(upload_prompts) if upload_prompts else None
         self._reference = None if reference_folder is None else Path(reference_folder)
+        self._upload_reference, self._upload_report, self._root = upload_reference, upload_report, root
         self._patience = Patience("W&B")
         self._plan: KeyPlan | None = None
         self._host_step = 0
@@ -143,12 +157,17 @@ class WandbSink:
         self._patience.call(lambda: self._finish(record, status), SECONDS_TO_FINISH)
 
     def _start(self, record: RunRecord) -> None:
-        for key in (STEP, PICTURE_STEP, self._host_step_key):
-            self._run.define_metric(key)
+        for key in (STEP, PICTURE_STEP):
+            self._run.define_metric(under(self._root, key), hidden=True)
+        if self._host_step_key is not None:
+            self._run.define_metric(self._host_step_key)
         profile = record.measurements[-1].profile if record.measurements else None
         self._configure(record, profile)
         if profile is not None:
             self._define(record.measurements[-1])
+        used = record.config.get("reference_artifact")
+        if used and not (self._run.offline or self._run.disabled):  # offline it is in the configuration alone
+            self._run.use_artifact(used)
 
     def _log(self, measurement: Measurement, record: RunRecord) -> None:
         first = self._plan is None
@@ -156,33 +175,32 @@ class WandbSink:
         if first:
             self._configure(record, measurement.profile)
         row: dict[str, Any] = dict(measurement_row(measurement, plan))
-        if first and "init" in plan.curves and len(record.measurements) == 1:
-            row[profile_key("init")] = wandb_files.profile_chart(measurement, plan, "init")
+        if len(record.measurements) <= MOST_PICTURED:
+            row[under(self._root, PROFILE)] = wandb_files.profile_chart(measurement, plan, self._line())
         self._add(row, measurement.step)
         self._summarise(record, plan)
 
     def _log_pictures(self, pictures: Sequence[Picture], step: int) -> None:
         with tempfile.TemporaryDirectory() as folder:  # of a file W&B takes a copy; an image it would encode anew
-            row: dict[str, Any] = dict(wandb_files.images(pictures, Path(folder)))
-            row[PICTURE_STEP] = step
-            if self._host_step_key != STEP:  # in a loop, numbers have that step alone, and their row may be another
-                row[self._host_step_key] = self._host_step
-            self._run.log(row, commit=False)
+            row = {PICTURE_STEP: step, **wandb_files.images(pictures, Path(folder))}
+            rooted = {under(self._root, key): value for key, value in row.items()}
+            self._run.log({**self._host(), **rooted}, commit=False)
         self._pictured = self._run.step
 
     def _finish(self, record: RunRecord, status: str) -> None:
-        last, profile = record.measurements[-1], record.profile
+        last, profile, prompts = record.measurements[-1], record.profile, self._prompts
         plan = self._plan or self._define(last)
-        reference, prompts = self._reference or record.config.get("reference_folder"), self._prompts
+        kept = record.config.get("results_folder")
+        folder = None if kept is None else Path(kept)
+        reference = folder / "reference" if folder and self._upload_reference else self._reference
         parts: list[Callable[[], Any]] = [
-            lambda: self._add({profile_key("final"): wandb_files.profile_chart(last, plan, "final")}, last.step),
+            lambda: self._log_charts(last, plan, pictured=len(record.measurements) <= MOST_PICTURED),
             lambda: self._summarise(record, plan),
             lambda: self._log_table(profile),
-            lambda: self._log_results(profile, status),
+            lambda: self._log_results(profile, status, folder),
         ]
-        if reference:
-            folder = Path(reference)
-            parts.append(lambda: self._run.log_artifact(wandb_files.reference_artifact(folder, profile.meta)))
+        if reference is not None:
+            parts.append(lambda: self._run.log_artifact(wandb_files.reference_artifact(reference, profile.meta)))
         if prompts is not None:
             parts.append(lambda: self._run.log_artifact(wandb_files.prompts_artifact(prompts, profile.meta)))
         failures: list[Exception] = []
@@ -198,8 +216,22 @@ class WandbSink:
         """Add a row of one measurement to that which the host commits next."""
         if self._waiting is not None and self._waiting[1] != step and self._waiting[0] == self._run.step:
             self._run.log({})  # the host has committed no row since: this one would write over ours
-        self._run.log({STEP: step, self._host_step_key: self._host_step, **row}, commit=False)
+        self._run.log({**self._host(), under(self._root, STEP): step, **row}, commit=False)
         self._waiting = (self._run.step, step)
+
+    def _host(self) -> dict[str, Any]:
+        return {} if self._host_step_key is None else {self._host_step_key: self._host_step}
+
+    def _log_charts(self, last: Measurement, plan: KeyPlan, *, pictured: bool) -> None:
+        row = {under(self._root, CLUSTERS): wandb_files.cluster_chart(last, plan)}
+        if not pictured:  # the chart that is there is an earlier measurement's
+            row[under(self._root, PROFILE)] = wandb_files.profile_chart(last, plan, self._line())
+        self._add(row, last.step)
+
+    def _line(self) -> str:
+        """Names the run in charts that lie over each other; names alone may be alike."""
+        name, ident = getattr(self._run, "name", None), str(self._run.id)
+        return f"{name} ({ident})" if name else ident
 
     def _log_table(self, profile: LayerProfile) -> None:
         import wandb
@@ -208,26 +240,30 @@ class WandbSink:
         if left_out:
             _log.info("%d rows are left out of the W&B table; the results artifact holds all", left_out)
         table = wandb.Table(columns=list(rows.columns), data=wandb_files.plain_rows(rows))
-        self._add({RESULTS: table}, profile.steps[-1])
+        self._add({under(self._root, RESULTS): table}, profile.steps[-1])
 
-    def _log_results(self, profile: LayerProfile, status: str) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            self._run.log_artifact(wandb_files.results_artifact(self._run.id, profile, status, Path(folder)))
+    def _log_results(self, profile: LayerProfile, status: str, folder: Path | None) -> None:
+        name = f"{self._root}-results-{self._run.id}"
+        artifact = wandb_files.results_artifact(name, profile, status, folder=folder, report=self._upload_report)
+        self._run.log_artifact(artifact)
 
     def _configure(self, record: RunRecord, profile: LayerProfile | None) -> None:
         values = wandb_files.config(record.config, None if profile is None else profile.meta)
-        self._run.config.update({"layerscope": values}, allow_val_change=True)
+        self._run.config.update({self._root: values}, allow_val_change=True)
 
     def _define(self, measurement: Measurement) -> KeyPlan:
-        plan = plan_of(measurement, per_task=self._per_task_keys)
+        plan = plan_of(measurement, per_task=self._per_task_keys, root=self._root)
         if plan.left_out:
             _log.warning("to keep to W&B's advice on the number of keys, %s have none", "; ".join(plan.left_out))
         if plan.count() > 500:
             _log.warning("%d keys are logged to W&B, which advises a few hundred; per_task_keys=False", plan.count())
-        for key in (*plan.scalars(), *plan.media()):
-            self._run.define_metric(key, step_metric=STEP)
+        axis, picture_axis = under(self._root, STEP), under(self._root, PICTURE_STEP)
+        for key in (*plan.shown(), *plan.charts()):
+            self._run.define_metric(key, step_metric=axis)
+        for key in (*plan.hidden(), *plan.chart_tables()):
+            self._run.define_metric(key, step_metric=axis, hidden=True)
         for key in plan.pictures():
-            self._run.define_metric(key, step_metric=PICTURE_STEP)
+            self._run.define_metric(key, step_metric=picture_axis)
         self._plan = plan
         return plan
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_layerscope.sinks.log_rows import profile_lines
+from lightning_layerscope.sinks.log_rows import CHART_COLUMNS, cluster_rows, profile_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from lightning_layerscope.sinks.keys import KeyPlan
     from lightning_layerscope.sinks.picture import Picture
 
-SCHEMA = 3
+SCHEMA = 4
 """Of the logged keys; raised when their meaning changes."""
 
 _CONFIG = (
@@ -30,6 +31,7 @@ _CONFIG = (
     "tokens_digest",
     "reference",
     "reference_digest",
+    "reference_artifact",
     "measure",
     "estimator",
     "cadence",
@@ -58,23 +60,33 @@ def config(configured: Mapping[str, Any], meta: ProfileMeta | None) -> dict[str,
     return config
 
 
-def profile_chart(measurement: Measurement, plan: KeyPlan, curve: str) -> Any:
-    """W&B's own chart of a profile over the layers: one line for the mean over tasks, its interval, every cluster.
+def profile_chart(measurement: Measurement, plan: KeyPlan, line: str) -> Any:
+    """W&B's own chart of the mean over tasks over the layers.
+
+    It has one line, of the run's name, so that the charts of several runs lie over each other. The interval is in the
+    numbers below the chart, for presets that draw it.
 
     Args:
         measurement: What to show.
         plan: Of the run's keys.
-        curve: ``"init"`` or ``"final"``.
+        line: Name of the line.
     """
+    return _chart(profile_rows(measurement, plan, line), f"{plan.measure} over layers, mean over tasks")
+
+
+def cluster_chart(measurement: Measurement, plan: KeyPlan) -> Any:
+    """W&B's own chart of the mean over all tasks and that of every cluster, over the layers."""
+    return _chart(cluster_rows(measurement, plan), f"{plan.measure} over layers at step {measurement.step}")
+
+
+def _chart(rows: list[list[Any]], title: str) -> Any:
     import wandb
 
-    lines = profile_lines(measurement.profile, measurement.step, plan)
-    return wandb.plot.line_series(
-        xs=[layers for layers, _ in lines.values()],
-        ys=[values for _, values in lines.values()],
-        keys=list(lines),
-        title=f"{plan.measure} over layers at step {measurement.step}",
-        xname="layer",
+    return wandb.plot_table(
+        "wandb/lineseries/v0",
+        wandb.Table(columns=list(CHART_COLUMNS), data=rows),
+        {"step": "layer", "lineKey": "line", "lineVal": "value"},
+        {"title": title, "xname": "layer"},
     )
 
 
@@ -105,22 +117,29 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def results_artifact(run_id: str, profile: LayerProfile, status: str, folder: Path) -> Any:
-    """All rows of the run as one parquet file.
+def results_artifact(name: str, profile: LayerProfile, status: str, *, folder: Path | None, report: bool) -> Any:
+    """The rows of the run as one parquet file, and from its results' folder the matrices and, where asked, the report.
 
     Args:
-        run_id: of the W&B run.
+        name: of the artifact.
         profile: of the run.
         status: how the run ended.
-        folder: for the file, until it is uploaded.
+        folder: of the run's results; None where it has none.
+        report: add the HTML report.
     """
     import wandb
 
     meta = profile.meta.to_dict()
     keys = ("measure", "estimator", "num_layers", "examples_digest", "tokens_digest", "reference", "reference_digest")
     known = {key: meta[key] for key in keys} | {"status": status, "steps": profile.steps, "rows": len(profile)}
-    artifact = wandb.Artifact(_name(f"layerscope-results-{run_id}"), type="layerscope-results", metadata=known)
-    artifact.add_file(str(profile.to_parquet(folder / "profile.parquet")), name="profile.parquet")
+    artifact = wandb.Artifact(artifact_name(name), type="layerscope-results", metadata=known)
+    with tempfile.TemporaryDirectory() as passing:  # of a file W&B takes a copy
+        file = profile.to_parquet(Path(passing) / "profile.parquet")
+        artifact.add_file(str(file), name="profile.parquet")
+    if folder is not None and (folder / "matrices").is_dir():
+        artifact.add_dir(str(folder / "matrices"), name="matrices")
+    if folder is not None and report and (folder / "report.html").is_file():
+        artifact.add_file(str(folder / "report.html"), name="report.html")
     return artifact
 
 
@@ -140,7 +159,7 @@ def reference_artifact(folder: Path, meta: ProfileMeta) -> Any:
     digest = meta.reference_digest
     known = {key: getattr(meta, key) for key in ("reference", "reference_digest", "examples_digest", "tokens_digest")}
     artifact = wandb.Artifact(
-        _name(f"layerscope-reference-{digest[:16] or 'unknown'}"), type="layerscope-reference", metadata=known
+        artifact_name(f"layerscope-reference-{digest[:16] or 'unknown'}"), type="layerscope-reference", metadata=known
     )
     for file in files:
         artifact.add_file(str(file), name=file.name)
@@ -152,10 +171,11 @@ def prompts_artifact(file: Path, meta: ProfileMeta) -> Any:
     import wandb
 
     digest = meta.examples_digest[:16] or "unknown"
-    artifact = wandb.Artifact(_name(f"layerscope-probes-{digest}"), type="layerscope-probes")
+    artifact = wandb.Artifact(artifact_name(f"layerscope-probes-{digest}"), type="layerscope-probes")
     artifact.add_file(str(file), name="probes.json")
     return artifact
 
 
-def _name(text: str) -> str:
+def artifact_name(text: str) -> str:
+    """A name of the letters that W&B's artifacts may have."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text)

@@ -15,12 +15,23 @@ from lightning_layerscope.transitions.two_changes import two_changes
 NEARLY_BEST = 0.01
 """A simpler shape is taken where its error exceeds the least by at most this share."""
 
-TWO_ARE_BETTER = 0.05
-"""Two changes replace one where they predict better by at least this share: one change alone leaves less in the other
-half's curve to gain, whatever its slope."""
+TWO_ARE_BETTER = 0.1
+"""Two changes replace one where they predict better by at least this share..."""
+
+TWO_SAY_MORE = 0.005
+"""... or predict at least as well and describe this share more of what repeats between halves of the tasks, ..."""
+
+CHANCE_SAYS = 0.07
+"""... and no less than this share of one change's error: so much more two changes describe by chance in few tasks."""
+
+TWO_MAY_BE = 0.1
+"""Two changes may be there where they describe half of that more and their error is larger by at most this share."""
 
 FREE_LAST = 1.5
 """How many ranks in the order of simplicity a last layer of its own costs."""
+
+ROUNDING = 1e-24
+"""Errors that differ by less are equal: that of a curve without noise is rounding alone."""
 
 MIN_LAYERS_FREE = 12
 """With fewer layers the last is too much of the curve to be set aside."""
@@ -34,6 +45,7 @@ class Choice:
         shape: What describes the curve best in tasks that it was not fitted to.
         free_last: Whether the last layer is left out of the shape, as it does not follow the curve.
         two_changes: Whether two changes describe the curve better than this one.
+        maybe_two: Whether two changes describe it about as well, so that there may be a second.
         error: Mean squared error of prediction.
         flat_error: The same of no change.
         line_error: The same of an even change.
@@ -45,6 +57,7 @@ class Choice:
     shape: Shape
     free_last: bool
     two_changes: bool
+    maybe_two: bool
     error: float
     flat_error: float
     line_error: float
@@ -79,24 +92,32 @@ def choose(samples: CurveSamples, layers: tuple[int, ...], allowed: Sequence[str
     if allowed is not None and (not candidates or set(allowed) - set(names)):
         raise ValueError(f"expected shapes among {names} for {len(layers)} layers, got {list(allowed)}")
     least = min(errors[free][shape.name] for _, free, shape in candidates)
-    near = [each for each in candidates if errors[each[1]][each[2].name] <= least * (1 + NEARLY_BEST) + 1e-24]
+    near = [each for each in candidates if errors[each[1]][each[2].name] <= least * (1 + NEARLY_BEST) + ROUNDING]
     _, free, shape = min(near, key=lambda each: each[0])
     error = errors[free][shape.name]
     one, two = (centre(half[:, : len(layers) - free]) for half in (samples.one, samples.two))
-    rival = two_changes(layers[: len(layers) - free])
-    rivals = np.inf if rival is None else _error(two, rival.fit(one)[0]) / 2 + _error(one, rival.fit(two)[0]) / 2
-    repeats = float((one * two).sum())
     line = next(each for each in shapes(layers[: len(layers) - free]) if each.name == "line")
-    left = [float(((one - each.fit(one)) * (two - each.fit(two))).sum()) for each in (shape, line)]
+    repeats = _repeated(one, two)
+    left, line_left = (_repeated(one - each.fit(one), two - each.fit(two)) for each in (shape, line))
+    replaced, maybe = False, False
+    rival = two_changes(layers[: len(layers) - free])
+    if rival is not None:
+        fits = rival.fit(one)[0], rival.fit(two)[0]
+        rival_error = _error(two, fits[0]) / 2 + _error(one, fits[1]) / 2 + _apart_error(samples, free) + ROUNDING
+        says = left - _repeated(one - fits[0], two - fits[1])
+        enough = max(TWO_SAY_MORE * repeats, CHANCE_SAYS * error)
+        replaced = rival_error < error * (1 - TWO_ARE_BETTER) or (rival_error < error and says > enough)
+        maybe = rival_error < error * (1 + TWO_MAY_BE) and says > enough / 2
     return Choice(
         shape,
         free,
-        rivals + _apart_error(samples, free) < error * (1 - TWO_ARE_BETTER),
+        replaced,
+        maybe,
         error,
         errors[free]["flat"],
         errors[free]["line"],
-        left[0] / repeats if repeats > 0 else np.inf,
-        left[1] / repeats if repeats > 0 else np.inf,
+        left / repeats if repeats > 0 else np.inf,
+        line_left / repeats if repeats > 0 else np.inf,
     )
 
 
@@ -108,6 +129,11 @@ def _errors(samples: CurveSamples, layers: tuple[int, ...], free_last: bool) -> 
     fitted, unseen = centre(fitted[:, :count]), centre(unseen[:, :count])
     apart = _apart_error(samples, free_last)
     return {shape.name: _error(unseen, shape.fit(fitted)) + apart for shape in shapes(layers[:count])}
+
+
+def _repeated(one: Floats, two: Floats) -> float:
+    """Covariance between both halves' curves, summed over layers: what repeats across tasks."""
+    return float((one * two).sum(axis=1).mean())
 
 
 def _error(unseen: Floats, predicted: Floats) -> float:

@@ -11,7 +11,7 @@ from lightning_layerscope.transitions.choice import Choice, choose
 from lightning_layerscope.transitions.families import MIN_FLAT
 from lightning_layerscope.transitions.samples import CurveSamples
 from lightning_layerscope.transitions.shapes import Floats, Indices, Shape, centre
-from lightning_layerscope.transitions.two_changes import two_changes
+from lightning_layerscope.transitions.two_changes import span, two_changes
 from lightning_layerscope.wording import count
 
 MIN_LAYERS = 2 * MIN_FLAT
@@ -33,8 +33,9 @@ MOST_OF_LINE_LEFT = 0.75
 MOST_REPEATED_LEFT = 0.0625
 """Of what repeats between halves of the tasks, a shape leaves at most this share; curves that wander leave more."""
 
-MOST_OF_LINE_REPEATED_LEFT = 0.15
-"""The same of what a straight line leaves: much of a curve that wanders is a slope, which must not count."""
+MOST_OF_LINE_REPEATED_LEFT = {False: 0.25, True: 0.15}
+"""The same of what a straight line leaves, for shapes with level and with tilted outer parts: much of a curve that
+wanders is a slope, which must not count, and tilted parts follow it best."""
 
 _REASONS = {
     "flat": "the curve is flat: no change over layers repeats across tasks",
@@ -57,6 +58,7 @@ class Detection:
         start_interval: First and last plausible layer number of the start.
         end_interval: The same of the end.
         free_last: Whether the last layer does not follow the curve.
+        second: Layers of a second change that may be there, in words; ``""`` where none may.
     """
 
     reason: str
@@ -66,6 +68,7 @@ class Detection:
     start_interval: tuple[int, int] = (0, 0)
     end_interval: tuple[int, int] = (0, 0)
     free_last: bool = False
+    second: str = ""
 
 
 def detect(
@@ -100,7 +103,19 @@ def detect(
     tail = (1 - confidence) / 2
     start, end = (_interval(side, drawn, best, tail, layers) for side in (choice.shape.starts, choice.shape.ends))
     found = Detection("", choice.shape.name, int(choice.shape.starts[best]), int(choice.shape.ends[best]), start, end)
-    return replace(found, free_last=choice.free_last)
+    second = _second_change(inner, curve, found) if choice.maybe_two else ""
+    return replace(found, free_last=choice.free_last, second=second)
+
+
+def _second_change(layers: tuple[int, ...], curve: Floats, found: Detection) -> str:
+    """Where the other of two changes lies, if one of them lies apart from what was found."""
+    rival = two_changes(layers)
+    apart = [] if rival is None else [part for part in rival.parts(curve[0]) if _apart(part, found)]
+    return span(*apart[0], layers) if len(apart) == 1 else ""
+
+
+def _apart(part: tuple[int, int], found: Detection) -> bool:
+    return part[1] < found.first or part[0] > found.last
 
 
 def _against(choice: Choice, layers: tuple[int, ...], curve: Floats, best: int, most_left: float) -> str:
@@ -108,11 +123,11 @@ def _against(choice: Choice, layers: tuple[int, ...], curve: Floats, best: int, 
     shape = choice.shape
     rival = two_changes(layers) if choice.two_changes else None
     if rival is not None:
-        early, late = rival.parts(curve[0], layers)
+        early, late = (span(*part, layers) for part in rival.parts(curve[0]))
         return f"the curve changes twice, at layers {early} and {late}, with a level between"
     if not shape.has_transition:
         return _REASONS[shape.name]
-    if choice.left > min(most_left, MOST_OF_LINE_REPEATED_LEFT * choice.line_left):
+    if choice.left > min(most_left, MOST_OF_LINE_REPEATED_LEFT[shape.free_slopes] * choice.line_left):
         return (
             f"no shape describes the curve: the best ({shape.name}) leaves {choice.left:.0%} of what tasks share"
             if np.isfinite(choice.left)

@@ -38,10 +38,10 @@ def find_transitions(
     The mean curve over tasks is fitted by exhaustive least squares with every flat, straight, stepped, flat-ramp-flat,
     half-flat, three-level and once or twice bent shape. Each is fitted to half of the task clusters and predicts the
     mean curve of the other half; the simplest within 1 % of the least error is taken. There is no transition where that
-    shape has none, where two separate changes predict better than one, or where the shape leaves more than 5 % of what
-    repeats between the halves. The intervals of the boundaries come from a bootstrap over clusters with that shape.
-    Rising and falling curves are alike. How often it is right, and on which curves it is not, is measured by
-    ``benchmarks/bench_transitions.py``.
+    shape has none, where two separate changes describe more of what repeats than one, or where the shape leaves more
+    than 6 % of what repeats between the halves. Where two changes do about as well as one, a note says so. The
+    intervals of the boundaries come from a bootstrap over clusters with that shape. Rising and falling curves are
+    alike. How often it is right, and on which curves it is not, is measured by ``benchmarks/bench_transitions.py``.
 
     Args:
         profile: A :class:`~lightning_layerscope.LayerProfile`, or an array ``(tasks, layers)``, NaN where undefined.
@@ -128,6 +128,8 @@ def transition_of(
     parts = np.split(samples.curve, [found.first, found.last + 1]) if named else []
     if found.free_last:
         notes = (*notes, f"layer {curves.layers[-1]} does not follow the curve and was left out of the fit")
+    if found.second:
+        notes = (*notes, f"a second change at layer {found.second} may be there: two predict about as well as one")
     return Transition(
         found=named,
         start=curves.layers[found.first] if named else None,

@@ -60,12 +60,15 @@ class TwoChanges:
         gain = np.square(weights - overlap * weights[known, np.arange(len(known))]) / np.maximum(left, 1e-9)
         return np.asarray(np.argmax(np.where(apart & (left > 1e-9), gain, -1.0), axis=0), dtype=np.int64)
 
-    def parts(self, curve: Floats, layers: tuple[int, ...]) -> tuple[str, str]:
-        """The layers of both changes of one centred curve, in words, the earlier first."""
+    def parts(self, curve: Floats) -> list[tuple[int, int]]:
+        """Indices of the first and last layer of both changes of one centred curve, the earlier change first."""
         _, one, two = self.fit(curve[None])
-        spans = sorted((int(self.first[ramp]) + 1, int(self.last[ramp])) for ramp in (one[0], two[0]))
-        texts = [f"{layers[a]}" if a == b else f"{layers[a]}-{layers[b]}" for a, b in spans]
-        return texts[0], texts[1]
+        return sorted((int(self.first[ramp]) + 1, int(self.last[ramp])) for ramp in (one[0], two[0]))
+
+
+def span(first: int, last: int, layers: tuple[int, ...]) -> str:
+    """The layers between two indices, in words."""
+    return f"{layers[first]}" if first == last else f"{layers[first]}-{layers[last]}"
 
 
 @lru_cache(maxsize=8)

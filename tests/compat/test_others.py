@@ -25,9 +25,18 @@ from lightning_layerscope.compat.lightning import (
 )
 from lightning_layerscope.compat.tensorboard import add_png, add_row
 from lightning_layerscope.compat.torchmetrics import add_states, empty_list_states, is_synced
+from lightning_layerscope.compat.trackers import tracker_kind
 from lightning_layerscope.compat.wandb import is_run, is_wandb_error
 
 NAMESPACES = ["lightning.pytorch", "pytorch_lightning"]
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_lightnings_loggers_of_trackers_are_known_by_name(namespace: str) -> None:
+    loggers = importlib.import_module(f"{namespace}.loggers")
+    for name, kind in (("CSVLogger", "csv"), ("CometLogger", "comet"), ("MLFlowLogger", "mlflow")):
+        logger = getattr(loggers, name)
+        assert tracker_kind(logger.__new__(logger)) == kind
 
 
 @pytest.mark.parametrize("namespace", NAMESPACES)

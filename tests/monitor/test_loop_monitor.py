@@ -240,7 +240,7 @@ def test_wandb_and_tensorboard_get_numbers_and_pictures_under_the_steps_of_the_l
     run.finish()
     wandb.teardown()
     found = read_offline(tmp_path / "wandb")
-    assert [row["layerscope/step"] for row in found.history if "layerscope/seconds" in row] == [0, 2, 4, 6]
+    assert [row["layerscope/step"] for row in found.history if "layerscope/cost/seconds" in row] == [0, 2, 4, 6]
     assert [row["_step"] for row in found.history if "loss" in row] == [1, 2, 3, 4, 5, 6]
     assert [key for key in found.metrics if "global_step" in key] == [], "a loop has no step but its own"
     assert found.column("layerscope/picture_step") == [0, 2, 4, 6]

@@ -53,12 +53,12 @@ def test_pictures_reach_both_trackers_with_their_own_steps_and_the_report_is_of_
     events = EventAccumulator(str(tmp_path / "board"))
     events.Reload()
     assert [event.step for event in events.Images("layerscope/heatmap/layer_x_task")] == [3, 23, 43]
-    assert [event.step for event in events.Scalars("layerscope/seconds")] == [3, 23, 43]
+    assert [event.step for event in events.Scalars("layerscope/cost/seconds")] == [3, 23, 43]
     found = read()
     assert found.column("layerscope/picture_step") == [0, 20, 40]
     captions = [row[key] for row in found.history for key in row if key == "layerscope/heatmap/layer_x_task/captions"]
     assert captions == [["step 0"], ["step 20"], ["step 40"]]
-    assert found.column("layerscope/seconds") == [0.25] * 3
+    assert found.column("layerscope/cost/seconds") == [0.25] * 3
     assert '"steps":[0,20,40]' in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert not list((tmp_path / "run").glob(".*")), "nothing that was handed over is left"
 

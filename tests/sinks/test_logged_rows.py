@@ -11,7 +11,7 @@ import pytest
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.sinks import WandbSink
 from lightning_layerscope.sinks.keys import plan_keys, slugs
-from lightning_layerscope.sinks.log_rows import measurement_row, profile_lines, table_rows
+from lightning_layerscope.sinks.log_rows import cluster_rows, measurement_row, table_rows
 from lightning_layerscope.sinks.pictures import MOST_BYTES, draw_pictures
 from lightning_layerscope.transitions import find_transitions
 
@@ -20,15 +20,14 @@ def test_many_clusters_do_without_keys_rather_than_break_the_budget(caplog, kit)
     own = {f"task {number}": f"own cluster {number}" for number in range(62)}
     profile = kit.make_profile(0, own, layers=4, reference="bank")
     plan = plan_keys(profile)
-    keys = [*plan.scalars(), *plan.pictures(), *plan.media()]
+    keys = [*plan.shown(), *plan.hidden(), *plan.pictures(), *plan.charts(), *plan.chart_tables()]
     assert plan.count() == len(set(keys)) + 3 <= 150
     assert plan.left_out == ()
     many = {f"task {number}": f"own cluster {number}" for number in range(160)}
     plan = plan_keys(kit.make_profile(0, many, layers=4, reference="bank"))
-    keys = [*plan.scalars(), *plan.pictures(), *plan.media()]
+    keys = [*plan.shown(), *plan.hidden(), *plan.pictures(), *plan.charts(), *plan.chart_tables()]
     assert plan.count() == len(set(keys)) + 3 <= 150
     assert plan.left_out == ("the means of 160 clusters",)
-    assert "layerscope/profile_init" in keys
     few = plan_keys(kit.make_profile(0, kit.names(48, 16), layers=32))
     assert few.left_out == ()
     deep = plan_keys(kit.make_profile(0, kit.names(8, 4), layers=80))
@@ -75,10 +74,10 @@ def test_undefined_values_have_no_entry(kit):
     assert "layerscope/cka/layer_02" not in row
     assert "layerscope/cka/layer_03" in row
     assert "layerscope/cka/cluster/cluster_1" not in row
-    lines = profile_lines(empty, 0, plan)
-    assert lines["all"][0] == [1, 3, 4]
-    assert lines["cluster_1"] == ([], [])
-    assert all(np.isfinite(values).all() for _, values in lines.values())
+    rows = cluster_rows(measurement, plan)
+    assert [layer for layer, _, line, *_ in rows if line == "all"] == [1, 3, 4]
+    assert {line for _, _, line, *_ in rows} == {"all", "cluster_0"}
+    assert all(value is None or np.isfinite(value) for row in rows for value in row[3:])
 
 
 def test_a_large_table_keeps_whole_measurements_and_says_how_much_it_left_out(kit):
@@ -150,7 +149,7 @@ def test_a_run_must_be_one_and_its_failure_is_not_hidden(kit):
         def define_metric(self, *args, **kwargs):
             pass
 
-        step = 0
+        step, id = 0, "x"
 
         def log(self, row, commit):
             raise ConnectionError("disk full")

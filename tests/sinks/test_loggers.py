@@ -33,7 +33,7 @@ def test_scalars_go_to_any_logger(kit):
     row = logger.rows[-1][1]
     mean = record.measurements[-1].profile.mean_curve()["value"]
     assert row["layerscope/cka/layer_12"] == pytest.approx(mean.iloc[-1])
-    assert row["layerscope/transition/start"] == record.measurements[-1].transition.start
+    assert row["layerscope/transition/start_layer"] == record.measurements[-1].transition.start
     assert row["layerscope/step"] == 40
     assert all(isinstance(value, int | float) for _, row in logger.rows for value in row.values())
     assert not any("/task/" in key for key in row)
@@ -129,9 +129,9 @@ def test_wandb_of_lightning_beside_the_losses_of_the_run(namespace, tmp_path, ki
     run = kit.read_offline(tmp_path)
     assert run.globs == ["*"], "Lightning's own"
     assert run.metrics["layerscope/cka/layer_01"] == "layerscope/step"
-    assert run.metrics["layerscope/profile_final"] == "layerscope/step"
+    assert run.metrics["layerscope/profile/clusters"] == "layerscope/step"
     assert [row["trainer/global_step"] for row in run.history if "loss" in row] == [7, 60]
-    assert run.column("layerscope/seconds") == [0.25] * 3
+    assert run.column("layerscope/cost/seconds") == [0.25] * 3
     assert [row["loss"] for row in run.history if "loss" in row] == [3.0, 2.0]
     assert [row.get("layerscope/step") for row in run.history] == [None, 0, 20, 40]
 

@@ -19,9 +19,9 @@ def test_rows_of_a_user_who_logs_with_step_are_all_kept(offline_run, kit, each_s
         kept = [(row["_step"], row[f"user/{part}"]) for row in found.history if f"user/{part}" in row]
         assert kept == [(step, float(step)) for step in range(22 if part == 0 else 20)]
     assert found.column("layerscope/step") == [0, 5, 10, 15, 19]
-    assert found.column("layerscope/seconds") == [0.25] * 5
+    assert found.column("layerscope/cost/seconds") == [0.25] * 5
     assert found.column("layerscope/picture_step") == [0, 5, 10, 15, 19]
-    assert [key for row in found.history for key in row if key.endswith("profile_final_table/path")]
+    assert [key for row in found.history for key in row if key.endswith("profile/clusters_table/path")]
 
 
 def test_measurements_without_a_row_of_the_host_in_between_are_all_kept(offline_run, kit):
@@ -49,4 +49,4 @@ def test_what_the_end_adds_goes_to_a_row_of_its_own_where_the_last_one_was_commi
     found = read()
     assert found.column("layerscope/step") == [0, 5, 5]
     assert [row["_step"] for row in found.history] == [0, 1, 2]
-    assert "layerscope/results/path" in found.history[2]
+    assert "layerscope/profile/results/path" in found.history[2]

@@ -14,41 +14,44 @@ CONTRACT = {
     "layerscope/heatmap/layer_x_layer": "layerscope/picture_step",
     "layerscope/heatmap/layer_x_step": "layerscope/picture_step",
     "layerscope/heatmap/task_x_task": "layerscope/picture_step",
-    "layerscope/results": "layerscope/step",
-    "layerscope/seconds": "layerscope/step",
-    "layerscope/overhead": "layerscope/step",
-    "layerscope/transition/start": "layerscope/step",
-    "layerscope/transition/start_low": "layerscope/step",
-    "layerscope/transition/start_high": "layerscope/step",
-    "layerscope/transition/end": "layerscope/step",
-    "layerscope/transition/end_low": "layerscope/step",
-    "layerscope/transition/end_high": "layerscope/step",
-    "layerscope/profile_final": "layerscope/step",
-    "layerscope/profile_final_table": "layerscope/step",
+    "layerscope/cost/seconds": "layerscope/step",
+    "layerscope/cost/share_of_run": "layerscope/step",
+    "layerscope/transition/start_layer": "layerscope/step",
+    "layerscope/transition/start_layer_low": "layerscope/step",
+    "layerscope/transition/start_layer_high": "layerscope/step",
+    "layerscope/transition/end_layer": "layerscope/step",
+    "layerscope/transition/end_layer_low": "layerscope/step",
+    "layerscope/transition/end_layer_high": "layerscope/step",
+    "layerscope/cka/mean": "layerscope/step",
+    "layerscope/profile/layers": "layerscope/step",
+    "layerscope/profile/layers_table": "layerscope/step",
+    "layerscope/profile/clusters": "layerscope/step",
+    "layerscope/profile/clusters_table": "layerscope/step",
+    "layerscope/profile/results": "layerscope/step",
     "layerscope/step": "",
     "layerscope/picture_step": "",
 }
 IMAGES = [key for key in CONTRACT if key.startswith(("layerscope/curve", "layerscope/heatmap"))]
 
 
-def contract(layers, clusters, curves=("final",)):
+def contract(layers, clusters):
     keys = dict(CONTRACT)
     keys |= {f"layerscope/cka/layer_{layer:02d}": "layerscope/step" for layer in range(1, layers + 1)}
     keys |= {f"layerscope/cka/cluster/cluster_{number}": "layerscope/step" for number in range(clusters)}
-    for curve in curves:
-        keys |= {f"layerscope/profile_{curve}{end}": "layerscope/step" for end in ("", "_table")}
     return keys
 
 
-def read_lines(run, name):
-    """Line -> layer -> value of a chart over the layers."""
-    (path,) = run.files.rglob(f"{name}_table_*.table.json")
-    table = json.loads(path.read_text())
-    assert table["columns"] == ["step", "lineKey", "lineVal"]
-    lines = {}
-    for layer, line, value in table["data"]:
-        lines.setdefault(line, {})[layer] = value
-    return lines
+def read_charts(run, name):
+    """Of every chart that was logged under a name, in order of rows: line -> layer -> its numbers."""
+    charts = []
+    for path in run.column(f"layerscope/profile/{name}_table/path"):
+        table = json.loads((run.files / path).read_text())
+        assert table["columns"] == ["layer", "depth", "line", "value", "low", "high"]
+        lines = {}
+        for layer, depth, line, *numbers in table["data"]:
+            lines.setdefault(line, {})[layer] = (depth, *numbers)
+        charts.append(lines)
+    return charts
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +90,7 @@ def test_every_key_is_defined_by_name_on_its_axis(whole):
 
 def test_rows_hold_the_measurements(whole):
     record, run = whole
-    rows = [row for row in run.history if "layerscope/seconds" in row]
+    rows = [row for row in run.history if "layerscope/cost/seconds" in row]
     assert [row["layerscope/step"] for row in rows] == [0, 20, 40]
     for row, measurement in zip(rows, record.measurements, strict=True):
         matrix = measurement.profile.matrix()
@@ -101,13 +104,13 @@ def test_rows_hold_the_measurements(whole):
             assert row[f"layerscope/cka/cluster/cluster_{number}"] == pytest.approx(expected, abs=1e-12)
         found = measurement.transition
         if found.found:
-            assert row["layerscope/transition/start"] == found.start
-            assert [row["layerscope/transition/end_low"], row["layerscope/transition/end_high"]] == list(
+            assert row["layerscope/transition/start_layer"] == found.start
+            assert [row["layerscope/transition/end_layer_low"], row["layerscope/transition/end_layer_high"]] == list(
                 found.end_interval
             )
         else:
-            assert "layerscope/transition/start" not in row
-        assert (row["layerscope/seconds"], row["layerscope/overhead"]) == (0.25, 0.0125)
+            assert "layerscope/transition/start_layer" not in row
+        assert (row["layerscope/cost/seconds"], row["layerscope/cost/share_of_run"]) == (0.25, 0.0125)
     assert record.measurements[-1].transition.found
     assert not record.measurements[0].transition.found
 
@@ -122,7 +125,7 @@ def test_every_row_carries_both_steps_and_none_is_lost(whole):
 
 def test_pictures_have_constant_keys_captions_and_fit_the_budget(whole):
     _, run = whole
-    rows = [row for row in run.history if "layerscope/seconds" in row]
+    rows = [row for row in run.history if "layerscope/cost/seconds" in row]
     for row in rows:
         files = []
         for key in IMAGES:
@@ -136,20 +139,41 @@ def test_pictures_have_constant_keys_captions_and_fit_the_budget(whole):
     assert len(list((run.files / "media" / "images").rglob("*.png"))) == 3 * 7
 
 
-def test_the_last_profile_is_one_chart_over_the_layers(whole):
+def test_every_measurement_has_a_chart_over_the_layers_with_one_line_of_the_run(whole):
     record, run = whole
-    chart = run.config["_wandb/visualize/layerscope/profile_final"]
+    chart = run.config["_wandb/visualize/layerscope/profile/layers"]
     assert chart["panel_config"]["panelDefId"] == "wandb/lineseries/v0", "W&B's own, nothing to upload"
-    lines = read_lines(run, "profile_final")
+    assert chart["panel_config"]["fieldSettings"] == {"step": "layer", "lineKey": "line", "lineVal": "value"}
+    charts = read_charts(run, "layers")
+    assert len(charts) == 3
+    for lines, measurement in zip(charts, record.measurements, strict=True):
+        (line,) = lines
+        assert run.id in line, "several runs lie over each other"
+        mean = measurement.profile.mean_curve()
+        expected = np.stack([np.arange(1, 33) / 32, *(mean[name] for name in ("value", "low", "high"))], axis=1)
+        np.testing.assert_allclose(list(lines[line].values()), expected, atol=1e-12)
+
+
+def test_the_clusters_are_one_chart_at_the_end(whole):
+    record, run = whole
+    (lines,) = read_charts(run, "clusters")
     last = record.measurements[-1].profile
-    mean = last.mean_curve()
-    assert set(lines) == {"all", "all_low", "all_high", *(f"cluster_{number}" for number in range(16))}
-    for name, source in (("all", "value"), ("all_low", "low"), ("all_high", "high")):
-        assert list(lines[name]) == list(range(1, 33))
-        np.testing.assert_allclose(list(lines[name].values()), mean[source], atol=1e-12)
-    expected = last.cluster_curves()["cluster 3"]
-    np.testing.assert_allclose(list(lines["cluster_3"].values()), expected, atol=1e-12)
-    assert not list(run.files.rglob("profile_init*")), "1 everywhere against the own start"
+    assert set(lines) == {"all", *(f"cluster_{number}" for number in range(16))}
+    assert [value for _, value, _, _ in lines["all"].values()] == pytest.approx(last.mean_curve()["value"].tolist())
+    assert [value for _, value, _, _ in lines["cluster_3"].values()] == pytest.approx(
+        last.cluster_curves()["cluster 3"]
+    )
+    assert {(low, high) for _, _, low, high in lines["cluster_3"].values()} == {(None, None)}
+
+
+def test_what_is_too_much_for_a_panel_each_is_hidden_from_the_automatic_workspace(whole):
+    _, run = whole
+    layers = {f"layerscope/cka/layer_{layer:02d}" for layer in range(1, 33)}
+    ends = {f"layerscope/transition/{name}_layer_{end}" for name in ("start", "end") for end in ("low", "high")}
+    tables = {f"layerscope/profile/{name}_table" for name in ("layers", "clusters")}
+    assert run.hidden == layers | ends | tables | {"layerscope/step", "layerscope/picture_step"}
+    shown = set(run.metrics) - run.hidden - {"trainer/global_step"}
+    assert len(shown) == 5 + 16 + 5 + 3, "means, transition and cost; clusters; pictures; charts and the table"
 
 
 def test_table_holds_the_rows_with_none_for_undefined(whole):
@@ -174,8 +198,8 @@ def test_artifacts_summary_and_configuration(whole):
     assert sorted(entry.path for entry in reference.manifest.contents) == ["manifest.json", "reference.safetensors"]
     last = record.measurements[-1]
     mean = last.profile.mean_curve()["value"]
-    assert run.summary["layerscope/transition/start"] == last.transition.start
-    assert run.summary["layerscope/transition/end"] == last.transition.end
+    assert run.summary["layerscope/transition/start_layer"] == last.transition.start
+    assert run.summary["layerscope/transition/end_layer"] == last.transition.end
     assert run.summary["layerscope/final/mean"] == pytest.approx(mean.mean())
     assert run.summary["layerscope/final/min"] == pytest.approx(mean.min())
     assert run.summary["layerscope/measurements"] == 3
@@ -207,7 +231,7 @@ def test_prompts_are_uploaded_where_asked(offline_run, tmp_path, kit):
         WandbSink(run, upload_prompts=True)
 
 
-def test_against_a_bank_the_first_curve_is_logged_and_an_exception_loses_nothing(offline_run, kit):
+def test_an_exception_loses_nothing(offline_run, kit):
     """Also: another host's key, and keys per task."""
     run, read = offline_run()
     record = kit.make_record(tasks=6, clusters=2, layers=4, reference="base")
@@ -216,16 +240,13 @@ def test_against_a_bank_the_first_curve_is_logged_and_an_exception_loses_nothing
     sink.finish(record, "exception")
     found = read()
     per_task = {f"layerscope/cka/task/task_{task:02d}/layer_{layer:02d}" for task in range(6) for layer in range(1, 5)}
-    expected = set(contract(4, 2, ("init", "final"))) | per_task | {"train/global_step"}
+    expected = set(contract(4, 2)) | per_task | {"train/global_step"}
     assert set(found.metrics) == expected
     assert len(found.history) == 3
     undefined = {"layerscope/cka/task/task_05/layer_01"}
     assert per_task - undefined == per_task & {key for row in found.history for key in row}
-    for curve, measurement in (("init", record.measurements[0]), ("final", record.measurements[-1])):
-        values = list(read_lines(found, f"profile_{curve}")["all"].values())
-        np.testing.assert_allclose(values, measurement.profile.mean_curve()["value"], atol=1e-12)
-        rows = [row for row in found.history if f"layerscope/profile_{curve}_table/path" in row]
-        assert [row["layerscope/step"] for row in rows] == [measurement.step], "once, also when finished twice"
+    assert len(read_charts(found, "layers")) == 3
+    assert len(read_charts(found, "clusters")) == 1, "once, also when finished twice"
     (artifact,) = [artifact for artifact in found.artifacts if artifact.type == "layerscope-results"]
     assert json.loads(artifact.metadata)["status"] == "exception"
     assert all("train/global_step" in row for row in found.history)
@@ -236,8 +257,8 @@ def test_without_a_transition_none_is_logged_and_the_summary_says_so(offline_run
     record = kit.make_record((0,), tasks=4, clusters=2, layers=4)
     kit.replay(WandbSink(run), record)
     found = read()
-    assert found.column("layerscope/transition/start") == []
-    assert found.summary["layerscope/transition/start"] is None
+    assert found.column("layerscope/transition/start_layer") == []
+    assert found.summary["layerscope/transition/start_layer"] is None
 
 
 def test_a_part_that_fails_at_the_end_does_not_take_the_others_with_it(offline_run, kit, tmp_path):
@@ -247,7 +268,7 @@ def test_a_part_that_fails_at_the_end_does_not_take_the_others_with_it(offline_r
     with pytest.raises(ConnectionError, match="no table today"):
         kit.replay(sink, kit.make_record((0,), tasks=4, clusters=2, layers=4))
     found = read()
-    assert len(read_lines(found, "profile_final")["all"]) == 4
+    assert len(read_charts(found, "clusters")[0]["all"]) == 4
     assert "layerscope-results" in [artifact.type for artifact in found.artifacts]
     assert not list(found.files.rglob("results_*.table.json"))
     assert found.summary["layerscope/measurements"] == 1

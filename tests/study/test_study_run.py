@@ -87,7 +87,14 @@ def test_all_is_reported(finished: Study) -> None:
         "at least 8 needed" in " ".join(summary["transitions"].values()) or "layers" in summary["transitions"]["base"]
     )
     cuts = json.loads((results / "signals.json").read_text())["cuts"]
-    assert [cut["name"] for cut in cuts] == ["median", "spread", "tuned - base", "crossing", "components"]
+    assert [cut["name"] for cut in cuts] == [
+        "median",
+        "spread",
+        "tuned - base",
+        "crossing",
+        "components",
+        "neighbours",
+    ]
 
 
 def test_trainings_carry_the_monitor(finished: Study) -> None:

@@ -87,6 +87,7 @@ def signals(results: StudyResults, confidence: float) -> SignalTable:
     base = curves.pop("base") if results.has_controls else None
     (tuned,) = curves.values()
     counts = results.components().get(results.tuned.key)
+    neighbours = results.neighbours()
     seen = [results.names.index(name) for name in results.seen]
     measured = results.measured[results.tuned.key]
     return find_signals(
@@ -94,6 +95,7 @@ def signals(results: StudyResults, confidence: float) -> SignalTable:
         base,
         components=None if counts is None else counts[seen],
         prompts=[measured[name].component_rows or 0 for name in results.seen],
+        neighbours=None if neighbours is None else neighbours[seen],
         clusters=_clusters(results, results.seen),
         layers=results.layers,
         confidence=confidence,

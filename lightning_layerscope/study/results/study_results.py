@@ -108,6 +108,11 @@ class StudyResults:
             if all(by_task[name].components is not None for name in self.names)
         }
 
+    def neighbours(self) -> Array | None:
+        """Similarity of the tuned model's layers with the one before, (tasks, layers); None where it is not known."""
+        held = [self.measured[self.tuned.key][name].neighbours for name in self.names]
+        return None if any(each is None for each in held) else np.asarray(held, dtype=float)
+
     def covariates(self) -> Mapping[str, list[float]]:
         """What the similarity may go with, by the name that the figure shows; one number per task."""
         facts = [self.probes[name] for name in self.names]
