@@ -25,6 +25,8 @@ class Server(ThreadingHTTPServer):
         self.operations = []
         self.views, self.presets, self.used, self.runs = [], {}, [], {}
         self.resumable = {}
+        self.answering = threading.Event()
+        self.answering.set()
 
     @property
     def address(self):
@@ -50,6 +52,8 @@ class Server(ThreadingHTTPServer):
                 "project": project,
             }
             return {"upsertBucket": {"bucket": bucket | {"historyLineCount": 0}, "inserted": True}}
+        if "rewindRun" in query:
+            return {"rewindRun": {"rewoundRun": self.rewind(variables["runName"], variables["metricValue"])}}
         if "createRunFiles" in query:
             files = [{"name": name, "uploadUrl": f"{self.address}/put/run/{name}"} for name in variables["files"]]
             return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
@@ -125,6 +129,15 @@ class Server(ThreadingHTTPServer):
             "displayName": "run", "tags": [], "wandbConfig": "{\"t\": 1}",
         }  # fmt: skip
 
+    def rewind(self, name, step):
+        """Forget what was streamed of a run after one of its rows."""
+        history = self.lines["wandb-history.jsonl"]
+        for line in [line for line, row in history.items() if row["_step"] > step]:
+            del history[line]
+        project = {"id": "p", "name": "test", "entity": {"id": "e", "name": "me"}}
+        run = {"id": "b", "name": name, "displayName": "run", "description": "", "config": "{}", "sweepName": None}
+        return run | {"project": project, "historyLineCount": len(history)}
+
     def find(self, collection):
         """The id of the last artifact of a name; None without one."""
         found = [ident for ident, each in self.artifacts.items() if each["name"] == collection and each["committed"]]
@@ -168,6 +181,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.body()
+        self.server.answering.wait()
         answer = {}
         if self.path == "/graphql":
             call = json.loads(body)
@@ -180,6 +194,7 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(json.dumps(answer).encode())
 
     def do_PUT(self):
+        self.server.answering.wait()
         self.server.files[unquote(self.path).removeprefix("/put/")] = self.body()
         self.reply(b"{}")
 
@@ -223,6 +238,7 @@ def serving(monkeypatch):
     try:
         yield server
     finally:
+        server.answering.set()
         wandb.teardown()
         server.shutdown()
         server.server_close()

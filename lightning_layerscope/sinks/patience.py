@@ -22,6 +22,11 @@ class Patience:
         self._service = service
         self._given_up = False
 
+    @property
+    def given_up(self) -> bool:
+        """Whether a call has taken too long."""
+        return self._given_up
+
     def call(self, function: Callable[[], None], seconds: float) -> None:
         """Wait until the function has returned, at most this long; what it raises is raised here.
 

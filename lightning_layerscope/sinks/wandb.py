@@ -38,6 +38,9 @@ MOST_PICTURED = 100
 SECONDS_TO_LOG, SECONDS_TO_FINISH = 10.0, 30.0
 """How long training waits for W&B, which writes to its own process: a dead one may never answer."""
 
+UPLOADS = "W&B's store of charts, tables and artifacts"
+"""Their calls ask the server, where those of numbers and pictures only reach the process beside training."""
+
 
 class WandbSink:
     """Logs a run's measurements to a W&B run.
@@ -52,7 +55,9 @@ class WandbSink:
     summary, and an artifact of rows and matrices. Reference, report and prompts are uploaded where asked alone. A
     stored reference that came from W&B is told to it as what the run used.
 
-    Training waits at most 10 s for W&B at a measurement and 30 s at the end; then nothing more is logged to it.
+    Training waits at most 10 s, once, for W&B's process beside it, to which nothing more is logged then; and as long
+    for a server that does not answer: then charts are left out, numbers and pictures go on, and at the end it is asked
+    once more, for 30 s.
 
     Args:
         run: a W&B run; rank 1 and higher may pass Lightning's dummy, to which nothing is logged.
@@ -98,7 +103,7 @@ class WandbSink:
         self._prompts = Path(upload_prompts) if upload_prompts else None
         self._reference = None if reference_folder is None else Path(reference_folder)
         self._upload_reference, self._upload_report, self._root = upload_reference, upload_report, root
-        self._patience = Patience("W&B")
+        self._patience, self._uploads = Patience("W&B"), Patience(UPLOADS)
         self._plan: KeyPlan | None = None
         self._host_step = 0
         self._waiting: tuple[int, int] | None = None  # W&B's count and the step of the row not committed yet
@@ -110,8 +115,12 @@ class WandbSink:
 
     def start(self, record: RunRecord) -> None:
         """Define the axes and write the configuration."""
-        if not self._silent:
-            self._patience.call(lambda: self._start(record), SECONDS_TO_LOG)
+        if self._silent:
+            return
+        self._patience.call(lambda: self._start(record), SECONDS_TO_LOG)
+        used = record.config.get("reference_artifact")
+        if used and not (self._run.offline or self._run.disabled):  # offline it is in the configuration alone
+            self._uploads.call(lambda: self._run.use_artifact(used), SECONDS_TO_LOG)
 
     def log(self, measurement: Measurement, record: RunRecord, host_step: int) -> None:
         """Log the scalars of one measurement in one row, and the first profile where it says something."""
@@ -119,6 +128,8 @@ class WandbSink:
             return
         self._host_step = int(host_step)
         self._patience.call(lambda: self._log(measurement, record), SECONDS_TO_LOG)
+        if len(record.measurements) <= MOST_PICTURED and not self._patience.given_up:
+            self._uploads.call(lambda: self._log_profile(measurement), SECONDS_TO_LOG)
 
     def wants_pictures(self, record: RunRecord) -> bool:
         """Of the first hundred measurements."""
@@ -132,12 +143,18 @@ class WandbSink:
         Where that row holds pictures of another measurement, these have to wait until the host has committed it; at
         the end of the run it is committed here, the one case that raises W&B's count.
         """
-        if self._pictured == self._run.step:
-            if not last:
-                return False
-            self._patience.call(lambda: self._run.log({}), SECONDS_TO_LOG)
-        self._patience.call(lambda: self._log_pictures(pictures, step), SECONDS_TO_LOG)
-        return True
+        waits: list[int] = []
+
+        def log() -> None:
+            if self._pictured == self._run.step:  # is asked of W&B's process
+                if not last:
+                    waits.append(step)
+                    return
+                self._run.log({})
+            self._log_pictures(pictures, step)
+
+        self._patience.call(log, SECONDS_TO_LOG)
+        return not waits
 
     def alert(self, alert: Alert) -> None:
         """Send an alert of W&B, which goes where the user's account says."""
@@ -154,7 +171,8 @@ class WandbSink:
         if self._silent or self._finished or not record.measurements:
             return
         self._finished = True
-        self._patience.call(lambda: self._finish(record, status), SECONDS_TO_FINISH)
+        if not self._patience.given_up:  # a server may have come back
+            Patience(UPLOADS).call(lambda: self._finish(record, status), SECONDS_TO_FINISH)
 
     def _start(self, record: RunRecord) -> None:
         for key in (STEP, PICTURE_STEP):
@@ -165,20 +183,20 @@ class WandbSink:
         self._configure(record, profile)
         if profile is not None:
             self._define(record.measurements[-1])
-        used = record.config.get("reference_artifact")
-        if used and not (self._run.offline or self._run.disabled):  # offline it is in the configuration alone
-            self._run.use_artifact(used)
 
     def _log(self, measurement: Measurement, record: RunRecord) -> None:
         first = self._plan is None
         plan = self._plan or self._define(measurement)
         if first:
             self._configure(record, measurement.profile)
-        row: dict[str, Any] = dict(measurement_row(measurement, plan))
-        if len(record.measurements) <= MOST_PICTURED:
-            row[under(self._root, PROFILE)] = wandb_files.profile_chart(measurement, plan, self._line())
-        self._add(row, measurement.step)
+        self._add(dict(measurement_row(measurement, plan)), measurement.step)
         self._summarise(record, plan)
+
+    def _log_profile(self, measurement: Measurement) -> None:
+        """Add the chart to the row of the numbers; without its steps, which a late one would put into another row."""
+        plan = self._plan or self._define(measurement)
+        chart = wandb_files.profile_chart(measurement, plan, self._line())
+        self._run.log({under(self._root, PROFILE): chart}, commit=False)
 
     def _log_pictures(self, pictures: Sequence[Picture], step: int) -> None:
         with tempfile.TemporaryDirectory() as folder:  # of a file W&B takes a copy; an image it would encode anew
@@ -190,11 +208,12 @@ class WandbSink:
     def _finish(self, record: RunRecord, status: str) -> None:
         last, profile, prompts = record.measurements[-1], record.profile, self._prompts
         plan = self._plan or self._define(last)
+        charted = len(record.measurements) <= MOST_PICTURED and not self._uploads.given_up
         kept = record.config.get("results_folder")
         folder = None if kept is None else Path(kept)
         reference = folder / "reference" if folder and self._upload_reference else self._reference
         parts: list[Callable[[], Any]] = [
-            lambda: self._log_charts(last, plan, pictured=len(record.measurements) <= MOST_PICTURED),
+            lambda: self._log_charts(last, plan, pictured=charted),
             lambda: self._summarise(record, plan),
             lambda: self._log_table(profile),
             lambda: self._log_results(profile, status, folder),

@@ -66,6 +66,6 @@ def test_wandb_that_dies_in_the_middle_of_a_run_is_waited_for_once(kit, monkeypa
             sink.log(last, record, 5)
         sink.finish(record, "finished")
     else:
-        with pytest.raises(UnresponsiveError, match=r"W&B has not answered within 0\.2 s"):
+        with pytest.raises(UnresponsiveError, match=r"artifacts has not answered within 0\.2 s"):
             sink.finish(record, "finished")
     forever.set()

@@ -1,6 +1,8 @@
-"""An online run against a stand-in for the W&B server on this machine: what is streamed and uploaded."""
+"""Runs against a stand-in for the W&B server on this machine, online or synced: what is streamed and uploaded."""
 
 import io
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -13,6 +15,14 @@ from tests.loopback import serving, start
 def server(monkeypatch):
     with serving(monkeypatch) as server:
         yield server
+
+
+def flat(row, above=""):
+    """A row as the run's own file has it: what is nested under keys joined by slashes."""
+    flattened = {}
+    for key, value in row.items():
+        flattened |= flat(value, f"{above}{key}/") if isinstance(value, dict) else {above + key: value}
+    return flattened
 
 
 def test_an_online_run_streams_rows_and_uploads_pictures_table_and_artifacts(server, tmp_path, kit):
@@ -54,3 +64,28 @@ def test_rows_of_a_user_who_logs_with_step_reach_the_server(server, tmp_path, ki
     kept = [(row["_step"], row["user/0"]) for row in history if "user/0" in row]
     assert kept == [(step, float(step)) for step in range(22)]
     assert [row["layerscope/step"] for row in history if "layerscope/step" in row] == [0, 5, 10, 15, 19]
+
+
+def test_an_offline_run_that_is_synced_arrives_whole(offline_run, kit, tmp_path, monkeypatch):
+    """``wandb sync`` sends the monitor's rows and the user's as the run's own file has them."""
+    run, read = offline_run()
+    kit.twenty_steps(WandbSink(run), run, each_step=2, reference="base")
+    kept = read()
+    with serving(monkeypatch) as server:
+        sync = [sys.executable, "-m", "wandb", "sync", str(kept.files.parent)]
+        subprocess.run(sync, check=True, capture_output=True, timeout=120, cwd=tmp_path)
+    history = [row for _, row in sorted(server.lines["wandb-history.jsonl"].items())]
+    assert len(history) == len(kept.history) == 22
+    for arrived, row in zip(map(flat, history), kept.history, strict=True):
+        assert arrived.keys() == row.keys()
+        assert all(arrived[key] == row[key] for key in row if key.startswith(("user/", "layerscope/")))
+    assert [(row["_step"], row["user/0"]) for row in history if "user/0" in row] == [(n, float(n)) for n in range(22)]
+    assert [row["layerscope/step"] for row in history if "layerscope/step" in row] == [0, 5, 10, 15, 19]
+    (summary,) = server.lines["wandb-summary.json"].values()
+    assert summary["layerscope/measurements"] == 5
+    config = server.configs[-1]
+    assert config["layerscope"]["value"]["reference"] == "base"
+    pictures = {path.name for path in kept.files.rglob("*.png")}
+    assert len(pictures) >= 5 * 4
+    assert pictures <= {name.rsplit("/", 1)[-1] for name in server.files}
+    assert f"layerscope-results-{kept.id}" in {each["name"] for each in server.artifacts.values() if each["committed"]}
