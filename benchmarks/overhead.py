@@ -1,12 +1,14 @@
 """What the monitor costs a training run: three cadences, two probe sizes, and one long run under the default budget.
 
-    python benchmarks/overhead.py [--seconds 20] [--rounds 2] [--long 0] [--guard 0]
+    python benchmarks/overhead.py [--seconds 20] [--rounds 2] [--long 0] [--guard 0] [--beside 0]
 
 A small Llama is trained under Lightning on the CPU for a fixed number of steps, with and without the monitor, in turns.
 Two figures for the cost stand side by side: what the monitor says of itself (``overhead``: its seconds over the run's),
 and what a clock outside says (the watched run against the plain one). ``--long 600`` adds a ten-minute run under the
 default budget of 2 %, and checks that what was measured between the first and the last kept to it. ``--guard 20``
-shows, in so many turns, which part of a measurement the guard takes that leaves no trace of it.
+shows, in so many turns, which part of a measurement the guard takes that leaves no trace of it. ``--beside 3`` shows,
+for so many runs of 200 steps with an offline W&B run, what the process that trains spends on measurements beside
+extraction and comparison: files, numbers, asking for pictures, logging finished ones, and waiting for the last.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ def probes(tasks: int, examples: int) -> ProbeSet:
     return ProbeSet(made, vocab_size=VOCABULARY)
 
 
-def fit(steps: int, monitor: Any = None) -> float:
+def fit(steps: int, monitor: Any = None, *, layers: int = 8, logger: Any = False) -> float:
     """Train for so many steps; seconds from the first to after the last."""
     import pytorch_lightning as pl
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -55,8 +57,8 @@ def fit(steps: int, monitor: Any = None) -> float:
     class Module(pl.LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            shape = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 8, "num_attention_heads": 4}
-            self.model = LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, **shape))
+            shape = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 4}
+            self.model = LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, num_hidden_layers=layers, **shape))
 
         def training_step(self, batch: torch.Tensor, index: int) -> torch.Tensor:
             return self.model(input_ids=batch, labels=batch).loss
@@ -70,7 +72,7 @@ def fit(steps: int, monitor: Any = None) -> float:
         max_steps=steps,
         max_epochs=-1,
         accelerator="cpu",
-        logger=False,
+        logger=logger,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -132,6 +134,29 @@ def guard(rounds: int) -> None:
             )
 
 
+def beside(rounds: int) -> None:
+    """Print what is spent on measurements beside taking them, as a share of that, in 200 steps of 10 layers."""
+    from pytorch_lightning.loggers import WandbLogger
+
+    print("| measurements | s to extract and compare | s beside in training | share | s with the end | share |")
+    print("|---|---|---|---|---|---|")
+    for turn in range(rounds):
+        with tempfile.TemporaryDirectory() as place:
+            logger = WandbLogger(save_dir=place, offline=True, name=str(turn))
+            monitor = watch("24 x 64", Path(place) / "results", every_n_steps=20, max_overhead=None)
+            fit(200, monitor, layers=10, logger=logger)
+            logger.experiment.finish()
+            budget, record = monitor.monitor.budget, monitor.monitor.record
+            taken = [measurement.seconds for measurement in record.measurements]
+            # Forced are the first, and the end, which waits for what is being drawn.
+            training, whole = budget.chosen - sum(taken[1:]), budget.spent - sum(taken)
+            print(
+                f"| {len(record)} | {sum(taken):.2f} | {training:.3f} | {training / sum(taken[1:]):.1%} | "
+                f"{whole:.2f} | {whole / sum(taken):.1%} |",
+                flush=True,
+            )
+
+
 def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -139,6 +164,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="repetitions of each pair of runs; 0: no table")
     parser.add_argument("--long", type=float, default=0.0, help="seconds of one long run under the default budget")
     parser.add_argument("--guard", type=int, default=0, help="turns that show the guard's share; nothing else is done")
+    parser.add_argument("--beside", type=int, default=0, help="runs that show what else is spent; nothing else is done")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     if arguments.guard:
@@ -147,6 +173,9 @@ def main() -> None:
     import pytorch_lightning  # noqa: F401 - sets its loggers' levels
 
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.ERROR)
+    if arguments.beside:
+        beside(arguments.beside)
+        return
     fit(10)  # imports, first allocations
     per_step = (fit(40) - fit(10)) / 30
     steps = max(20, int(arguments.seconds / per_step))
