@@ -1,8 +1,9 @@
-"""JSON that somebody hands us: whatever is wrong with it becomes one kind of error that names the place."""
+"""JSON: what somebody hands us, with one kind of error that names the place, and numbers that it has no word for."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +40,13 @@ def parse_json(text: str, where: str) -> Any:
         raise ValueError(f"{where}: JSON that is nested too deeply") from error
     except ValueError as error:  # also a number of thousands of digits, which is no JSONDecodeError
         raise ValueError(f"{where}: not valid JSON ({error})") from error
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """A number as JSON has it: None where it is not finite, or missing.
+
+    Example:
+        >>> finite_or_none(0.5), finite_or_none(float("nan"))
+        (0.5, None)
+    """
+    return None if value is None or not math.isfinite(value) else float(value)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lightning_layerscope.functional.cluster_intervals import mean_intervals
 from lightning_layerscope.functional.interval import Interval
 from lightning_layerscope.functional.row_intervals import over_rows
+from lightning_layerscope.json_files import finite_or_none
 
 MEAN = ""
 """In the place of a task: the mean over tasks."""
@@ -80,7 +81,7 @@ def row_interval(values: NDArray[Any], confidence: float) -> Interval:
 def scores_to_json(scores: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, list[float | None]]]:
     """Plain values; what is not finite becomes null."""
     return {
-        signal: {task: [_plain(each) for each in (one.value, one.low, one.high)] for task, one in tasks.items()}
+        signal: {task: [finite_or_none(each) for each in (one.value, one.low, one.high)] for task, one in tasks.items()}
         for signal, tasks in scores.items()
     }
 
@@ -94,7 +95,3 @@ def scores_from_json(stored: Mapping[str, Mapping[str, Iterable[float | None]]])
         }
         for signal, tasks in stored.items()
     }
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lightning_layerscope.functional.cluster_intervals import defined_mean
+from lightning_layerscope.json_files import finite_or_none
 from lightning_layerscope.profiles.curves import cluster_means
 from lightning_layerscope.sinks.keys import (
     ALL,
@@ -136,7 +137,7 @@ def cluster_rows(measurement: Measurement, plan: KeyPlan) -> list[list[Any]]:
 def _chart_rows(measurement: Measurement, line: str, *columns: NDArray[np.float64]) -> list[list[Any]]:
     profile = measurement.profile
     return [
-        [layer, layer / profile.num_layers, line, *(float(x) if math.isfinite(x) else None for x in numbers)]
+        [layer, layer / profile.num_layers, line, *map(finite_or_none, numbers)]
         for layer, *numbers in zip(profile.layers, *columns, strict=True)
         if math.isfinite(numbers[0])
     ]

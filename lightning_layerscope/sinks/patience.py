@@ -6,6 +6,10 @@ import contextvars
 import threading
 from collections.abc import Callable
 
+SECONDS_TO_LOG, SECONDS_TO_FINISH = 10.0, 30.0
+"""How long training waits for a tracker's own calls: a dead process of W&B may never answer, and a server that is gone
+is asked again and again by some."""
+
 
 class UnresponsiveError(RuntimeError):
     """A service has not answered in time."""

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_layerscope.sinks.keys import ROOT, KeyPlan, plan_of, under
 from lightning_layerscope.sinks.log_rows import measurement_row, profile_lines
-from lightning_layerscope.sinks.patience import Patience
+from lightning_layerscope.sinks.patience import SECONDS_TO_FINISH, SECONDS_TO_LOG, Patience
 from lightning_layerscope.sinks.picture import numbered
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
     from lightning_layerscope.measurements.alert import Alert
     from lightning_layerscope.sinks.picture import Picture
-
-SECONDS_TO_LOG, SECONDS_TO_FINISH = 10.0, 30.0
-"""How long training waits for a tracker's own calls; a server that is gone is asked again and again by some."""
 
 CURVES = "layerscope/curves"
 """Key of a profile over the layers, where a tracker shows curves by calls of its own."""

@@ -22,7 +22,7 @@ from lightning_layerscope.sinks.keys import (
     under,
 )
 from lightning_layerscope.sinks.log_rows import measurement_row, summary, table_rows
-from lightning_layerscope.sinks.patience import Patience
+from lightning_layerscope.sinks.patience import SECONDS_TO_FINISH, SECONDS_TO_LOG, Patience
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
@@ -34,9 +34,6 @@ _log = logging.getLogger(__name__)
 
 MOST_PICTURED = 100
 """Measurements with pictures per run: W&B advises fewer than 1,000 files, and each has up to seven."""
-
-SECONDS_TO_LOG, SECONDS_TO_FINISH = 10.0, 30.0
-"""How long training waits for W&B, which writes to its own process: a dead one may never answer."""
 
 UPLOADS = "W&B's store of charts, tables and artifacts"
 """Their calls ask the server, where those of numbers and pictures only reach the process beside training."""

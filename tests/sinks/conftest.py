@@ -11,6 +11,7 @@ from lightning_layerscope.profiles import COLUMNS, LayerProfile
 from lightning_layerscope.sinks import PictureSink
 from lightning_layerscope.sinks.pictures import draw_pictures
 from lightning_layerscope.transitions import find_transitions
+from tests.loopback import serving
 from tests.offline_run import read_offline
 
 
@@ -152,3 +153,10 @@ def kit():
     """The functions above: test files cannot import from here."""
     functions = (names, make_profile, make_measurement, make_record, picture, replay, twenty_steps, read_offline)
     return SimpleNamespace(**{function.__name__: function for function in functions})
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A stand-in of W&B's server, which the test's runs log to."""
+    with serving(monkeypatch) as server:
+        yield server

@@ -13,15 +13,9 @@ from lightning_layerscope.sinks import WandbSink
 from lightning_layerscope.sinks.board import presets
 from lightning_layerscope.sinks.board.panels import Board
 from lightning_layerscope.sinks.keys import plan_keys, root_of, under
-from tests.loopback import serving, start
+from tests.loopback import start
 
 pytest.importorskip("wandb_workspaces", reason='needs pip install "lightning-layerscope[workspaces]"')
-
-
-@pytest.fixture
-def server(monkeypatch):
-    with serving(monkeypatch) as server:
-        yield server
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from lightning_layerscope.sinks import WandbSink, wandb
 from lightning_layerscope.sinks.patience import UnresponsiveError
-from tests.loopback import serving, start
+from tests.loopback import start
 
 KILLED = """
 import os, signal, sys
@@ -33,12 +33,6 @@ monitor.close()
 print(ls.RunRecord.load(sys.argv[1] + "/out").steps, list(monitor.monitor.failures.counts), flush=True)
 os._exit(0)  # W&B's own end is not ours
 """
-
-
-@pytest.fixture
-def server(monkeypatch):
-    with serving(monkeypatch) as server:
-        yield server
 
 
 @pytest.fixture

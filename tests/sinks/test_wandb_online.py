@@ -11,12 +11,6 @@ from lightning_layerscope.sinks import WandbSink
 from tests.loopback import serving, start
 
 
-@pytest.fixture
-def server(monkeypatch):
-    with serving(monkeypatch) as server:
-        yield server
-
-
 def flat(row, above=""):
     """A row as the run's own file has it: what is nested under keys joined by slashes."""
     flattened = {}

@@ -5,13 +5,7 @@ import torch
 
 import lightning_layerscope as ls
 from lightning_layerscope.sinks.wandb_reference import fetch_reference
-from tests.loopback import serving, start
-
-
-@pytest.fixture
-def server(monkeypatch):
-    with serving(monkeypatch) as server:
-        yield server
+from tests.loopback import start
 
 
 def states(shift=0.0):

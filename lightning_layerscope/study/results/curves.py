@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_layerscope.json_files import finite_or_none
 from lightning_layerscope.study.results.study_results import DRIFT, Array, StudyResults
 from lightning_layerscope.study.results.table import UNDER_TRAINED, UNLEARNED, task_rows
 from lightning_layerscope.transitions import SignalTable, Transition, find_signals, find_transitions
@@ -140,4 +141,4 @@ def summarise(
 
 
 def _plain(values: Array) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values]
+    return [finite_or_none(value) for value in values]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from lightning_layerscope.json_files import finite_or_none
 from lightning_layerscope.study.results.study_results import DRIFT, StudyResults
 from lightning_layerscope.study.results.verdicts import Verdict, give_verdicts
 from lightning_layerscope.study.stages.compare import AgainstControls
@@ -137,7 +137,10 @@ def task_rows(results: StudyResults) -> list[TaskRow]:
 
 def _with_verdict(row: _Row, verdict: Verdict) -> _Row:
     return replace(
-        row, verdict=verdict.words, pvalue=_number(verdict.pvalue), adjusted_pvalue=_number(verdict.adjusted)
+        row,
+        verdict=verdict.words,
+        pvalue=finite_or_none(verdict.pvalue),
+        adjusted_pvalue=finite_or_none(verdict.adjusted),
     )
 
 
@@ -198,7 +201,7 @@ def _row(results: StudyResults, name: str) -> TaskRow:
         train_rows=results.train_rows[name],
         noise=group.gains.noise if group else None,
         verdict=verdict_of(group) if group else None,
-        drift_mean_cka=_number(float(drift.mean())),
+        drift_mean_cka=finite_or_none(float(drift.mean())),
         loss_base=facts.loss_base,
         loss_tuned=facts.loss_tuned,
         loss_control=group.losses.mean if group else None,
@@ -215,7 +218,7 @@ def _means(gains: Gains | None) -> dict[str, float | None]:
         return {}
     intervals = {"encoded": gains.encoded, "gained": gains.gained}
     return {
-        f"{name}{suffix}": _number(value)
+        f"{name}{suffix}": finite_or_none(value)
         for name, mean in intervals.items()
         for suffix, value in (("", mean.value), ("_low", mean.low), ("_high", mean.high))
     }
@@ -223,7 +226,3 @@ def _means(gains: Gains | None) -> dict[str, float | None]:
 
 def _none_of(controls: list[str] | None) -> bool | None:
     return None if controls is None else not controls
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
