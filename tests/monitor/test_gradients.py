@@ -72,6 +72,28 @@ def test_two_tasks_that_want_opposite_words_pull_every_layer_apart(tiny, second,
     np.testing.assert_array_equal(curve, np.full((3, 4), share))
 
 
+def test_small_ones_are_not_lost_in_float16(tiny):
+    model, probes = tiny.llama(hidden_size=8, intermediate_size=16), tiny.probes(tasks=1, examples=3, answers=3)
+    with torch.no_grad():
+        model.lm_head.weight *= 1e-4  # and so are all gradients before the head
+    expected = task_gradients(model, probes, 3)["t0"]
+    assert 0 < np.abs(expected).max() < 2**-14  # float16's smallest normal number
+    with torch.autocast("cpu", torch.float16):
+        found = task_gradients(model, probes, 3)["t0"]
+    assert np.linalg.norm(found - expected) < 0.02 * np.linalg.norm(expected)
+
+
+def test_large_ones_do_not_overflow_in_float16(tiny):
+    model, probes = tiny.llama(hidden_size=8, intermediate_size=16), tiny.probes(tasks=1, examples=3, answers=3)
+    with torch.no_grad():
+        model.lm_head.weight *= 50
+    expected = task_gradients(model, probes, 3)["t0"]
+    assert np.abs(expected).max() > 2  # 2^17 when scaled: beyond float16
+    with torch.autocast("cpu", torch.float16):
+        found = task_gradients(model, probes, 3)["t0"]
+    assert np.linalg.norm(found - expected) < 0.02 * np.linalg.norm(expected)
+
+
 def test_nothing_of_the_trainings_own_is_touched(tiny):
     model = tiny.llama()
     model(input_ids=tiny.rows()[:4], labels=tiny.rows()[:4]).loss.backward()
