@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.extraction.target import find_target
-from lightning_layerscope.functional.gradient_conflict import gradient_conflict, sketch_gradient
+from lightning_layerscope.functional import gradient_conflict, sketch_gradient
 from lightning_layerscope.training.encoding import EncodedExample, collate
 from lightning_layerscope.training.head import in_float16
 from lightning_layerscope.training.loss import answer_loss, device_of
@@ -142,5 +142,5 @@ def _by_layer(gradients: Sequence[Tensor], places: Sequence[Sequence[int]]) -> N
         if len(flat) <= NUMBERS:
             lines[layer, : len(flat)] = flat.cpu().numpy()
         else:
-            lines[layer] = sketch_gradient(flat, NUMBERS).numpy()
+            lines[layer] = sketch_gradient(flat, NUMBERS).cpu().numpy()
     return lines

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_layerscope.functional.gradient_conflict import sketch_gradient
+from lightning_layerscope.functional import sketch_gradient
 from lightning_layerscope.monitor.gradients import NUMBERS, conflict_curve, groups_of, task_gradients
 from lightning_layerscope.probes import Probe, ProbeSet
 
