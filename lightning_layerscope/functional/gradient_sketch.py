@@ -46,7 +46,7 @@ def sketch_gradient(gradient: Tensor, numbers: int = 4096, seed: int = 0) -> Ten
     turns = torch.randint(numbers, (_LINES,), generator=generator)
     places = torch.arange(2 * numbers).remainder(numbers).unfold(0, numbers, 1)[turns].to(device)
     sketch = torch.zeros(numbers, device=device)
-    for block in flat.split(_LINES * numbers):
+    for block in torch.split(flat, _LINES * numbers):
         turn, flips = int(torch.randint(numbers, (), generator=generator)), _signs((_LINES, 1), generator)
         lines = torch.nn.functional.pad(block.float(), (0, -len(block) % numbers)).view(-1, numbers)
         signed = lines * signs[: len(lines)] * flips[: len(lines)].to(device)

@@ -219,7 +219,7 @@ class _DerivedAtOnce(torch.autograd.Function):
 
 
 def in_float16(tensor: Tensor) -> bool:
-    """Whether what is computed from a tensor now is float16, whose small gradients are lost unless the loss is scaled."""
+    """Whether what is computed from a tensor now is float16: small gradients are lost unless the loss is scaled."""
     kind = tensor.device.type
     cast = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
     return cast or tensor.dtype == torch.float16
