@@ -118,8 +118,6 @@ def main() -> None:
         write_comparison(records, page)
         size = f"{options.tasks} tasks x {options.layers} layers x {options.measurements} measurements"
         print(f"{options.runs} x {size} of")
-            f"{options.runs} x {options.tasks} tasks x {options.layers} layers x {options.measurements} measurements of"
-        )
         print(f"{', '.join(first.profile.measures)}")
         print(f"written in {time.process_time() - start:.2f} s of processor time, {page.stat().st_size / 1e6:.2f} MB")
         sections = SECTIONS if options.runs == 1 else ("difference", *SECTIONS)
