@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from lightning_layerscope.advice import find_targets
-from lightning_layerscope.advice.check import check_rows
+from lightning_layerscope.advice.check import WAYS, check_rows
 from lightning_layerscope.advice.evidence import Evidence, gather_evidence
 from lightning_layerscope.advice.rules import NAMES
 from lightning_layerscope.advice.trial_recipe import TrialRecipe
@@ -125,7 +125,8 @@ def append_curves(path: Path, seed: int, setting: TrialSetting, probes: ProbeSet
     with tuned.disable_adapter():
         before = extract_hidden_states(tuned, probes)
     rows = [row for part in setting.test_rows.values() for row in part[:16]]
-    check = check_rows(tuned, rows)
+    # The layers alone are what the drift is held against; the two cumulative ways cost twice as much.
+    check = check_rows(tuned, rows, ways=WAYS if seed == 0 else ("alone",))
     entry = {
         "seed": seed,
         "update": adapter_updates(tuned).tolist(),

@@ -16,7 +16,6 @@ from lightning_layerscope.advice.correlation import rank_correlation
 from lightning_layerscope.advice.trial_file import read_lines
 from lightning_layerscope.advice.verdict import judge
 from lightning_layerscope.functional.interval import Interval
-from lightning_layerscope.wording import count
 
 RESULTS = Path(__file__).resolve().parent / "advice_results"
 
@@ -49,23 +48,22 @@ def words(gap: Interval | None) -> str:
 def correlations(path: Path) -> str:
     """Does the drift curve predict the causal curve? Rank correlation over layers, bootstrap over tasks of seeds."""
     entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    tasks = list(entries[0]["drift"])
-    update = np.array([entry["update"] for entry in entries])[:, None]
-    drift = np.array([[entry["drift"][task] for task in tasks] for entry in entries])
-    lines = ["| drift against the loss when ... | raw drift | drift per update |", "|---" * 3 + "|"]
+    lines = ["| drift against the loss when ... | seeds | raw drift | drift per update |", "|---" * 4 + "|"]
     named = {
         "alone": "layer l alone is back",
         "from_bottom": "layers 1..l are back",
         "from_top": "layers l..L are back",
     }
     for way, title in named.items():
-        causal = np.array([[entry["causal"][way][task] for task in tasks] for entry in entries])
+        those = [entry for entry in entries if way in entry["causal"]]
+        tasks = list(those[0]["drift"])
+        update = np.array([entry["update"] for entry in those])[:, None]
+        drift = np.array([[entry["drift"][task] for task in tasks] for entry in those])
+        causal = np.array([[entry["causal"][way][task] for task in tasks] for entry in those])
         # What one more layer back adds, where layers are put back together.
         steps = {"alone": causal, "from_bottom": gained(causal), "from_top": gained(causal[..., ::-1])[..., ::-1]}[way]
-        lines.append(f"| {title} | {interval(drift, steps)} | {interval(drift / update, steps)} |")
-    return "\n".join(
-        [f"Rank correlation over {drift.shape[-1]} layers, {count(len(entries), 'seed')}:", "", *lines, ""]
-    )
+        lines.append(f"| {title} | {len(those)} | {interval(drift, steps)} | {interval(drift / update, steps)} |")
+    return "\n".join([f"Rank correlation over {len(entries[0]['update'])} layers:", "", *lines, ""])
 
 
 def gained(curve: Any) -> Any:
