@@ -25,6 +25,8 @@ SECONDS, SHARE_OF_RUN = f"{ROOT}/cost/seconds", f"{ROOT}/cost/share_of_run"
 BOUNDARIES = tuple(f"{ROOT}/transition/{name}_layer{end}" for name in ("start", "end") for end in ("", "_low", "_high"))
 PROFILE, CLUSTERS, RESULTS = f"{ROOT}/profile/layers", f"{ROOT}/profile/clusters", f"{ROOT}/profile/results"
 CURVE = f"{ROOT}/curve/layers"
+CURVES = f"{ROOT}/curves"
+"""A profile over the layers, where a tracker shows curves by calls of its own."""
 HEATMAPS = {name: f"{ROOT}/heatmap/{name}" for name in ("layer_x_task", "layer_x_layer", "layer_x_step", "task_x_task")}
 
 
@@ -50,6 +52,16 @@ def under(root: str, key: str) -> str:
         ('layerscope_early/step', 'trainer/global_step')
     """
     return root + key.removeprefix(ROOT) if key.startswith(f"{ROOT}/") else key
+
+
+def alert_title(root: str, kind: str) -> str:
+    """The title of an alert: W&B sends one title once a minute, so that it says whose alert it is.
+
+    Examples:
+        >>> alert_title("layerscope_early", "collapse")
+        'layerscope_early: collapse'
+    """
+    return f"{root}: {kind}"
 
 
 def slug(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_layerscope.sinks.keys import ROOT, KeyPlan, plan_of, under
+from lightning_layerscope.sinks.keys import CURVES, ROOT, KeyPlan, alert_title, plan_of, under
 from lightning_layerscope.sinks.log_rows import measurement_row, profile_lines
 from lightning_layerscope.sinks.patience import SECONDS_TO_FINISH, SECONDS_TO_LOG, Patience
 from lightning_layerscope.sinks.picture import numbered
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
     from lightning_layerscope.measurements.alert import Alert
     from lightning_layerscope.sinks.picture import Picture
-
-CURVES = "layerscope/curves"
-"""Key of a profile over the layers, where a tracker shows curves by calls of its own."""
 
 Lines = Mapping[str, tuple[list[int], list[float]]]
 """Name of a line -> the layers at which it is defined, and its values there."""
@@ -49,10 +46,10 @@ class Tracker:
         """Log pictures under keys of their own, at the host's step of their measurement."""
         raise NotImplementedError
 
-    def log_curves(self, lines: Lines, step: int) -> None:
-        """Log a profile over the layers."""
+    def log_curves(self, key: str, lines: Lines, step: int) -> None:
+        """Log a profile over the layers under a key, at the host's step."""
 
-    def alert(self, alert: Alert) -> None:
+    def alert(self, title: str, text: str) -> None:
         """Tell people; only where the tracker has a call for it."""
 
     def close(self) -> None:
@@ -97,7 +94,7 @@ class TrackerSink:
 
         def log() -> None:
             self._tracker.log_row(row, int(host_step))
-            self._tracker.log_curves(lines, int(host_step))
+            self._tracker.log_curves(under(self._root, CURVES), lines, int(host_step))
 
         self._patience.call(log, SECONDS_TO_LOG)
 
@@ -113,7 +110,8 @@ class TrackerSink:
 
     def alert(self, alert: Alert) -> None:
         """Send an alert, where the tracker has such."""
-        self._patience.call(lambda: self._tracker.alert(alert), SECONDS_TO_LOG)
+        title = alert_title(self._root, alert.kind)
+        self._patience.call(lambda: self._tracker.alert(title, alert.text), SECONDS_TO_LOG)
 
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:
         """Log what a tracker gets once."""

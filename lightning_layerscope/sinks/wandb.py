@@ -18,6 +18,7 @@ from lightning_layerscope.sinks.keys import (
     ROOT,
     STEP,
     KeyPlan,
+    alert_title,
     plan_of,
     under,
 )
@@ -156,7 +157,7 @@ class WandbSink:
     def alert(self, alert: Alert) -> None:
         """Send an alert of W&B, which goes where the user's account says."""
         if not self._silent:
-            title = f"layerscope: {alert.kind}"
+            title = alert_title(self._root, alert.kind)
             self._patience.call(lambda: self._run.alert(title=title, text=alert.text), SECONDS_TO_LOG)
 
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightning_layerscope.sinks.tracker import CURVES, Lines, Tracker
+from lightning_layerscope.sinks.tracker import Lines, Tracker
 
 if TYPE_CHECKING:
     from lightning_layerscope.sinks.picture import Picture
@@ -37,10 +37,10 @@ class ClearMLTracker(Tracker):
             title, _, series = key.rpartition("/")
             self._logger.report_image(title, series, iteration=step, image=picture.image().convert("RGB"))
 
-    def log_curves(self, lines: Lines, step: int) -> None:
+    def log_curves(self, key: str, lines: Lines, step: int) -> None:
         """Report one line of a plot for every line."""
         for name, (layers, values) in lines.items():
             points = list(zip(layers, values, strict=True))
             self._logger.report_scatter2d(
-                CURVES, name, scatter=points, iteration=step, xaxis="layer", yaxis="value", mode="lines"
+                key, name, scatter=points, iteration=step, xaxis="layer", yaxis="value", mode="lines"
             )

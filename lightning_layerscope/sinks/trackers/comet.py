@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lightning_layerscope.sinks.tracker import CURVES, Lines, Tracker
+from lightning_layerscope.sinks.tracker import Lines, Tracker
 
 if TYPE_CHECKING:
     from lightning_layerscope.sinks.picture import Picture
@@ -30,7 +30,7 @@ class CometTracker(Tracker):
         for key, picture in pictures:
             self.own.log_image(picture.image().convert("RGB"), name=key, step=step)
 
-    def log_curves(self, lines: Lines, step: int) -> None:
+    def log_curves(self, key: str, lines: Lines, step: int) -> None:
         """Log one curve for every line."""
         for name, (layers, values) in lines.items():
-            self.own.log_curve(f"{CURVES}/{name}", x=layers, y=values, step=step)
+            self.own.log_curve(f"{key}/{name}", x=layers, y=values, step=step)

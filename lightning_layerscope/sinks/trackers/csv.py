@@ -12,8 +12,6 @@ from lightning_layerscope.sinks.tracker import Lines, Tracker, tidy
 if TYPE_CHECKING:
     from lightning_layerscope.sinks.picture import Picture
 
-PICTURES, CURVES = "layerscope-pictures", "layerscope-curves.csv"
-
 
 class CSVTracker(Tracker):
     """Logs through Lightning's ``CSVLogger``, and writes into its folder.
@@ -38,14 +36,15 @@ class CSVTracker(Tracker):
     def log_pictures(self, pictures: Sequence[tuple[str, Picture]], step: int) -> None:
         """Write one PNG file for every key and step."""
         for key, picture in pictures:
-            path = self._folder / PICTURES / key.removeprefix("layerscope/") / f"step-{step:010d}.png"
+            root, _, name = key.partition("/")
+            path = self._folder / f"{root}-pictures" / name / f"step-{step:010d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(picture.png)
 
-    def log_curves(self, lines: Lines, step: int) -> None:
+    def log_curves(self, key: str, lines: Lines, step: int) -> None:
         """Add rows to one file of curves."""
         table = tidy(lines, step)
-        path = self._folder / CURVES
+        path = self._folder / f"{key.replace('/', '-')}.csv"
         begins = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lightning_layerscope.sinks.tracker import CURVES, Lines, Tracker
+from lightning_layerscope.sinks.tracker import Lines, Tracker
 
 if TYPE_CHECKING:
     from lightning_layerscope.sinks.picture import Picture
@@ -34,9 +34,9 @@ class DVCLiveTracker(Tracker):
         for key, picture in pictures:
             self.own.log_image(f"{key}.png", picture.image().convert("RGB"))
 
-    def log_curves(self, lines: Lines, step: int) -> None:
+    def log_curves(self, key: str, lines: Lines, step: int) -> None:
         """Log one plot for every line, in the place of the one before."""
         for name, (layers, values) in lines.items():
             points = [{"layer": layer, "value": value} for layer, value in zip(layers, values, strict=True)]
             if points:
-                self.own.log_plot(f"{CURVES}/{name}", points, x="layer", y="value")
+                self.own.log_plot(f"{key}/{name}", points, x="layer", y="value")

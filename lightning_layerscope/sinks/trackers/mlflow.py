@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightning_layerscope.sinks.tracker import CURVES, Lines, Tracker, tidy
+from lightning_layerscope.sinks.tracker import Lines, Tracker, tidy
 
 if TYPE_CHECKING:
     from lightning_layerscope.sinks.picture import Picture
@@ -33,7 +33,7 @@ class MLflowTracker(Tracker):
             from mlflow import MlflowClient
 
             self._client, self._run_id = MlflowClient(), handle.info.run_id
-        self._curves: dict[str, list[Any]] = {}
+        self._curves: dict[str, dict[str, list[Any]]] = {}
 
     def log_row(self, row: Mapping[str, float], step: int) -> None:
         """Log metrics."""
@@ -49,13 +49,14 @@ class MLflowTracker(Tracker):
         for key, picture in pictures:
             self._client.log_image(self._run_id, picture.image().convert("RGB"), key=key, step=step, synchronous=True)
 
-    def log_curves(self, lines: Lines, step: int) -> None:
+    def log_curves(self, key: str, lines: Lines, step: int) -> None:
         """Keep them for the end: every call for a table reads and writes the whole of it."""
+        table = self._curves.setdefault(key, {})
         for name, column in tidy(lines, step).items():
-            self._curves.setdefault(name, []).extend(column)
+            table.setdefault(name, []).extend(column)
 
     def close(self) -> None:
         """Log the table."""
-        if self._curves:
-            self._client.log_table(self._run_id, data=self._curves, artifact_file=f"{CURVES}.json")
-            self._curves = {}
+        while self._curves:
+            key, table = self._curves.popitem()
+            self._client.log_table(self._run_id, data=table, artifact_file=f"{key}.json")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightning_layerscope.sinks.tracker import CURVES, Lines, Tracker, tidy
+from lightning_layerscope.sinks.tracker import Lines, Tracker, tidy
 
 if TYPE_CHECKING:
-    from lightning_layerscope.measurements.alert import Alert
     from lightning_layerscope.sinks.picture import Picture
 
 
@@ -35,15 +34,15 @@ class TrackioTracker(Tracker):
         }
         self.handle.log(images, step=step)
 
-    def log_curves(self, lines: Lines, step: int) -> None:
+    def log_curves(self, key: str, lines: Lines, step: int) -> None:
         """Log one table."""
         import pandas as pd
         import trackio
 
-        self.handle.log({CURVES: trackio.Table(dataframe=pd.DataFrame(tidy(lines, step)))}, step=step)
+        self.handle.log({key: trackio.Table(dataframe=pd.DataFrame(tidy(lines, step)))}, step=step)
 
-    def alert(self, alert: Alert) -> None:
+    def alert(self, title: str, text: str) -> None:
         """Send an alert of the current run, to the dashboard and the webhook that the user has named."""
         import trackio
 
-        trackio.alert(title=f"layerscope: {alert.kind}", text=alert.text)
+        trackio.alert(title=title, text=text)
