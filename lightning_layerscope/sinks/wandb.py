@@ -231,10 +231,12 @@ class WandbSink:
 
     def _add(self, row: dict[str, Any], step: int) -> None:
         """Add a row of one measurement to that which the host commits next."""
-        if self._waiting is not None and self._waiting[1] != step and self._waiting[0] == self._run.step:
+        rows = self._run.step  # is asked of W&B's process
+        if self._waiting is not None and self._waiting[1] != step and self._waiting[0] == rows:
             self._run.log({})  # the host has committed no row since: this one would write over ours
+            rows = self._run.step
         self._run.log({**self._host(), under(self._root, STEP): step, **row}, commit=False)
-        self._waiting = (self._run.step, step)
+        self._waiting = (rows, step)
 
     def _host(self) -> dict[str, Any]:
         return {} if self._host_step_key is None else {self._host_step_key: self._host_step}
