@@ -4,7 +4,7 @@ Every value, interval and matrix differs from measurement to measurement by nois
 than in a run. Per section, with its pictures in sight: processor time of the browser's main thread from the slider's
 event until everything in sight is drawn, which other programs on the machine do not count into, and the clock's time.
 
-    OMP_NUM_THREADS=1 python benchmarks/report_page.py --tasks 62 --layers 80 --measurements 50
+    OMP_NUM_THREADS=1 python benchmarks/report_page.py --tasks 62 --layers 80 --measurements 50 [--runs 2]
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from recording import measure
 
 from lightning_layerscope import LayerProfile, Measurement, RunRecord
-from lightning_layerscope.sinks.report import write_report
+from lightning_layerscope.sinks.report import write_comparison
 
 SECTIONS = ("layers", "tasks", "training", "neighbours", "between", "layer-signals", "table")
 SHOW = """async (id) => {
@@ -45,9 +45,9 @@ MOVE = """async (place) => {
 }"""
 
 
-def noisy(measurement: Measurement, step: int, noise: float = 0.01) -> Measurement:
+def noisy(measurement: Measurement, step: int, noise: float = 0.01, *, run: int = 0) -> Measurement:
     """The same measurement at another step, every number with noise of its own."""
-    random = np.random.default_rng(step)
+    random = np.random.default_rng([step, run])
     frame = measurement.profile.to_pandas().assign(step=step)
     for column in ("value", "low", "high"):
         frame[column] += random.normal(0, noise, len(frame))
@@ -67,7 +67,7 @@ def noisy(measurement: Measurement, step: int, noise: float = 0.01) -> Measureme
     )
 
 
-def slide(page: Path, moves: int, measurements: int) -> dict[str, tuple[float, float]]:
+def slide(page: Path, sections: tuple[str, ...], moves: int, measurements: int) -> dict[str, tuple[float, float]]:
     """Section to the medians of processor and clock milliseconds of a move of the slider."""
     from playwright.sync_api import sync_playwright
 
@@ -85,7 +85,7 @@ def slide(page: Path, moves: int, measurements: int) -> dict[str, tuple[float, f
             metrics = session.send("Performance.getMetrics")["metrics"]
             return next(1000 * each["value"] for each in metrics if each["name"] == "TaskDuration")
 
-        for section in SECTIONS:
+        for section in sections:
             tab.evaluate(SHOW, section)
             processor, clock = [], []
             for move in range(moves):
@@ -103,19 +103,25 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=62)
     parser.add_argument("--layers", type=int, default=80)
     parser.add_argument("--measurements", type=int, default=50)
+    parser.add_argument("--runs", type=int, default=1, help="side by side, with their differences")
     parser.add_argument("--moves", type=int, default=30)
     options = parser.parse_args()
     first = measure(options.tasks, options.layers)
-    record = RunRecord({}, [noisy(first, step) for step in range(0, 100 * options.measurements, 100)])
+    steps = range(0, 100 * options.measurements, 100)
+    records = {
+        f"run {run}": RunRecord({}, [noisy(first, step, run=run) for step in steps]) for run in range(options.runs)
+    }
     with tempfile.TemporaryDirectory() as name:
         page = Path(name) / "report.html"
-        write_report(record, page)
+        write_comparison(records, page)
         start = time.process_time()
-        write_report(record, page)
-        print(f"{options.tasks} tasks x {options.layers} layers x {options.measurements} measurements of")
+        write_comparison(records, page)
+        size = f"{options.tasks} tasks x {options.layers} layers x {options.measurements} measurements"
+        print(f"{options.runs} x {size} of")
         print(f"{', '.join(first.profile.measures)}")
         print(f"written in {time.process_time() - start:.2f} s of processor time, {page.stat().st_size / 1e6:.2f} MB")
-        for section, (processor, clock) in slide(page, options.moves, options.measurements).items():
+        sections = SECTIONS if options.runs == 1 else ("difference", *SECTIONS)
+        for section, (processor, clock) in slide(page, sections, options.moves, options.measurements).items():
             print(f"{section:14} {processor:6.0f} ms of processor, {clock:6.0f} ms by the clock")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,10 @@ class TrialSetting:
         """What one rule says in the training of one seed."""
         return select(name, self.evidence, self.targets, self.recipe, seed=seed)
 
+    def ranks(self, name: str, seed: int) -> dict[str, int]:
+        """Ranks of the adapters of that training, by the full name of each matrix."""
+        return equal_ranks(self.targets, self.selection(name, seed), self.budget)
+
 
 def held_out_rows(tasks: TaskCollection, tokenizer: Any, count: int, max_length: int, split: str = "test") -> Rows:
     """The first so many rows of each task, which JSONL and the toy tasks hold in arbitrary order; encoded."""
@@ -76,13 +80,16 @@ def run_trial(
 ) -> Iterator[TrialLine]:
     """Make the trainings that the file does not hold yet, all selectors of a seed before the next seed.
 
+    Two selectors that name the same matrices at the same ranks ask, with one seed, for the same training: it is made
+    once, and its line written for both.
+
     Args:
         setting: What the trainings share.
         names: Selectors.
         seeds: Each trains every selector once.
         path: File of lines.
         shard: ``(i, n)``: this process makes every n-th training, from the i-th on.
-        inspect: Called with each finished line and its adapted model, before the line is written.
+        inspect: Called with each training's line and its adapted model, before the line is written.
 
     Yields:
         The new lines as they are finished; the base model's own losses are written first, by the first process.
@@ -91,10 +98,20 @@ def run_trial(
         append_line(path, base_line(setting))
     planned = [(name, seed) for seed in seeds for name in names][shard[0] :: shard[1]]
     for name, seed in planned:
-        if (name, seed) not in read_lines(path):
-            line = train_line(setting, name, seed, inspect)
+        known = read_lines(path)
+        if (name, seed) not in known:
+            line = _twin(setting, name, seed, known) or train_line(setting, name, seed, inspect)
             append_line(path, line)
             yield line
+
+
+def _twin(setting: TrialSetting, name: str, seed: int, known: Mapping[tuple[str, int], TrialLine]) -> TrialLine | None:
+    """The line of another selector's training that is this one's too, under this one's name."""
+    ranks = setting.ranks(name, seed)
+    for line in known.values():
+        if line.seed == seed and line.selector != BASE and setting.ranks(line.selector, seed) == ranks:
+            return replace(line, selector=name)
+    return None
 
 
 def train_line(
@@ -102,7 +119,7 @@ def train_line(
 ) -> TrialLine:
     """Make one training and score it; see ``run_trial``."""
     selection = setting.selection(name, seed)
-    ranks = equal_ranks(setting.targets, selection, setting.budget)
+    ranks = setting.ranks(name, seed)
     with trained_adapter(
         setting.model, setting.tokenizer, setting.tasks, setting.targets, ranks, setting.recipe, seed
     ) as tuned:

@@ -42,7 +42,7 @@ class LoopMonitor(MonitorCallback):
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"expected a torch.nn.Module to watch, got {type(model).__name__}.")
-        super().__init__(probes, loggers=_several(loggers), **options)
+        super().__init__(probes, loggers=loggers, **options)
         if self.settings.mode == "passive" or self.settings.schedule.on_validation_end:
             raise ValueError(
                 'a loop tells nobody of its validations: mode="passive" and schedule.on_validation_end are of the '
@@ -220,11 +220,3 @@ def watch(model: nn.Module, probes: Any, **options: Any) -> LoopMonitor:
         ...         monitor.step(step)
     """
     return LoopMonitor(model, probes, **options)
-
-
-def _several(loggers: Any) -> list[Any]:
-    if loggers is None:
-        return []
-    if isinstance(loggers, Mapping):
-        return list(loggers.values())
-    return list(loggers) if isinstance(loggers, list | tuple) else [loggers]

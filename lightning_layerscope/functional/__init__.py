@@ -14,7 +14,8 @@ from lightning_layerscope.functional.cka import (
 from lightning_layerscope.functional.diagnostics import Diagnostics, spectrum_diagnostics
 from lightning_layerscope.functional.dimensionality import components_for_variance, effective_rank, participation_ratio
 from lightning_layerscope.functional.divergence import TopWords, next_token_kl, top_words, top_words_kl
-from lightning_layerscope.functional.gradient_conflict import Conflict, gradient_conflict, sketch_gradient
+from lightning_layerscope.functional.gradient_conflict import Conflict, gradient_conflict
+from lightning_layerscope.functional.gradient_sketch import sketch_gradient
 from lightning_layerscope.functional.gram import centered_gram, u_center
 from lightning_layerscope.functional.minibatch import cka_from_minibatch_terms, minibatch_cka, minibatch_terms
 from lightning_layerscope.functional.mutual_knn import mutual_knn

@@ -40,7 +40,7 @@ def gradient_conflict(gradients: Tensor, confidence: float = 0.9) -> Conflict:
 
     Args:
         gradients: ``(tasks, groups, numbers)``: mean gradient of each task over each of its groups of probes, in any
-            fixed coordinates (:func:`sketch_gradient`).
+            fixed coordinates (:func:`~lightning_layerscope.functional.sketch_gradient`).
         confidence: Coverage of one pair's interval, in (0, 1).
 
     Returns:
@@ -68,47 +68,6 @@ def gradient_conflict(gradients: Tensor, confidence: float = 0.9) -> Conflict:
     low, high = estimate.low[pairs[0], pairs[1]], estimate.high[pairs[0], pairs[1]]
     known = ~torch.isnan(low)
     return Conflict(_share(high < 0, known), _share(low < 0, known), estimate.value, estimate.low, estimate.high)
-
-
-@torch.no_grad()
-def sketch_gradient(gradient: Tensor, numbers: int = 4096, seed: int = 0) -> Tensor:
-    r"""Project a gradient of any size onto few numbers that keep its cosines.
-
-    .. math:: s_k = \sum_{i : h(i) = k} \sigma(i)\, g_i
-
-    with a random place ``h(i)`` and sign ``sigma(i)`` for each entry: inner products are kept in expectation, with
-    standard deviation at most ``sqrt(2 / numbers)`` of the norms' product. Source: Charikar, Chen and Farach-Colton
-    2002; Weinberger et al. 2009, "Feature hashing for large scale multitask learning" (arXiv 0902.2206), lemma 2.
-
-    Args:
-        gradient: Any shape; its entries keep their order from call to call.
-        numbers: Length of the result.
-        seed: Seed of places and signs. The same seed and size give the same projection; the global generators are left
-            alone.
-
-    Returns:
-        ``(numbers,)`` float32. Peak memory beside the input: about 20 MB.
-
-    Raises:
-        ValueError: For ``numbers`` below 1.
-
-    Example:
-        >>> sketch_gradient(torch.ones(10_000), numbers=8).shape
-        torch.Size([8])
-    """
-    if numbers < 1:
-        raise ValueError(f"sketch_gradient: expected `numbers` of 1 or more, got {numbers}.")
-    flat = gradient.detach().reshape(-1)
-    sketch = torch.zeros(numbers, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(seed)
-    for start in range(0, flat.numel(), _PIECE):
-        piece = flat[start : start + _PIECE].to("cpu", torch.float64)
-        drawn = torch.randint(2 * numbers, (piece.numel(),), generator=generator)
-        sketch.index_add_(0, drawn // 2, piece * (1 - 2 * (drawn % 2)))
-    return sketch.float()
-
-
-_PIECE = 2**19
 
 
 def _cosines(gradients: Tensor) -> Tensor:

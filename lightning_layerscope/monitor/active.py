@@ -116,7 +116,7 @@ class ActiveSource:
         groups = {ANSWERS: self.probes.clusters, RETENTION: {} if self.retention is None else self.retention.clusters}
         measurement.behaviour = join_behaviour(behaviours, groups)
         measurement.curves |= drift_curves(behaviours, groups[RETENTION])
-        self.baseline = measurement.behaviour.baseline or self.baseline
+        self.baseline = measurement.behaviour.baseline | self.baseline
         lines = [line for part in behaviours for line in part.warnings]
         measurement.warnings += dict.fromkeys((*values.warnings, *lines))
         return bank, measurement

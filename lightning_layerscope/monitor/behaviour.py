@@ -83,15 +83,16 @@ class BehaviourSource:
     @property
     def wants_baseline(self) -> bool:
         """Whether something is compared with how the model answered at the beginning, which is not known yet."""
-        return self.baseline is None and (RETENTION in self.groups or KL in self.wanted[ANSWERS])
+        return bool(self._unknown())
 
     def set_baseline(self, rows: Rows) -> None:
         """Compare with this beginning."""
         self.baseline = still_known(rows, self.groups)
 
     def begin(self, host: HostState) -> None:
-        """Take the baseline: the model as it is now, its adapters off."""
-        self.baseline = self._new = self._taken(self._answer(host, None), self._grams(host))
+        """Take of the baseline what is not known: the model as it is now, its adapters off."""
+        taken = self._taken(self._answer(host, None), self._grams(host))
+        self.baseline = self._new = taken | (self.baseline or {})
 
     def measure(self, host: HostState, ranks: Mapping[str, Floats]) -> BehaviourPart:
         """Answer the prompts, and compare with the beginning; where there is none so far, this is it.
@@ -105,15 +106,15 @@ class BehaviourSource:
         if self.baseline is None:
             self.baseline = self._taken(answered, grams)
         if first or self._new:
-            self.baseline |= {f"{RANKS}/{task}": each for task, each in ranks.items()}
-            self._new = self.baseline
+            # Of a run that goes on, the ranks at its beginning stay.
+            self.baseline = self._new = {f"{RANKS}/{task}": each for task, each in ranks.items()} | self.baseline
         drift, estimator = {}, self.settings.comparison.estimator
         for task, now in grams.items():
             if (before := self.baseline.get(f"{RETENTION}/{_GRAMS}/{task}")) is not None:
                 drift[task] = 1 - cka_from_grams(torch.from_numpy(before), torch.from_numpy(now), estimator).numpy()
         new, self._new = self._new, {}
         rows = answered.rows | {f"{RANKS}/{task}": each for task, each in ranks.items()}
-        return BehaviourPart(rows, drift, new, self._unknown())
+        return BehaviourPart(rows, drift, new, self._warnings())
 
     def _answer(self, host: HostState, baseline: Rows | None) -> Answered:
         if not self.groups:
@@ -144,16 +145,19 @@ class BehaviourSource:
             rows |= {f"{group}/{_TOKENS}/{task}": _fingerprint(probe) for task, probe in probes.items()}
         return rows
 
-    def _unknown(self) -> tuple[str, ...]:
-        """In words, of which tasks the beginning is not known."""
-        assert self.baseline is not None
-        lacking = [
+    def _unknown(self) -> list[str]:
+        """Tasks that are compared with a beginning which is not known."""
+        return [
             task
             for group, probes in self.groups.items()
             for task in probes
-            if (group == RETENTION or KL in self.wanted[group]) and f"{group}/{WORDS[0]}/{task}" not in self.baseline
+            if (group == RETENTION or KL in self.wanted[group])
+            and f"{group}/{WORDS[0]}/{task}" not in (self.baseline or {})
         ]
-        if not lacking:
+
+    def _warnings(self) -> tuple[str, ...]:
+        """In words, of which tasks the beginning is not known."""
+        if not (lacking := self._unknown()):
             return ()
         return (
             f"how the model answered the prompts of {len(lacking)} tasks at the beginning is not known "

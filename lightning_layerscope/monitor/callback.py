@@ -16,6 +16,7 @@ from lightning_layerscope.monitor.settings import Settings
 from lightning_layerscope.options import Actions, Comparison, Extraction, Output, Passive, Schedule, Signals
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.references import ReferenceBank
+from lightning_layerscope.sinks.loggers import several
 
 Hook = TypeVar("Hook", bound=Callable[..., None])
 
@@ -80,7 +81,8 @@ class MonitorCallback:
         output_dir: Folder of the results, on this machine; default is a folder of the monitor's name where the trainer
             or its logger keeps its files. A folder of another run is never written to: a number is added.
         report: Draw ``report.html`` after every measurement, in a process beside training.
-        loggers: Further loggers beside the trainer's own: objects with ``log_metrics(row, step=...)``, or runs of W&B.
+        loggers: Further loggers beside the trainer's own, one or several: objects with ``log_metrics(row, step=...)``,
+            or runs of W&B.
         verbose: Print the cost before and after, and what is logged where.
         schedule: More triggers: see :class:`~lightning_layerscope.options.Schedule`.
         extraction: How states are taken: see :class:`~lightning_layerscope.options.Extraction`.
@@ -142,7 +144,7 @@ class MonitorCallback:
             max_overhead=max_overhead,
             output_dir=output_dir,
             report=report,
-            loggers=tuple(loggers),
+            loggers=several(loggers),
             verbose=verbose,
             schedule=Schedule() if schedule is None else schedule,
             extraction=Extraction() if extraction is None else extraction,

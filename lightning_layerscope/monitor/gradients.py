@@ -13,14 +13,16 @@ from torch.func import functional_call
 
 from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.extraction.target import find_target
-from lightning_layerscope.functional.gradient_conflict import gradient_conflict, sketch_gradient
+from lightning_layerscope.functional import gradient_conflict, sketch_gradient
 from lightning_layerscope.training.encoding import EncodedExample, collate
+from lightning_layerscope.training.head import in_float16
 from lightning_layerscope.training.loss import answer_loss, device_of
 
 if TYPE_CHECKING:
     from lightning_layerscope.probes import ProbeSet
 
 GROUPS, NUMBERS = 6, 4096
+SCALES = (2.0**16, 2.0**12, 2.0**8, 2.0**4, 1.0)
 _LEAST_GROUPS = 3
 _TOKENS = 1024
 
@@ -105,7 +107,7 @@ class _Loss(nn.Module):
 def _mean_gradient(
     wrapper: _Loss, standins: dict[str, Tensor], rows: Sequence[EncodedExample], max_tokens: int | None
 ) -> list[Tensor]:
-    total = [torch.zeros_like(each) for each in standins.values()]
+    total = [torch.zeros_like(each, dtype=torch.float32) for each in standins.values()]
     most = max_tokens or _TOKENS
     waiting = sorted(rows, key=len, reverse=True)
     while waiting:
@@ -113,10 +115,20 @@ def _mean_gradient(
         batch, waiting = waiting[:size], waiting[size:]
         inputs = {name: value.to(device_of(wrapper)) for name, value in collate(batch).items()}
         loss = functional_call(wrapper, standins, (inputs,)) / len(rows)
-        for at, gradient in enumerate(torch.autograd.grad(loss, list(standins.values()), allow_unused=True)):
+        for at, gradient in enumerate(_derive(loss, list(standins.values()))):
             if gradient is not None:
                 total[at] += gradient
     return total
+
+
+def _derive(loss: Tensor, weights: list[Tensor]) -> list[Tensor | None]:
+    """Gradients of a loss, in float16 by way of the largest scaled one that overflows nowhere: small ones stay."""
+    scales = SCALES if any(in_float16(weight) for weight in weights) else (1.0,)
+    for scale in scales:
+        found = torch.autograd.grad(loss * scale, weights, allow_unused=True, retain_graph=scale != scales[-1])
+        if all(each is None or bool(each.isfinite().all()) for each in found):
+            break
+    return [None if each is None else each.float() / scale for each in found]
 
 
 def _by_layer(gradients: Sequence[Tensor], places: Sequence[Sequence[int]]) -> NDArray[np.float32]:
@@ -125,10 +137,10 @@ def _by_layer(gradients: Sequence[Tensor], places: Sequence[Sequence[int]]) -> N
     for layer, own in enumerate(places):
         if not own:
             continue
-        flat = torch.cat([gradients[at].flatten().float() for at in own])
+        flat = torch.cat([gradients[at].flatten() for at in own])
         lines[layer] = 0
         if len(flat) <= NUMBERS:
             lines[layer, : len(flat)] = flat.cpu().numpy()
         else:
-            lines[layer] = sketch_gradient(flat, NUMBERS).numpy()
+            lines[layer] = sketch_gradient(flat, NUMBERS).cpu().numpy()
     return lines

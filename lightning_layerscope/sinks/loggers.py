@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -47,7 +47,7 @@ def sinks_for(
         TypeError: for something that is no logger.
     """
     sinks: list[Sink] = []
-    for logger in _several(loggers):
+    for logger in several(loggers):
         # Lightning's loggers of these two trackers give the tracker's own object, which takes pictures, too.
         wraps = is_wandb_logger(logger) or is_tensorboard_logger(logger)
         tracker = logger.experiment if wraps else logger
@@ -83,10 +83,13 @@ def arrivals(sinks: Iterable[Any]) -> str:
     return "; ".join(str(getattr(sink, "arrives", f"results to {type(sink).__name__}")) for sink in sinks)
 
 
-def _several(loggers: Any) -> Iterable[Any]:
+def several(loggers: Any) -> tuple[Any, ...]:
+    """One logger, several, several by name, or none (``None``, ``False``), as a tuple."""
     if loggers is None or isinstance(loggers, bool):
-        return []
-    return loggers if isinstance(loggers, list | tuple) else [loggers]
+        return ()
+    if isinstance(loggers, Mapping):
+        return tuple(loggers.values())
+    return tuple(loggers) if isinstance(loggers, list | tuple) else (loggers,)
 
 
 def _is_summary_writer(thing: Any) -> bool:

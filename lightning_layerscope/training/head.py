@@ -193,7 +193,7 @@ def _in_pieces(
     if torch.is_grad_enabled():
         # Weights of the head want gradients that are known only afterwards, when the logits must be made once more;
         # half precision wants the loss scaled before anything is derived from it.
-        later = any(p.requires_grad for p in head.parameters()) or _in_half_precision(hidden)
+        later = any(p.requires_grad for p in head.parameters()) or in_float16(hidden)
         piece = partial(checkpoint, piece, use_reentrant=False) if later else partial(_DerivedAtOnce.apply, piece)
     losses, right = zip(*(piece(*chunk) for chunk in chunks), strict=True)
     return torch.cat(losses), torch.cat(right)
@@ -218,10 +218,11 @@ class _DerivedAtOnce(torch.autograd.Function):
         return None, gradients.unsqueeze(1).to(derivatives.dtype) * derivatives, None, None
 
 
-def _in_half_precision(hidden: Tensor) -> bool:
-    kind = hidden.device.type
+def in_float16(tensor: Tensor) -> bool:
+    """Whether what is computed from a tensor now is float16: small gradients are lost unless the loss is scaled."""
+    kind = tensor.device.type
     cast = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
-    return cast or hidden.dtype == torch.float16
+    return cast or tensor.dtype == torch.float16
 
 
 def _losses(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:

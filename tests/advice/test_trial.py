@@ -1,11 +1,12 @@
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from lightning_layerscope.advice import find_targets, parameters
+from lightning_layerscope.advice import find_targets, parameters, trial_run
 from lightning_layerscope.advice.evidence import drift, gather_evidence, gradient_norms, neighbour_similarity
 from lightning_layerscope.advice.rules import NAMES, select
 from lightning_layerscope.advice.short_training import trained_adapter
@@ -119,6 +120,24 @@ def test_finished_trainings_are_not_made_again(setting, tmp_path):
     assert {line.parameters for line in lines.values()} == {setting.budget}
     assert set(lines["all", 0].loss) == {"last_word", "parity", "to_lumi"}
     assert lines["all", 0].loss != lines["last", 0].loss
+
+
+def test_rules_that_name_the_same_layers_share_a_training(setting, tmp_path, monkeypatch):
+    alike = replace(setting.evidence, drift=tuple(range(4)))  # the last layers moved most
+    setting = replace(setting, evidence=alike)
+    assert setting.ranks("pilot-drift", 0) == setting.ranks("last", 0) != setting.ranks("first", 0)
+    trained = []
+
+    def count(setting, name, seed, inspect=None):
+        trained.append((name, seed))
+        return replace(LINE, selector=name, seed=seed)
+
+    monkeypatch.setattr(trial_run, "train_line", count)
+    path = tmp_path / "lines.jsonl"
+    made = list(run_trial(setting, ["last", "first", "pilot-drift"], [0, 1], path))
+    assert trained == [("last", 0), ("first", 0), ("last", 1), ("first", 1)]
+    assert [line.key for line in made][2::3] == [("pilot-drift", 0), ("pilot-drift", 1)]
+    assert read_lines(path)["pilot-drift", 1] == replace(read_lines(path)["last", 1], selector="pilot-drift")
 
 
 def test_shards_share_the_trainings(setting, tmp_path):

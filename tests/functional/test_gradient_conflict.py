@@ -70,6 +70,23 @@ def test_a_sketch_keeps_cosines_and_forgets_nothing_of_its_seed():
     assert float(sketch_gradient(x + y).sub(a + b).abs().max()) < 1e-3
 
 
+@pytest.mark.parametrize("kind", ["independent", "of one rank", "of few entries"])
+def test_products_of_sketches_scatter_no_more_than_the_source_says(kind):
+    generator = torch.Generator().manual_seed(0)
+    numbers, shape = 256, (700, 256)  # lines of a matrix that are lines of the sketch: the worst case
+    x, y = torch.randn(2, *shape, generator=generator)
+    if kind == "of one rank":
+        x, y = (torch.outer(part[:, 0], part[0]) for part in (x, y))
+        y = 0.8 * x / x.norm() + 0.6 * y / y.norm()
+    elif kind == "of few entries":
+        x, y = (part * (torch.rand(shape, generator=generator) < 3e-4) for part in (x, y))
+    x, y = x / x.norm(), y / y.norm()
+    pairs = [(sketch_gradient(x, numbers, seed), sketch_gradient(y, numbers, seed)) for seed in range(200)]
+    errors = torch.tensor([float(a @ b) for a, b in pairs]) - float((x * y).sum())
+    assert float(errors.square().mean().sqrt()) < 1.15 * (2 / numbers) ** 0.5
+    assert abs(float(errors.mean())) < 4 * (2 / numbers) ** 0.5 / 200**0.5
+
+
 def test_a_sketch_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     sketch_gradient(torch.ones(100))

@@ -234,6 +234,32 @@ def test_a_run_resumed_with_another_retention_set_says_that_its_beginning_is_not
     assert any("at the beginning is not known" in line for line in last.warnings)
 
 
+@pytest.mark.parametrize("before", ["none", "other prompts of the same names"])
+def test_a_run_resumed_with_another_retention_set_asks_the_model_without_adapters(tiny, tmp_path, before):
+    pytest.importorskip("peft")
+
+    def monitor(retention):
+        more = {"signals": Signals(kl=True, effective_rank=True), "output_dir": str(tmp_path / "out")}
+        return LayerSimilarityMonitor(probes_of(tiny), reference="base", retention=retention, **OPTIONS | more)
+
+    saving = ModelCheckpoint(dirpath=tmp_path / "saved", every_n_train_steps=2, save_top_k=-1)
+    first = None if before == "none" else probes_of(tiny, tasks=5, examples=8, seed=8)
+    fit(tiny, tmp_path, tiny.module(pl, adapted(tiny)), monitor(first), saving, steps=2, enable_checkpointing=True)
+    quiet = tiny.quiet | {"max_steps": 4, "accelerator": "cpu"}
+    path = next((tmp_path / "saved").glob("*step=2*"))
+    module = tiny.module(pl, adapted(tiny))
+    pl.Trainer(**quiet, callbacks=[monitor(retained(tiny))]).fit(
+        module, DataLoader(tiny.rows(), batch_size=8), ckpt_path=path
+    )
+    last = RunRecord.load(tmp_path / "out").measurements[-1]
+    assert not any("at the beginning is not known" in line for line in last.warnings)
+    probe = retained(tiny)["t0"]
+    change = losses_by_hand(module.model, probe) - losses_by_hand(tiny.llama(), probe)
+    assert abs(change).max() > 1e-4
+    assert last.behaviour.scores["retention/loss_change"]["t0"].value == pytest.approx(change.mean(), rel=1e-3)
+    assert "retention_drift" in last.curves
+
+
 def test_processes_together_give_what_one_gives(finished):
     behaviour = finished[2].measurements[-1].behaviour
     clusters = {"answers": {f"t{task}": f"c{task % 3}" for task in range(4)}}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_layerscope.functional.gradient_conflict import sketch_gradient
+from lightning_layerscope.functional import sketch_gradient
 from lightning_layerscope.monitor.gradients import NUMBERS, conflict_curve, groups_of, task_gradients
 from lightning_layerscope.probes import Probe, ProbeSet
 
@@ -70,6 +70,28 @@ def test_two_tasks_that_want_opposite_words_pull_every_layer_apart(tiny, second,
     model = tiny.llama(vocab_size=2)
     curve = conflict_curve(task_gradients(model, two_words({"a": 0, "b": second}), 6))
     np.testing.assert_array_equal(curve, np.full((3, 4), share))
+
+
+def test_small_ones_are_not_lost_in_float16(tiny):
+    model, probes = tiny.llama(hidden_size=8, intermediate_size=16), tiny.probes(tasks=1, examples=3, answers=3)
+    with torch.no_grad():
+        model.lm_head.weight *= 1e-4  # and so are all gradients before the head
+    expected = task_gradients(model, probes, 3)["t0"]
+    assert 0 < np.abs(expected).max() < 2**-14  # float16's smallest normal number
+    with torch.autocast("cpu", torch.float16):
+        found = task_gradients(model, probes, 3)["t0"]
+    assert np.linalg.norm(found - expected) < 0.02 * np.linalg.norm(expected)
+
+
+def test_large_ones_do_not_overflow_in_float16(tiny):
+    model, probes = tiny.llama(hidden_size=8, intermediate_size=16), tiny.probes(tasks=1, examples=3, answers=3)
+    with torch.no_grad():
+        model.lm_head.weight *= 50
+    expected = task_gradients(model, probes, 3)["t0"]
+    assert np.abs(expected).max() > 2  # 2^17 when scaled: beyond float16
+    with torch.autocast("cpu", torch.float16):
+        found = task_gradients(model, probes, 3)["t0"]
+    assert np.linalg.norm(found - expected) < 0.02 * np.linalg.norm(expected)
 
 
 def test_nothing_of_the_trainings_own_is_touched(tiny):

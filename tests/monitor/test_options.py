@@ -41,6 +41,13 @@ def test_both_callbacks_have_the_same_options_and_say_them_once():
     assert LayerSimilarityMonitor.__init__ is TransformersLayerSimilarityMonitor.__init__
 
 
+@pytest.mark.parametrize("kind", [LayerSimilarityMonitor, TransformersLayerSimilarityMonitor])
+def test_loggers_are_one_or_several_by_name_or_not(tiny, kind):
+    one, other = object(), object()
+    for given, expected in ((one, (one,)), ([one, other], (one, other)), ({"a": one}, (one,)), (None, ()), (False, ())):
+        assert kind(tiny.probes(), loggers=given).settings.loggers == expected
+
+
 def test_every_option_of_a_group_is_documented_in_it():
     for group in GROUPS.values():
         for field in dataclasses.fields(group):
