@@ -50,7 +50,7 @@ Observe = Callable[[Tensor, Tensor], None]
 
 def token_losses(
     model: nn.Module,
-    inputs: Mapping[str, Any],
+    inputs: Mapping[str, Tensor],
     targets: Tensor,
     *,
     most_logits: int | None = None,
@@ -136,14 +136,14 @@ class Seen:
 
 
 def run_at(
-    model: Any, head: nn.Module, inputs: Mapping[str, Any], places: Tensor, targets: Tensor, shown: int
+    model: Any, head: nn.Module, inputs: Mapping[str, Tensor], places: Tensor, targets: Tensor, shown: int
 ) -> tuple[Seen, Tensor]:
     """One pass in which the head sees the chosen places (the first ``shown`` of them) as one row.
 
     Args:
         model: See :func:`token_losses`.
         head: Its head.
-        inputs: What its forward takes; without ``use_cache`` nothing is kept for later tokens.
+        inputs: What its forward takes.
         places: Of the flattened batch.
         targets: ``(rows, tokens)``, of which the shape is wanted alone.
         shown: How many places.
@@ -168,21 +168,21 @@ def run_at(
 
     handles = [head.register_forward_pre_hook(take), head.register_forward_hook(keep)]
     try:
-        logits = model(**{"use_cache": False, **inputs}).logits
+        logits = model(**inputs, use_cache=False).logits
     finally:
         for handle in handles:
             handle.remove()
     return seen, logits
 
 
-def _all_logits(model: Any, inputs: Mapping[str, Any], targets: Tensor, places: Tensor) -> Tensor:
+def _all_logits(model: Any, inputs: Mapping[str, Tensor], targets: Tensor, places: Tensor) -> Tensor:
     """Logits from the first wanted position of the batch on, where the model can do that, and of these the wanted."""
     tokens = targets.shape[1]
     first = int((targets != IGNORED).any(dim=0).int().argmax())
     options = {}
     if "logits_to_keep" in inspect.signature(inner_model(model).forward).parameters:
         options["logits_to_keep"] = tokens - first
-    logits: Tensor = model(**{"use_cache": False, **inputs, **options}).logits[:, first - tokens :]
+    logits: Tensor = model(**inputs, **options, use_cache=False).logits[:, first - tokens :]
     columns = places % tokens - first
     return logits.flatten(0, 1).index_select(0, places // tokens * (tokens - first) + columns)
 
