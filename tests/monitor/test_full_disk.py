@@ -11,6 +11,8 @@ from lightning_layerscope.cli import main
 from lightning_layerscope.drawing import process
 from lightning_layerscope.measurements import RunRecord
 
+pytestmark = pytest.mark.draws
+
 FULL = """
 import errno
 from lightning_layerscope.drawing import worker
