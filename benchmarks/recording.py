@@ -53,7 +53,9 @@ def measure(tasks: int, layers: int) -> Measurement:
 def at_step(measurement: Measurement, step: int) -> Measurement:
     """The same measurement at another step."""
     frame = measurement.profile.to_pandas().assign(step=step)
-    return replace(measurement, step=step, profile=LayerProfile(frame, measurement.profile.meta))
+    profile = LayerProfile(frame, measurement.profile.meta)
+    profile.matrix()  # as the transition has asked for it already
+    return replace(measurement, step=step, profile=profile)
 
 
 def timed(call: Callable[[], object]) -> float:

@@ -71,8 +71,11 @@ def is_fsdp1(module: nn.Module) -> bool:
 
 def has_sharded_parameters(model: nn.Module) -> bool:
     """Whether torch has spread parameters over processes: FSDP 1 and 2, tensor parallel."""
-    wrapped = any(is_fsdp1(m) or _is_a(m, "torch.distributed.fsdp", "FSDPModule") for m in model.modules())
-    return wrapped or any(_is_a(p, "torch.distributed.tensor", "DTensor") for p in model.parameters())
+    wrappers = _known_classes("torch.distributed.fsdp", "FullyShardedDataParallel", "FSDPModule")
+    spread = _known_classes("torch.distributed.tensor", "DTensor")
+    return any(isinstance(m, wrappers) for m in model.modules()) or any(
+        isinstance(p, spread) for p in model.parameters()
+    )
 
 
 def inner_tensors(tensor: Tensor) -> list[Tensor] | None:
@@ -85,9 +88,13 @@ def inner_tensors(tensor: Tensor) -> list[Tensor] | None:
 
 
 def _is_a(thing: object, module: str, name: str) -> bool:
-    """``isinstance`` without an import: what was never imported has no instances."""
-    kind = getattr(sys.modules.get(module), name, None)
-    return isinstance(kind, type) and isinstance(thing, kind)
+    return isinstance(thing, _known_classes(module, name))
+
+
+def _known_classes(module: str, *names: str) -> tuple[type, ...]:
+    """Classes for ``isinstance`` without an import: what was never imported has no instances."""
+    kinds = (getattr(sys.modules.get(module), name, None) for name in names)
+    return tuple(kind for kind in kinds if isinstance(kind, type))
 
 
 def version(tensor: Tensor) -> int:

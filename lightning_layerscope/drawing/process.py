@@ -51,26 +51,28 @@ class DrawingProcess:
         folder: Of the run; what is to be drawn lies there when it is asked for.
 
     Raises:
-        OSError: When no process can be started.
+        OSError: When no process can be started; nothing of it is left then.
+        DrawingStoppedError: When it has ended at once.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._passing = Path(tempfile.mkdtemp(prefix=PASSING, dir=folder.absolute()))
         self._page_request = self._requests = 0
-        with (self._passing / ERRORS).open("wb") as errors:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _CODE],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                env={**os.environ, **_ENVIRONMENT},
-            )
+        try:
+            self._process = self._start()
+        except BaseException:
+            shutil.rmtree(self._passing, ignore_errors=True)
+            raise
         assert self._process.stdin is not None
         self._pipe = self._process.stdin
-        if os.name == "posix":
-            os.set_blocking(self._pipe.fileno(), False)
-        self._send({"path": sys.path, "folder": str(folder.absolute()), "passing": str(self._passing)})
+        try:
+            if os.name == "posix":
+                os.set_blocking(self._pipe.fileno(), False)
+            self._send({"path": sys.path, "folder": str(folder.absolute()), "passing": str(self._passing)})
+        except BaseException:
+            self.close()
+            raise
 
     def ask(self, step: int, *, pictures: bool, report: bool) -> None:
         """Ask for the pictures of a step, or for a report of all measurements so far. Takes no time.
@@ -139,6 +141,16 @@ class DrawingProcess:
         shutil.rmtree(self._passing, ignore_errors=True)
         for unfinished in self.folder.glob(".report.html.*"):
             unfinished.unlink(missing_ok=True)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with (self._passing / ERRORS).open("wb") as errors:
+            return subprocess.Popen(
+                [sys.executable, "-c", _CODE],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env={**os.environ, **_ENVIRONMENT},
+            )
 
     def _send(self, message: dict[str, object]) -> None:
         self.check()

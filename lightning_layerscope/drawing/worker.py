@@ -7,6 +7,7 @@ import queue
 import shutil
 import sys
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,11 @@ SECONDS_BETWEEN_LOOKS = 1.0
 """How often it is looked whether the process that trains is still there, while there is nothing to draw."""
 
 
+PAUSE = 4.0
+"""While pictures wait, so many times as long as a report took passes before the next: each shows all measurements, so
+that only the last one is missed, where each measurement has pictures of its own."""
+
+
 @dataclass
 class Wanted:
     """What is still to be drawn.
@@ -33,10 +39,12 @@ class Wanted:
     Attributes:
         steps: Whose pictures, in the order in which they were asked for.
         page: The newest request for the report; 0: none.
+        page_from: When the report may be made although pictures wait.
     """
 
     steps: deque[int] = field(default_factory=deque)
     page: int = 0
+    page_from: float = 0.0
 
     def add(self, request: dict[str, Any]) -> None:
         """Take one request over; of pages the newest alone is made."""
@@ -44,6 +52,16 @@ class Wanted:
             self.steps.append(int(request["step"]))
         if request["report"]:
             self.page = int(request["request"])
+
+    def take_page(self, now: float) -> int:
+        """The request for the report, where it is time for it; 0: none."""
+        due = not self.steps or now >= self.page_from
+        number, self.page = (self.page, 0) if due else (0, self.page)
+        return number
+
+    def page_took(self, began: float, ended: float) -> None:
+        """A report has been made."""
+        self.page_from = ended + PAUSE * (ended - began)
 
 
 class RunInFolder:
@@ -100,10 +118,11 @@ def main(folder: str, passing: str, parent: int) -> None:
         except queue.Empty:
             if wanted.steps:
                 _draw_pictures(run, wanted.steps.popleft(), hand_over)
-            # In turns: neither waits for the other where measurements come quicker than pictures are drawn.
-            if wanted.page:
-                number, wanted.page = wanted.page, 0
+            # Neither waits for the other for long where measurements come quicker than pictures are drawn.
+            began = time.monotonic()
+            if number := wanted.take_page(began):
                 _draw_page(run, number, hand_over)
+                wanted.page_took(began, time.monotonic())
     shutil.rmtree(hand_over, ignore_errors=True)  # nobody is there to take it
 
 

@@ -53,7 +53,7 @@ def no_trace(model: nn.Module, *, force_eager: bool = True) -> Iterator[None]:
             such item. When the block raises itself, its own error goes first and the text is added to it as a note.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_restored_autocast_cache())
+        stack.enter_context(without_autocast_cache())
         if (
             force_eager and "torch._dynamo" in sys.modules
         ):  # not loaded: nothing is compiled, and loading it takes seconds
@@ -82,7 +82,8 @@ def _tell_beside(error: BaseException, damage: str) -> None:
 
 
 @contextlib.contextmanager
-def _restored_autocast_cache() -> Iterator[None]:
+def without_autocast_cache() -> Iterator[None]:
+    """Keep no casts of weights inside the block: those made without gradients would serve the training step, too."""
     enabled = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     try:

@@ -53,15 +53,17 @@ def save(record: RunRecord, folder: str | Path) -> Path:
     """
     target = Path(folder)
     known = record.saved.setdefault(str(target.absolute()), {})
-    earlier = _check_free(record, target, saved_before=bool(known))
+    there = steps_of(target, ENTRIES)
+    earlier = _check_free(record, target, there, saved_before=bool(known))
     current = {measurement.step: measurement for measurement in record.measurements}
-    _give_up(target, [step for step in steps_of(target, ENTRIES) if known.get(step) is not current.get(step, record)])
+    given_up = [step for step in there if known.get(step) is not current.get(step, record)]
+    _give_up(target, given_up)
     config = {"format": FORMAT, "run_id": record.run_id, "config": record.config, "rewound": record.rewound}
     if earlier:
         earlier_format.make_room(target)
     else:
         write_sealed(target / CONFIG, config)
-    complete = set.intersection(*(set(steps_of(target, kind)) for kind in SUFFIXES))
+    complete = set(there).difference(given_up).intersection(*(steps_of(target, kind) for kind in (PROFILE, MATRICES)))
     for step, measurement in current.items():
         if step not in complete:
             write_measurement(measurement, target, record.run_id)
@@ -169,8 +171,15 @@ def owner(folder: Path) -> str | None:
     return None
 
 
-def _check_free(record: RunRecord, folder: Path, *, saved_before: bool) -> bool:
-    """Whether the folder, to which the record may write, is still of the earlier format."""
+def _check_free(record: RunRecord, folder: Path, there: list[int], *, saved_before: bool) -> bool:
+    """Whether the folder, to which the record may write, is still of the earlier format.
+
+    Args:
+        record: The run.
+        folder: Its folder.
+        there: The steps with an entry in the folder.
+        saved_before: Whether this process has written to it.
+    """
     content, run_id = None, None
     try:
         run_id = owner(folder)
@@ -180,11 +189,11 @@ def _check_free(record: RunRecord, folder: Path, *, saved_before: bool) -> bool:
             raise FileExistsError(f"{folder} is not written to: {error}; choose another folder") from error
     if run_id not in (None, record.run_id):
         raise FileExistsError(
-            f"{folder} holds another run ({run_id}, {count(len(_steps_there(folder, content)), 'measurement')}); "
+            f"{folder} holds another run ({run_id}, {count(len(_measured(content, there)), 'measurement')}); "
             "choose another folder, or continue that run with RunRecord.load"
         )
     given_up = {step for event in record.rewound for step in event["dropped"]}
-    lost = sorted(set(_steps_there(folder, content)) - set(record.steps) - given_up)
+    lost = sorted(set(_measured(content, there)) - set(record.steps) - given_up)
     if lost:
         raise FileExistsError(
             f"{folder} holds measurements of this run that the record does not have (steps {lost}); load it first, and "
@@ -193,10 +202,10 @@ def _check_free(record: RunRecord, folder: Path, *, saved_before: bool) -> bool:
     return content is not None and content["format"] == earlier_format.FORMAT
 
 
-def _steps_there(folder: Path, content: dict[str, Any] | None) -> list[int]:
+def _measured(content: dict[str, Any] | None, there: list[int]) -> list[int]:
     if content is not None and content["format"] == earlier_format.FORMAT:
         return [int(entry["step"]) for entry in content["measurements"]]
-    return steps_of(folder, ENTRIES)
+    return there
 
 
 def _give_up(folder: Path, steps: list[int]) -> None:

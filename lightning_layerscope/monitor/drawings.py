@@ -120,7 +120,7 @@ class Drawings:
             return False
         asked = attempt(partial(self._send, folder, record.steps[-1], pictures=pictures, report=report))
         if asked.error:
-            self._lose(asked.error, folder)
+            self._lose(asked.error, folder, {record.steps[-1]} if pictures else set())
         elif report:
             self._asked = _content(folder, record)
         return not asked.error
@@ -144,7 +144,7 @@ class Drawings:
             left = deadline - time.monotonic()
             waited = attempt(partial(self._process.wait, steps, min(left, SECONDS_IN_SILENCE) if silent else left))
             if waited.error:
-                self._lose(waited.error, folder)
+                self._lose(waited.error, folder, set())
                 return False
             if waited.value:
                 return True
@@ -170,9 +170,9 @@ class Drawings:
     def _steps(self) -> set[int]:
         return {step for _, queue in self._waiting for step, _ in queue}
 
-    def _lose(self, error: str, folder: Path) -> None:
-        """Go on without what this process owed."""
-        owed = count(len(self._steps()), "measurement")
+    def _lose(self, error: str, folder: Path, asked: set[int]) -> None:
+        """Go on without what this process owed, and without the pictures that it could not be asked for."""
+        owed = count(len(self._steps() | asked), "measurement")
         self._end_process()
         self._tell(
             f"{sentence(error)} Pictures of {owed} are not logged; drawing begins anew with the next, twice at most.",

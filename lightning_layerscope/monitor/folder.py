@@ -66,12 +66,13 @@ def _claim(folder: Path, run_id: str) -> bool:
         return False
     if owner not in (None, run_id):
         return False
-    if not (folder / OWNER).exists():
-        try:
-            with (folder / OWNER).open("x", encoding="utf-8") as file:
-                file.write(json.dumps({"run_id": run_id}) + "\n")
-        except FileExistsError:
-            return False
+    if owner == run_id and (folder / OWNER).exists():
+        return True
+    try:  # nobody's a moment ago: where the file is there now, another run has been quicker
+        with (folder / OWNER).open("x", encoding="utf-8") as file:
+            file.write(json.dumps({"run_id": run_id}) + "\n")
+    except FileExistsError:
+        return False
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -13,21 +14,41 @@ from lightning_layerscope.functional.cluster_intervals import defined_mean, mean
 Floats = NDArray[np.float64]
 
 
-def matrix(rows: pd.DataFrame, tasks: Sequence[str], layers: Sequence[int], column: str) -> Floats:
+@dataclass(frozen=True)
+class Cells:
+    """Where the rows of one measure and step are. To look for names in all rows takes longer than all else.
+
+    Attributes:
+        rows: Their positions in the table.
+        places: For each, its place in ``(tasks, layers)``, counted row by row.
+    """
+
+    rows: NDArray[np.intp]
+    places: NDArray[np.intp]
+
+
+def find_cells(frame: pd.DataFrame, measure: str, step: int, tasks: Sequence[str], layers: Sequence[int]) -> Cells:
+    """Find the rows of one measure and step; none where it was not measured."""
+    steps = np.flatnonzero(frame["step"].to_numpy() == step)
+    rows = steps[(frame["measure"].iloc[steps] == measure).to_numpy(dtype=bool)]
+    row = pd.Index(tasks).get_indexer(pd.Index(frame["task"].iloc[rows]))
+    column = pd.Index(layers).get_indexer(pd.Index(frame["layer"].iloc[rows]))
+    return Cells(rows, row * len(layers) + column)
+
+
+def matrix(frame: pd.DataFrame, cells: Cells, shape: tuple[int, int], column: str) -> Floats:
     """One column of the rows of one measure and step as ``(tasks, layers)``; NaN where there is no row.
 
     Raises:
         ValueError: if the rows hold one cell under several estimators.
     """
-    row = pd.Index(tasks).get_indexer(pd.Index(rows["task"]))
-    place = pd.Index(layers).get_indexer(pd.Index(rows["layer"]))
-    if len(np.unique(row * len(layers) + place)) < len(rows):
-        estimators = rows["estimator"].unique().tolist()
+    if len(cells.places) and np.bincount(cells.places).max() > 1:
+        estimators = frame["estimator"].iloc[cells.rows].unique().tolist()
         raise ValueError(
             f"expected one estimator per measure and step, got {estimators}; select the rows of one of them"
         )
-    values = np.full((len(tasks), len(layers)), np.nan)
-    values[row, place] = rows[column].to_numpy()
+    values = np.full(shape, np.nan)
+    values.flat[cells.places] = frame[column].to_numpy()[cells.rows]
     return values
 
 

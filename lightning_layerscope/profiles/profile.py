@@ -52,6 +52,7 @@ class LayerProfile:
         self.frame = check_rows(frame)
         known = meta if isinstance(meta, ProfileMeta) else ProfileMeta.from_dict(meta)
         self.meta = known.completed(self.frame)
+        self._cells: dict[tuple[str, int | None], curves.Cells] = {}  # rows are found once; nobody changes their names
 
     def __repr__(self) -> str:
         return (
@@ -119,15 +120,8 @@ class LayerProfile:
         Raises:
             KeyError: if the profile has no such measure or step; the message lists those it has.
         """
-        name = measure or self.measure
-        if name not in self.measures:
-            raise KeyError(f"no measure {name!r} in this profile; it has {self.measures}")
-        when = (self.steps[-1] if self.steps else None) if step is None else step
-        rows: pd.DataFrame = self.frame[(self.frame["measure"] == name) & (self.frame["step"] == when)]
-        if rows.empty:
-            has = sorted(self.frame.loc[self.frame["measure"] == name, "step"].unique().tolist())
-            raise KeyError(f"no rows of {name!r} at step {when}; it was measured at steps {has}")
-        return rows
+        found: pd.DataFrame = self.frame.iloc[self._find(measure, step).rows]
+        return found
 
     def matrix(self, measure: str | None = None, step: int | None = None, *, column: str = "value") -> Floats:
         """Values ``(tasks, layers)`` of one measure at one step; NaN where undefined or not measured.
@@ -140,7 +134,8 @@ class LayerProfile:
         Raises:
             KeyError: if the profile has no such measure or step.
         """
-        return curves.matrix(self.rows(measure, step), self.tasks, self.layers, column)
+        shape = len(self.meta.tasks), len(self.meta.layers)
+        return curves.matrix(self.frame, self._find(measure, step), shape, column)
 
     def mean_curve(
         self,
@@ -242,6 +237,19 @@ class LayerProfile:
         from lightning_layerscope.profiles.diff import diff_profiles
 
         return diff_profiles(self, other, measure=measure, step=step, other_step=other_step)
+
+    def _find(self, measure: str | None, step: int | None) -> curves.Cells:
+        name = measure or self.measure
+        if (name, step) in self._cells:
+            return self._cells[name, step]
+        when = (self.steps[-1] if self.steps else 0) if step is None else step
+        cells = curves.find_cells(self.frame, name, when, self.tasks, self.layers)
+        if not len(cells.rows):
+            if name not in self.measures:
+                raise KeyError(f"no measure {name!r} in this profile; it has {self.measures}")
+            has = sorted(self.frame.loc[self.frame["measure"] == name, "step"].unique().tolist())
+            raise KeyError(f"no rows of {name!r} at step {when}; it was measured at steps {has}")
+        return self._cells.setdefault((name, step), cells)
 
     def _position(self, task: str) -> int:
         if task not in self.meta.tasks:

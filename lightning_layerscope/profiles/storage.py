@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lightning_layerscope.atomic import replace_file
@@ -32,9 +33,11 @@ def write(frame: pd.DataFrame, meta: ProfileMeta, path: str | Path) -> Path:
     """Write rows and meta, whole or not at all."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     text = json.dumps(meta.to_dict())
-    described = {**(table.schema.metadata or {}), KEY: f"{_digest(frame, text)}\n{text}".encode()}
+    described = {**(table.schema.metadata or {}), KEY: f"{_digest(frame, table, text)}\n{text}".encode()}
+    # Names repeat and numbers hardly do: to encode them costs as much again, and makes the file larger.
+    repeating = [column for column, kind in COLUMNS.items() if kind != "float64"]
     with replace_file(path) as passing:
-        pq.write_table(table.replace_schema_metadata(described), passing)
+        pq.write_table(table.replace_schema_metadata(described), passing, use_dictionary=repeating)
     return Path(path)
 
 
@@ -61,8 +64,9 @@ def read(path: str | Path) -> tuple[pd.DataFrame, ProfileMeta]:
             )
             content: dict[str, Any] = json.loads(text)
             _check_rows_claimed(path, file.metadata, content)
-            frame: pd.DataFrame = file.read().to_pandas()
-            verified = not digest or digest == _digest(frame, text)
+            table = file.read()
+            frame: pd.DataFrame = table.to_pandas()
+            verified = not digest or digest == _digest(frame, table, text)
     except (
         pa.ArrowException,
         OSError,
@@ -97,22 +101,24 @@ def _check_rows_claimed(path: str | Path, described: pq.FileMetaData, content: M
         )
 
 
-def _as_json(texts: pd.Series[Any]) -> bytes:
+def _as_json(texts: pa.ChunkedArray) -> bytes:
     """What ``json.dumps`` makes of the list; names repeat in every row, and each is encoded once."""
-    codes, names = pd.factorize(texts, use_na_sentinel=False)
-    encoded = np.array([json.dumps(name) for name in names.tolist()], dtype=object)
-    return f"[{', '.join(encoded[codes])}]".encode()
+    names = texts.dictionary_encode("encode").combine_chunks()
+    plain = [float("nan") if name is None else name for name in names.dictionary.to_pylist()]
+    encoded = pa.array([json.dumps(name).encode() for name in plain], pa.large_binary())
+    cells = pa.ListArray.from_arrays(pa.array([0, len(names)], pa.int32()), encoded.take(names.indices))
+    joined: bytes = pc.binary_join(cells, pa.scalar(b", ", pa.large_binary()))[0].as_py()
+    return b"[" + joined + b"]"
 
 
-def _digest(frame: pd.DataFrame, meta: str) -> str:
-    """Of the meta's text and of every cell, whatever the file's encoding."""
+def _digest(frame: pd.DataFrame, table: pa.Table, meta: str) -> str:
+    """Of the meta's text and of every cell, whatever the file's encoding; the table holds the frame's rows."""
     digest = hashlib.sha256(meta.encode())
     for name, kind in COLUMNS.items():
-        column = frame[name]
         if kind == "text":
-            cells = _as_json(column)
+            cells = _as_json(table[name])
         else:
-            numbers = column.to_numpy().astype(f"<{kind[0]}8")
+            numbers = frame[name].to_numpy().astype(f"<{kind[0]}8")
             if numbers.dtype.kind == "f":
                 numbers[np.isnan(numbers)] = np.nan  # a computed NaN may have other bits than one that is read back
             cells = numbers.tobytes()

@@ -103,9 +103,10 @@ class WandbSink:
         self._upload_reference, self._upload_report, self._root = upload_reference, upload_report, root
         self._patience, self._uploads = Patience("W&B"), Patience(UPLOADS)
         self._plan: KeyPlan | None = None
-        self._host_step = 0
+        self._host_step, self._to_use = 0, False
         self._waiting: tuple[int, int] | None = None  # W&B's count and the step of the row not committed yet
         self._pictured: int | None = None  # W&B's count at the last pictures
+        self._used: str | None = None  # the artifact that W&B has still to be told of
         self._finished = False
 
     arrives = "scalars, charts and pictures to W&B"
@@ -116,18 +117,21 @@ class WandbSink:
         if self._silent:
             return
         self._patience.call(lambda: self._start(record), SECONDS_TO_LOG)
-        used = record.config.get("reference_artifact")
-        if used and not (self._run.offline or self._run.disabled):  # offline it is in the configuration alone
-            self._uploads.call(lambda: self._run.use_artifact(used), SECONDS_TO_LOG)
+        if not (self._run.offline or self._run.disabled):  # offline it is in the configuration alone
+            self._used = record.config.get("reference_artifact")
+        self._to_use = bool(self._used)
 
     def log(self, measurement: Measurement, record: RunRecord, host_step: int) -> None:
-        """Log the scalars of one measurement in one row, and the first profile where it says something."""
+        """Log the scalars of one measurement in one row, then its profile, and once the reference that is used."""
         if self._silent:
             return
         self._host_step = int(host_step)
         self._patience.call(lambda: self._log(measurement, record), SECONDS_TO_LOG)
         if len(record.measurements) <= MOST_PICTURED and not self._patience.given_up:
             self._uploads.call(lambda: self._log_profile(measurement), SECONDS_TO_LOG)
+        if self._to_use and not self._patience.given_up:
+            self._to_use = False  # once now, behind all that training waits for, and once more at the end
+            self._uploads.call(self._use, SECONDS_TO_LOG)
 
     def wants_pictures(self, record: RunRecord) -> bool:
         """Of the first hundred measurements."""
@@ -196,6 +200,10 @@ class WandbSink:
         chart = wandb_files.profile_chart(measurement, plan, self._line())
         self._run.log({under(self._root, PROFILE): chart}, commit=False)
 
+    def _use(self) -> None:
+        self._run.use_artifact(self._used)
+        self._used = None
+
     def _log_pictures(self, pictures: Sequence[Picture], step: int) -> None:
         with tempfile.TemporaryDirectory() as folder:  # of a file W&B takes a copy; an image it would encode anew
             row = {PICTURE_STEP: step, **wandb_files.images(pictures, Path(folder))}
@@ -216,6 +224,8 @@ class WandbSink:
             lambda: self._log_table(profile),
             lambda: self._log_results(profile, status, folder),
         ]
+        if self._used:
+            parts.append(self._use)
         if reference is not None:
             parts.append(lambda: self._run.log_artifact(wandb_files.reference_artifact(reference, profile.meta)))
         if prompts is not None:
@@ -231,10 +241,12 @@ class WandbSink:
 
     def _add(self, row: dict[str, Any], step: int) -> None:
         """Add a row of one measurement to that which the host commits next."""
-        if self._waiting is not None and self._waiting[1] != step and self._waiting[0] == self._run.step:
+        rows = self._run.step  # is asked of W&B's process
+        if self._waiting is not None and self._waiting[1] != step and self._waiting[0] == rows:
             self._run.log({})  # the host has committed no row since: this one would write over ours
+            rows = self._run.step
         self._run.log({**self._host(), under(self._root, STEP): step, **row}, commit=False)
-        self._waiting = (self._run.step, step)
+        self._waiting = (rows, step)
 
     def _host(self) -> dict[str, Any]:
         return {} if self._host_step_key is None else {self._host_step_key: self._host_step}

@@ -110,7 +110,7 @@ def row_losses(
             together = [rows[index] for index in indices]
             batch = {name: value.to(device) for name, value in collate(together).items()}
             observe = None if first_words is None else partial(_show_first, first_words, indices, together)
-            part = answer_loss(model, batch, observe=observe)
+            part = answer_loss(model, batch, observe=observe, pack=True)
             losses.append(AnswerLoss(*(values.cpu() for values in part)))
             done += len(indices)
             if progress is not None:

@@ -9,7 +9,7 @@ made in pieces, by the head and by what the model was seen to do with the head's
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -50,7 +50,7 @@ Observe = Callable[[Tensor, Tensor], None]
 
 def token_losses(
     model: nn.Module,
-    inputs: dict[str, Tensor],
+    inputs: Mapping[str, Tensor],
     targets: Tensor,
     *,
     most_logits: int | None = None,
@@ -69,28 +69,28 @@ def token_losses(
             are made a second time for those.
     """
     head = reachable_head(model)
-    places = (targets.flatten() != IGNORED).nonzero().squeeze(1)
+    places = wanted_places(targets)
     wanted = targets.flatten().index_select(0, places)
 
     def judged(logits: Tensor) -> TokenLosses:
         if observe is not None:
             observe(logits, places)
-        return _spread(_losses(logits, wanted), places, targets)
+        return spread(_losses(logits, wanted), places, targets)
 
     if head is None:
         return judged(_all_logits(model, inputs, targets, places))
     most = most_positions(model, most_logits)
     whole = len(places) <= most or sharded(model)
     shown = len(places) if whole else min(_SEEN, len(places))
-    seen, logits = _run(model, head, inputs, places, targets, shown)
+    seen, logits = run_at(model, head, inputs, places, targets, shown)
     if seen.calls != 1 or seen.hidden is None or logits.shape[:-1] != (1, shown):  # not a model as this knows them
         return judged(_all_logits(model, inputs, targets, places))
     if not whole:
         finish = next((f for f in _finishes(model) if torch.equal(f(seen.output).float(), logits.float())), None)
         if finish is not None:
             chunks = zip(*(torch.split(each, most) for each in (seen.hidden, wanted, places)), strict=True)
-            return _spread(_in_pieces(head, finish, chunks, seen.hidden, observe), places, targets)
-        _, logits = _run(model, head, inputs, places, targets, len(places))
+            return spread(_in_pieces(head, finish, chunks, seen.hidden, observe), places, targets)
+        _, logits = run_at(model, head, inputs, places, targets, len(places))
     return judged(logits[0])
 
 
@@ -99,14 +99,16 @@ def reachable_head(model: nn.Module) -> nn.Module | None:
 
     Compiled models keep theirs: their code was made without our hook.
     """
-    inner: Any = model
     if any(is_compiled(part) for part in model.modules()):
         return None
-    if hasattr(inner, "get_base_model"):
-        inner = inner.get_base_model()
-    get = getattr(inner, "get_output_embeddings", None)
+    get = getattr(inner_model(model), "get_output_embeddings", None)
     head = get() if get is not None else None
     return head if isinstance(head, nn.Module) else None
+
+
+def wanted_places(targets: Tensor) -> Tensor:
+    """Where in the flattened batch a token must be predicted."""
+    return (targets.flatten() != IGNORED).nonzero().squeeze(1)
 
 
 def most_positions(model: nn.Module, most_logits: int | None = None) -> int:
@@ -119,19 +121,37 @@ def most_positions(model: nn.Module, most_logits: int | None = None) -> int:
 
 
 @dataclass
-class _Seen:
-    """What went into the head and came out."""
+class Seen:
+    """What a pass showed of the head.
+
+    Attributes:
+        calls: How often it was called.
+        hidden: What would have gone into it at the chosen places, ``(places, width)``; None where that cannot be told.
+        output: What came out of it.
+    """
 
     calls: int = 0
     hidden: Tensor | None = None
     output: Any = None
 
 
-def _run(
-    model: Any, head: nn.Module, inputs: dict[str, Tensor], places: Tensor, targets: Tensor, shown: int
-) -> tuple[_Seen, Tensor]:
-    """One pass in which the head sees the chosen positions (the first ``shown`` of them) as one row."""
-    seen = _Seen()
+def run_at(
+    model: Any, head: nn.Module, inputs: Mapping[str, Tensor], places: Tensor, targets: Tensor, shown: int
+) -> tuple[Seen, Tensor]:
+    """One pass in which the head sees the chosen places (the first ``shown`` of them) as one row.
+
+    Args:
+        model: See :func:`token_losses`.
+        head: Its head.
+        inputs: What its forward takes.
+        places: Of the flattened batch.
+        targets: ``(rows, tokens)``, of which the shape is wanted alone.
+        shown: How many places.
+
+    Returns:
+        What was seen, and the model's logits.
+    """
+    seen = Seen()
     rows, tokens = targets.shape
 
     def take(module: nn.Module, arguments: tuple[Any, ...]) -> Any:
@@ -155,12 +175,12 @@ def _run(
     return seen, logits
 
 
-def _all_logits(model: Any, inputs: dict[str, Tensor], targets: Tensor, places: Tensor) -> Tensor:
+def _all_logits(model: Any, inputs: Mapping[str, Tensor], targets: Tensor, places: Tensor) -> Tensor:
     """Logits from the first wanted position of the batch on, where the model can do that, and of these the wanted."""
     tokens = targets.shape[1]
     first = int((targets != IGNORED).any(dim=0).int().argmax())
     options = {}
-    if "logits_to_keep" in inspect.signature(_inner(model).forward).parameters:
+    if "logits_to_keep" in inspect.signature(inner_model(model).forward).parameters:
         options["logits_to_keep"] = tokens - first
     logits: Tensor = model(**inputs, **options, use_cache=False).logits[:, first - tokens :]
     columns = places % tokens - first
@@ -231,8 +251,11 @@ def _losses(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     return losses, logits.detach().argmax(dim=-1) == wanted
 
 
-def _spread(values: tuple[Tensor, Tensor], places: Tensor, targets: Tensor) -> TokenLosses:
-    """Back to where they stood: every place once, so that sums over a row are the same to the bit on every device."""
+def spread(values: tuple[Tensor, Tensor], places: Tensor, targets: Tensor) -> TokenLosses:
+    """Losses and rightness of wanted positions, back to where they stood.
+
+    Every place once, so that sums over a row are the same to the bit on every device.
+    """
     losses, right = values
     empty = losses.new_zeros(targets.numel())
     spread = empty.index_copy(0, places, losses), torch.ones_like(empty, dtype=torch.bool).index_copy(0, places, right)
@@ -251,9 +274,10 @@ def _finishes(model: nn.Module) -> Iterator[Finish]:
         yield lambda logits: logits / scaling
 
 
-def _inner(model: Any) -> Any:
+def inner_model(model: Any) -> Any:
+    """The model itself, without the wrapper of its adapters."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _config(model: nn.Module) -> Any:
-    return _inner(model).config.get_text_config()
+    return inner_model(model).config.get_text_config()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lightning_layerscope.training.encoding import IGNORED
 from lightning_layerscope.training.head import Observe, token_losses
+from lightning_layerscope.training.packed_batch import packed
 
 
 class AnswerLoss(NamedTuple):
@@ -27,7 +28,12 @@ class AnswerLoss(NamedTuple):
 
 
 def answer_loss(
-    model: nn.Module, batch: dict[str, Tensor], *, most_logits: int | None = None, observe: Observe | None = None
+    model: nn.Module,
+    batch: dict[str, Tensor],
+    *,
+    most_logits: int | None = None,
+    observe: Observe | None = None,
+    pack: bool = False,
 ) -> AnswerLoss:
     """Run a batch and give each row's loss.
 
@@ -41,6 +47,8 @@ def answer_loss(
         most_logits: Bound of the logits in memory at a time, in elements; default 2^25 on a CPU, 2^28 elsewhere.
         observe: Shown the logits that predict an answer's token; see
             :func:`~lightning_layerscope.training.head.token_losses`.
+        pack: Lay rows one behind the other after one copy of what they all begin with, where that is exact and pays
+            (:mod:`~lightning_layerscope.training.packed_batch`); hooks on the model's layers see that layout.
     """
     labels = batch["labels"]
     inputs = {name: value for name, value in batch.items() if name != "labels"}
@@ -49,7 +57,14 @@ def answer_loss(
     else:
         # The logits that predict a token stand one position before it.
         targets = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], IGNORED)], dim=1)
-    losses = token_losses(model, inputs, targets, most_logits=most_logits, observe=observe)
+    layout = packed(model, inputs, targets) if pack and "decoder_input_ids" not in inputs else None
+    if layout is None:
+        losses = token_losses(model, inputs, targets, most_logits=most_logits, observe=observe)
+    else:
+        told = None if observe is None else layout.observed(observe)
+        losses = layout.unpacked(
+            token_losses(model, layout.inputs, layout.targets, most_logits=most_logits, observe=told)
+        )
     return AnswerLoss(losses.loss.sum(dim=1), (targets != IGNORED).sum(dim=1), losses.right.all(dim=1))
 
 

@@ -37,6 +37,8 @@ class InstructionModule(LightningModule):
         schedule: ``"cosine"`` or ``"constant"`` after the warm-up.
         weight_decay: Weight decay of AdamW, on matrices alone.
         betas: The two decay rates of AdamW.
+        pack: Put a beginning that all rows of a training batch have through the model once, where that pays
+            and gives the same loss but for rounding; see ``answer_loss``.
 
     Raises:
         ValueError: For options out of range, or a model without trainable parameters.
@@ -52,6 +54,7 @@ class InstructionModule(LightningModule):
         schedule: Literal["cosine", "constant"] = "cosine",
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
+        pack: bool = True,
     ) -> None:
         super().__init__()
         if not learning_rate > 0 or not 0 <= warmup < 1 or weight_decay < 0:
@@ -70,6 +73,7 @@ class InstructionModule(LightningModule):
         self.schedule = schedule
         self.weight_decay = weight_decay
         self.betas = betas
+        self.pack = pack
 
     def forward(self, **inputs: Any) -> Any:
         """The model's own forward pass."""
@@ -77,7 +81,7 @@ class InstructionModule(LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Mean cross-entropy over the answer tokens of the batch."""
-        losses = answer_loss(self.model, batch)
+        losses = answer_loss(self.model, batch, pack=self.pack)
         loss = mean_loss(losses)
         self.log("train/loss", loss.detach(), batch_size=len(losses.tokens), prog_bar=True)
         self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])

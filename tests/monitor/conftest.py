@@ -2,6 +2,7 @@
 
 import os
 import random
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 VOCABULARY, STEPS = 64, 6
+HERE = Path(__file__).parent
 
 
 def make_probes(tasks=8, examples=12, longest=9, vocabulary=VOCABULARY, answers=0, seed=0):
@@ -138,3 +140,14 @@ def tiny():
         steps=STEPS,
         vocabulary=VOCABULARY,
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Only tests marked with ``draws`` start the process that draws, their fixtures of any scope included."""
+    from tests.monitor.nothing_drawn import NothingDrawn
+
+    with pytest.MonkeyPatch.context() as patch:
+        if item.path.is_relative_to(HERE) and item.get_closest_marker("draws") is None:
+            patch.setattr("lightning_layerscope.monitor.drawings.DrawingProcess", NothingDrawn)
+        return (yield)

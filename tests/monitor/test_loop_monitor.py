@@ -222,6 +222,7 @@ def test_loggers_are_one_or_several_or_named(tiny, tmp_path):
     assert watching(tiny, tmp_path / "out", loggers=None)(tiny.llama()).settings.loggers == ()
 
 
+@pytest.mark.draws
 def test_wandb_and_tensorboard_get_numbers_and_pictures_under_the_steps_of_the_loop(tiny, tmp_path):
     wandb = pytest.importorskip("wandb")
     pytest.importorskip("tensorboard")

@@ -32,6 +32,7 @@ def watch(tiny, out, **options):
     return LayerSimilarityMonitor(tiny.probes(tasks=3, examples=6), **{**settings, **options})
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("namespace", ["lightning.pytorch", "pytorch_lightning"])
 def test_results_lie_in_a_folder_in_both_namespaces(tiny, tmp_path, namespace):
     fit(tiny, tmp_path, watch(tiny, tmp_path / "out", report=True), namespace)
@@ -44,6 +45,7 @@ def test_results_lie_in_a_folder_in_both_namespaces(tiny, tmp_path, namespace):
     assert ReferenceBank.load(tmp_path / "out" / "reference").digest == record.profile.meta.reference_digest
 
 
+@pytest.mark.draws
 def test_the_report_is_drawn_once_per_measurement(tiny, tmp_path, monkeypatch):
     """The end of the run has nothing to add to what its last measurement wrote."""
     from lightning_layerscope.drawing.process import DrawingProcess

@@ -1,5 +1,6 @@
 """What draws beside training: nothing of it is loaded by what trains, and nothing of it outlives that."""
 
+import inspect
 import subprocess
 import sys
 import textwrap
@@ -7,9 +8,13 @@ import time
 
 import pytest
 
+from lightning_layerscope.drawing.process import DrawingProcess
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.monitor.drawings import Drawings
+from tests.monitor.nothing_drawn import NothingDrawn
 from tests.processes import lives
+
+pytestmark = pytest.mark.draws
 
 CODE = """
     import sys, warnings
@@ -116,3 +121,10 @@ def test_the_end_waits_for_what_is_drawn_and_not_for_long_where_training_failed(
             assert callbacks
     usual, failed = waited
     assert 0 < failed <= 10 < usual
+
+
+def test_what_stands_in_for_the_process_in_other_tests_has_its_calls():
+    public = [name for name in vars(DrawingProcess) if not name.startswith("_")]
+    for name in (*public, "__init__"):
+        real, other = (inspect.signature(getattr(kind, name)) for kind in (DrawingProcess, NothingDrawn))
+        assert list(real.parameters) == list(other.parameters), name

@@ -66,6 +66,16 @@ def test_runs_that_start_at_one_moment_get_a_folder_each(tmp_path):
         assert str(wanted) in found
 
 
+def test_a_folder_that_another_run_takes_between_a_look_and_the_claim_is_not_shared(tmp_path, monkeypatch):
+    def nothing_there(_):
+        monkeypatch.undo()
+        (tmp_path / "out" / "run.json").write_text('{"run_id": "quicker"}')
+        return False
+
+    monkeypatch.setattr(folders, "any", nothing_there, raising=False)
+    assert folders.reserve(tmp_path / "out", "mine") == tmp_path / "out-2"
+
+
 def test_a_folder_is_known_by_its_run(tmp_path):
     mine = folders.reserve(tmp_path / "out", "mine")
     assert folders.reserve(tmp_path / "out", "mine") == mine

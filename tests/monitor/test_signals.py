@@ -16,6 +16,8 @@ from lightning_layerscope.monitor.signals import SignalValues, join_signals, mea
 
 peft = pytest.importorskip("peft")
 
+pytestmark = pytest.mark.draws  # the run that all look at has a report
+
 ALL = Signals(update=True, drift_per_update=True, neighbour_similarity=True, effective_rank=True)
 
 

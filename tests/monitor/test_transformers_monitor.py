@@ -174,6 +174,7 @@ SFT = {
 }
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("name", SFT)
 def test_trl_trains_and_is_measured(tiny, tmp_path, name):
     trl = pytest.importorskip("trl")

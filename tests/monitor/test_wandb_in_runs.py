@@ -40,6 +40,7 @@ def finished(run, folder):
     return read_offline(folder)
 
 
+@pytest.mark.draws
 def test_several_monitors_in_one_run_share_no_key(tiny, tmp_path, probes):
     run = wandb.init(mode="offline", dir=tmp_path, project="test")
     model = tiny.llama()
@@ -80,6 +81,7 @@ def test_a_run_of_any_kind_is_logged_to_as_it_is(tiny, tmp_path, probes, how, mo
     assert found.id == ("run1" if how == "sweep" else run.id)
 
 
+@pytest.mark.draws
 def test_only_what_was_asked_for_is_uploaded(tiny, tmp_path, probes):
     for name, output, files in (
         ("plain", Output(), {"profile.parquet", "matrices"}),

@@ -10,6 +10,7 @@ import pytest
 
 from lightning_layerscope.drawing import process
 from lightning_layerscope.drawing.process import DrawingProcess
+from lightning_layerscope.drawing.worker import Wanted
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.monitor.drawings import Drawings
 from lightning_layerscope.monitor.failures import Failures
@@ -167,6 +168,29 @@ def test_ctrl_c_while_the_end_waits_keeps_the_last_rows_and_ends_the_process(tmp
     assert finished
 
 
+def test_reports_take_a_fifth_of_the_time_while_pictures_wait_and_the_newest_comes_at_once_without():
+    wanted, now, made = Wanted(), 0.0, []
+    for number in range(1, 41):  # a measurement takes 2 s here, its pictures 3 s, a report 1 s
+        wanted.add({"request": number, "step": number, "pictures": True, "report": True})
+        if now <= 2 * number:
+            now += 3
+            wanted.steps.popleft()
+            if page := wanted.take_page(now):
+                made.append(page)
+                wanted.page_took(now, now + 1)
+                now += 1
+    assert len(wanted.steps) > 5, "pictures are behind"
+    assert 8 <= len(made) <= 12
+    assert made == sorted(made)
+    left = len(wanted.steps)
+    for waiting in range(left, 0, -1):
+        assert not wanted.take_page(now) or waiting == left
+        wanted.steps.popleft()
+    wanted.add({"request": 41, "step": 41, "pictures": False, "report": True})
+    assert wanted.take_page(now) == 41
+    assert wanted.take_page(now) == 0, "it is made once"
+
+
 def test_requests_are_never_waited_for(tmp_path, monkeypatch):
     """Not even where the pipe is full, because nobody reads it."""
     monkeypatch.setattr(process, "_CODE", "import time; time.sleep(600)")
@@ -188,6 +212,7 @@ def test_it_ends_with_the_process_that_trains_however_that_ends(tmp_path, kit):
     code = """
         import os, pathlib, sys, time
         from lightning_layerscope.drawing.process import DrawingProcess
+from lightning_layerscope.drawing.worker import Wanted
 
         drawing = DrawingProcess(pathlib.Path(sys.argv[1]))
         drawing.ask(0, pictures=True, report=False)

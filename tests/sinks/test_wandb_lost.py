@@ -5,10 +5,16 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import wandb as wandb_library
 
+from lightning_layerscope.measurements import RunRecord
+from lightning_layerscope.monitor.failures import Failures
+from lightning_layerscope.monitor.location import Location
+from lightning_layerscope.monitor.results import Results
 from lightning_layerscope.sinks import WandbSink, wandb
 from lightning_layerscope.sinks.patience import UnresponsiveError
 from tests.loopback import start
@@ -80,6 +86,73 @@ def test_a_silent_server_is_waited_for_once_and_gets_all_numbers_when_it_answers
     (last,) = (row for row in rows(server) if "layerscope/profile/clusters_table" in row)
     assert "layerscope/profile/layers_table" in last, "the end makes up for the charts before"
     assert f"layerscope-results-{run.id}" in {each["name"] for each in server.artifacts.values() if each["committed"]}
+
+
+def test_a_server_that_is_silent_from_the_start_costs_the_lineage_until_the_end_and_no_number(
+    server, tmp_path, record, monkeypatch
+):
+    """The sink is kept: that a reference was used is told behind the numbers, and asked once more at the end."""
+    monkeypatch.setattr(wandb, "SECONDS_TO_LOG", 0.5)
+    monkeypatch.setattr(wandb, "SECONDS_TO_FINISH", 60.0)
+    bank = start(tmp_path)
+    bank.log_artifact(wandb_library.Artifact("bank", type="layerscope-reference"))
+    bank.finish()
+    record.config["reference_artifact"] = "me/test/bank:v3"
+    run = start(tmp_path)
+    server.answering.clear()
+    failures = Failures("layerscope", verbose=False)
+    results = Results(failures, report=False)
+    results.begin(RunRecord(record.config), Location(None))
+    results.open(None, lambda prompts: [WandbSink(run)])
+    with pytest.warns(RuntimeWarning, match="artifacts has not answered within") as warned:  # noqa: PT031 - of all, one
+        for measurement in record.measurements:
+            run.log({"loss": 1.0}, step=measurement.step)
+            results.keep(measurement, None, measurement.step)
+    assert len(warned) == 1
+    assert failures.counts == {"WandbSink": 1}
+    assert server.used == []
+    server.answering.set()
+    results.finish("finished", None)
+    run.finish()
+    assert len(server.used) == 1
+    assert measured(server)[-3:] == [0, 5, 10]
+    assert failures.counts == {"WandbSink": 1}
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["found", "not found"])
+def test_a_reference_is_told_once_behind_the_first_numbers(record, known):
+    told, run = [], FakeRun()
+
+    def use(name):
+        told.append((name, len(run.rows)))
+        if not known:
+            raise ValueError("no such artifact")
+
+    run.use_artifact = use
+    record.config["reference_artifact"] = "me/test/bank:v3"
+    sink = WandbSink(run)
+    sink.start(record)
+    with nullcontext() if known else pytest.raises(ValueError, match="no such artifact"):
+        sink.log(record.measurements[0], record, 0)
+    sink.log(record.measurements[1], record, 5)
+    numbers_and_chart = 2
+    assert told == [("me/test/bank:v3", numbers_and_chart)]
+
+
+class FakeRun:
+    """As much of a run as numbers and charts need."""
+
+    offline = disabled = False
+    id, name, step = "one", "one", 0
+
+    def __init__(self):
+        self.rows, self.config, self.summary = [], {}, {}
+
+    def log(self, row, commit=None):
+        self.rows.append(row)
+
+    def define_metric(self, *_, **__):
+        pass
 
 
 def test_a_stopped_process_is_waited_for_once_and_pictures_do_not_ask_it(server, tmp_path, record, monkeypatch):
