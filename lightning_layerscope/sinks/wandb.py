@@ -117,9 +117,9 @@ class WandbSink:
         if self._silent:
             return
         self._patience.call(lambda: self._start(record), SECONDS_TO_LOG)
-        if not (self._run.offline or self._run.disabled):  # offline it is in the configuration alone
-            self._used = record.config.get("reference_artifact")
-        self._to_use = bool(self._used)
+        used = record.config.get("reference_artifact")
+        if used and not (self._run.offline or self._run.disabled):  # offline it is in the configuration alone
+            self._used, self._to_use = used, True
 
     def log(self, measurement: Measurement, record: RunRecord, host_step: int) -> None:
         """Log the scalars of one measurement in one row, then its profile, and once the reference that is used."""

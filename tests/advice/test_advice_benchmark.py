@@ -32,7 +32,7 @@ def test_trials_are_made_once_and_told(toy, tmp_path):
     table = run("advice_table.py", tmp_path / "results")
     assert "| selector | layers | seeds | loss |" in table
     assert "It rests on 3 short trainings" in table
-    assert "Rank correlation over 4 layers, 1 seed:" in table
+    assert "Rank correlation over 4 layers:" in table
 
 
 @pytest.mark.parametrize("plan", ["gemma", "small_llama"])

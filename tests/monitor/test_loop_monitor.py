@@ -363,6 +363,7 @@ def test_accelerate_keeps_the_monitor_in_its_checkpoints(tiny, tmp_path):
     assert record.profile.meta.reference_digest == first.monitor.bank.digest
 
 
+@pytest.mark.draws
 def test_trackers_of_accelerate_are_logged_to(tiny, tmp_path):
     accelerate = pytest.importorskip("accelerate")
     pytest.importorskip("tensorboard")

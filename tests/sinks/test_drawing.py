@@ -212,7 +212,6 @@ def test_it_ends_with_the_process_that_trains_however_that_ends(tmp_path, kit):
     code = """
         import os, pathlib, sys, time
         from lightning_layerscope.drawing.process import DrawingProcess
-from lightning_layerscope.drawing.worker import Wanted
 
         drawing = DrawingProcess(pathlib.Path(sys.argv[1]))
         drawing.ask(0, pictures=True, report=False)
