@@ -126,7 +126,7 @@ def _derive(loss: Tensor, weights: list[Tensor]) -> list[Tensor | None]:
     scales = SCALES if any(in_float16(weight) for weight in weights) else (1.0,)
     for scale in scales:
         found = torch.autograd.grad(loss * scale, weights, allow_unused=True, retain_graph=scale != scales[-1])
-        if all(each is None or bool(each.isfinite().all()) for each in found):
+        if scale == scales[-1] or all(each is None or bool(each.isfinite().all()) for each in found):
             break
     return [None if each is None else each.float() / scale for each in found]
 
