@@ -87,6 +87,28 @@ def inner_tensors(tensor: Tensor) -> list[Tensor] | None:
     return [part for part in parts if isinstance(part, Tensor)]  # a DTensor names its mesh, too
 
 
+def product_backends() -> list[Any]:
+    """Those whose precision of float32 products is set one by one (``fp32_precision``); none before torch 2.9.
+
+    Where they are, the older ``get_float32_matmul_precision`` refuses to answer once a caller has set a single one.
+    """
+    mkldnn: Any = torch.backends.mkldnn
+    backends: list[Any] = [torch.backends.cuda.matmul, getattr(mkldnn, "matmul", mkldnn)]
+    return backends if all(hasattr(backend, "fp32_precision") for backend in backends) else []
+
+
+def reduces_products(backend: Any) -> bool:
+    """Whether a backend may take TF32 or bfloat16 inside float32 products."""
+    return backend.fp32_precision not in ("none", "ieee")
+
+
+def products_are_reduced() -> bool:
+    """Whether the caller lets float32 products be made in less on any device."""
+    if backends := product_backends():
+        return any(map(reduces_products, backends))
+    return torch.get_float32_matmul_precision() != "highest"
+
+
 def _is_a(thing: object, module: str, name: str) -> bool:
     return isinstance(thing, _known_classes(module, name))
 

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from lightning_layerscope.compat.torch import products_are_reduced
 from lightning_layerscope.compat.transformers import attention_implementation
 
 # Largest relative deviation that rounding explains; a wrong mask or position gives .01 and more.
@@ -81,4 +82,4 @@ def _dtype(target: Called) -> torch.dtype:
 
 def _coarse(target: Called) -> bool:
     half = _dtype(target) in (torch.bfloat16, torch.float16)
-    return half or torch.is_autocast_enabled(target.device.type) or torch.get_float32_matmul_precision() != "highest"
+    return half or torch.is_autocast_enabled(target.device.type) or products_are_reduced()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from lightning_layerscope.compat.torch import product_backends, reduces_products
 
 #: On the CPU, symmetric products are split into halves down to this dimension, then into bands of the next one: half
 #: the operations, and such tall blocks run no slower. Elsewhere large single products are faster.
@@ -32,12 +33,9 @@ def exact_products(device: torch.device) -> Iterator[None]:
 
 def _full_precision() -> Callable[[], None]:
     """Ask for full float32 products; returns what puts the caller's settings back."""
-    mkldnn: Any = torch.backends.mkldnn
-    backends: list[Any] = [torch.backends.cuda.matmul, getattr(mkldnn, "matmul", mkldnn)]
-    if all(hasattr(backend, "fp32_precision") for backend in backends):
-        # torch >= 2.9. The older call refuses to answer once a caller has set a precision for one backend alone, and
-        # putting back what it answered would touch both backends where the caller touched one (allow_tf32).
-        reduced = [(b, b.fp32_precision) for b in backends if b.fp32_precision not in ("none", "ieee")]
+    if backends := product_backends():
+        # Putting back what the older call answers would touch all where the caller touched one (allow_tf32).
+        reduced = [(backend, backend.fp32_precision) for backend in backends if reduces_products(backend)]
         for backend, _ in reduced:
             backend.fp32_precision = "ieee"
 

@@ -247,7 +247,8 @@ def in_float16(tensor: Tensor) -> bool:
 
 def _losses(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy of ``(positions, vocabulary)`` logits, and whether the wanted token is the likeliest."""
-    losses = cross_entropy(logits.float(), wanted, reduction="none")
+    logits = logits.float()  # half precision's own search for the likeliest is slow on a CPU
+    losses = cross_entropy(logits, wanted, reduction="none")
     return losses, logits.detach().argmax(dim=-1) == wanted
 
 

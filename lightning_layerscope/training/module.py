@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from lightning_layerscope.compat.torch import is_compiled
+from lightning_layerscope.training.frozen_casts import FrozenCasts
 from lightning_layerscope.training.loss import answer_loss, mean_loss
 
 if TYPE_CHECKING:
@@ -74,14 +77,25 @@ class InstructionModule(LightningModule):
         self.weight_decay = weight_decay
         self.betas = betas
         self.pack = pack
+        self._frozen_casts: FrozenCasts | None = None
 
     def forward(self, **inputs: Any) -> Any:
         """The model's own forward pass."""
         return self.model(**inputs)
 
+    def on_fit_start(self) -> None:
+        """Keep casts of frozen weights from here on; compiled code would have to be made anew for that."""
+        if not any(is_compiled(part) for part in self.model.modules()):
+            self._frozen_casts = FrozenCasts()
+
+    def on_fit_end(self) -> None:
+        """Let go of them."""
+        self._frozen_casts = None
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Mean cross-entropy over the answer tokens of the batch."""
-        losses = answer_loss(self.model, batch, pack=self.pack)
+        with self._frozen_casts if torch.is_autocast_enabled("cpu") and self._frozen_casts else nullcontext():
+            losses = answer_loss(self.model, batch, pack=self.pack)
         loss = mean_loss(losses)
         self.log("train/loss", loss.detach(), batch_size=len(losses.tokens), prog_bar=True)
         self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])

@@ -80,12 +80,23 @@ def test_it_ends_after_two_epochs_without_a_new_best_whose_parameters_are_put_ba
     assert (ending.bound, ending.losses) == (9, pytest.approx([3.0, 2.0, 1.0, 1.5, 1.1]))
 
 
-def test_the_bound_ends_a_training_that_still_improves(make_plan: MakePlan) -> None:
-    study = Study(make_plan(CONVERGED.replace("1e-2", "1e-4").replace("epochs: 6", "epochs: 2")))
-    study.run(["control:larger_number"])
+def test_the_bound_ends_a_training_that_still_improves_and_the_results_have_its_losses(
+    finished: Study, make_plan: MakePlan
+) -> None:
+    plan = CONVERGED.replace("1e-2", "1e-4").replace("epochs: 6", "epochs: 2")
+    study = Study(make_plan(plan.replace("parity, last_word, to_lumi", "to_lumi")))
+    results = study.run()
     ending = study.graph.stages["control:larger_number@0+converged"].load(study.store).record.convergence
     assert len(ending.losses) == 3
     assert ending.at_bound
+    assert results is not None
+    written = pd.read_csv(results / "convergence.csv")
+    assert set(written["task"]) == {"larger_number", "to_lumi"}
+    written = written[written["task"] == "larger_number"].reset_index(drop=True)
+    control = {"task": "larger_number", "control_seed": 0, "control_budget": "converged"}
+    expected = [control | {"epoch": n, "loss": loss, "kept": n == 2} for n, loss in enumerate(ending.losses)]
+    pd.testing.assert_frame_equal(written, pd.DataFrame(expected))
+    assert not (finished.results / "convergence.csv").exists()  # none of its controls was trained until it converged
 
 
 @pytest.mark.parametrize(

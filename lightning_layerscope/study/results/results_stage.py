@@ -15,6 +15,7 @@ from lightning_layerscope.study.engine.stage import Stage
 from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.results.curves import StudySummary, signals, summarise, transitions
 from lightning_layerscope.study.results.draw import draw
+from lightning_layerscope.study.results.learning import learning_curves
 from lightning_layerscope.study.results.markdown import markdown
 from lightning_layerscope.study.results.page import write_page
 from lightning_layerscope.study.results.statistics import correlate
@@ -96,6 +97,9 @@ class ResultsStage(Stage[StudyContext, WrittenResults]):
         _write_rows(task_rows(results), folder / "tasks.csv")
         if beside := beside_rows(results):
             _write_rows(beside, folder / "budgets.csv")
+        learned = learning_curves([stage for stage, _ in self.measured_controls], context.store)
+        if len(learned):
+            learned.to_csv(folder / "convergence.csv", index=False)
         (folder / TABLE).write_text(markdown(results), encoding="utf-8")
         cuts = transitions(results, self.confidence)
         (folder / "transitions.json").write_text(
