@@ -105,6 +105,7 @@ def test_the_bound_ends_a_training_that_still_improves_and_the_results_have_its_
         ([2.0, 1.0, 1.5, 1.6], 1, False),
         ([2.0, 1.0, 0.5], 2, False),
         ([2.0, 1.5, 1.0, 0.9], 3, True),
+        ([2.0, 1.5, 1.0, 1.1], 2, False),
         ([1.0, 2.0, 3.0], 0, False),
     ],
 )

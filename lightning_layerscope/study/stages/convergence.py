@@ -44,8 +44,8 @@ class Convergence:
 
     @property
     def at_bound(self) -> bool:
-        """Whether the bound ended it while the loss was still improving."""
-        return len(self.losses) - 1 == self.bound and self.best_epoch > self.bound - _PATIENCE
+        """Whether the loss was still improving in the last epoch that it might take."""
+        return self.best_epoch == self.bound
 
 
 class UntilConverged(Callback):
