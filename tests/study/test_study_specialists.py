@@ -1,10 +1,12 @@
 """Is a control a specialist? Trained until it converges; no verdict against one that is worse than what it judges."""
 
+import math
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -22,6 +24,7 @@ from lightning_layerscope.study.stages.compared_losses import compare_losses
 from lightning_layerscope.study.stages.convergence import Convergence
 from lightning_layerscope.study.stages.data import TRAIN
 from lightning_layerscope.study.stages.gains import GAINED, Gains
+from lightning_layerscope.study.stages.guessing import guessing_losses
 from lightning_layerscope.study.stages.measured import MeasuredFacts
 from lightning_layerscope.study.stages.records import read_record
 from lightning_layerscope.study.stages.roles import Control
@@ -196,15 +199,45 @@ GAINS = Gains(Interval(0.5, 0.4, 0.6), Interval(0.2, 0.1, 0.3), [1], None, None,
 def test_a_verdict_needs_a_control_that_is_as_good_as_the_model_it_judges(
     control: list[float], rows: str, expected: str
 ) -> None:
-    losses = compare_losses(facts(BASE), facts(TUNED), {"control@0": facts(control, rows)}, 0.9)
+    losses = compare_losses(facts(BASE), facts(TUNED), {"control@0": facts(control, rows)}, None, 0.9)
     assert verdict_of(AgainstControls("converged", ["control@0"], losses, GAINS)) == expected
 
 
 def test_one_seed_behind_is_enough_to_withhold_the_verdict() -> None:
     controls = {"control@0": facts([0.5, 1.0, 1.4, 0.9]), "control@1": facts([2.0, 2.6, 3.1, 2.1])}
-    losses = compare_losses(facts(BASE), facts(TUNED), controls, 0.9)
+    losses = compare_losses(facts(BASE), facts(TUNED), controls, None, 0.9)
     assert losses.under_trained == ["control@1"]
     assert verdict_of(AgainstControls("converged", list(controls), losses, GAINS)) == "control under-trained"
+
+
+@pytest.mark.parametrize(
+    ("guess", "expected"),
+    [
+        ([1.4, 2.1, 2.4, 2.0], GAINED),
+        ([0.5, 1.1, 1.4, 0.8], "control no better than guessing"),
+        ([0.6, 1.8, 1.3, 0.9], "control no better than guessing"),  # better, but not beyond the rows' chance
+        (None, GAINED),  # answers do not repeat
+    ],
+)
+def test_no_verdict_by_a_control_that_learned_how_answers_look_alone(guess: list[float] | None, expected: str) -> None:
+    controls = {"control@0": facts([0.5, 1.0, 1.4, 0.9])}
+    losses = compare_losses(facts(BASE), facts(TUNED), controls, guess, 0.9)
+    assert verdict_of(AgainstControls("converged", ["control@0"], losses, GAINS)) == expected
+    assert losses.guess == (None if guess is None else pytest.approx(np.mean(guess)))
+
+
+def test_what_guessing_loses() -> None:
+    answers, tokens = ["yes"] * 6 + ["no"] * 3 + ["maybe"], [2] * 9 + [4]
+    losses = guessing_losses(answers, tokens)
+    assert losses is not None
+    # Among the nine other rows, one more for each of three answers.
+    expected = [math.log(12 / 6) / 2] * 6 + [math.log(12 / 3) / 2] * 3 + [math.log(12) / 4]
+    assert losses == pytest.approx(expected)
+    assert guessing_losses(["a", "b", "b"], [1, 1, 1]) is None
+    # Of two answers that are equally likely it is near ln 2, and never below it.
+    even = guessing_losses(["a", "b"] * 50, [1] * 100)
+    assert even is not None
+    assert math.log(2) <= np.mean(even) < math.log(2) + 0.02
 
 
 def test_the_first_words_count_controls_that_are_behind(finished: Study) -> None:

@@ -68,7 +68,7 @@ def test_correlations_are_adjusted_for_all_of_them_together() -> None:
 
 def test_controls_of_other_budgets_are_adjusted_within_their_budget() -> None:
     def group(budget: str, gained: float, under: list[str]) -> SimpleNamespace:
-        losses = SimpleNamespace(unlearned=[], under_trained=under, mean=1.0)
+        losses = SimpleNamespace(unlearned=[], under_trained=under, guessing=[], mean=1.0)
         return SimpleNamespace(budget=budget, keys=["control"], losses=losses, gains=gains_of(np.array([gained])))
 
     beside = {

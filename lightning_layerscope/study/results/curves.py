@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from lightning_layerscope.json_files import finite_or_none
 from lightning_layerscope.study.results.study_results import DRIFT, Array, StudyResults
-from lightning_layerscope.study.results.table import UNDER_TRAINED, UNLEARNED, task_rows
+from lightning_layerscope.study.results.table import GUESSING, UNDER_TRAINED, UNLEARNED, judged_tasks, task_rows
 from lightning_layerscope.transitions import SignalTable, Transition, find_signals, find_transitions
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A measure over layers, over all tasks; None where it is undefined."""
+    """A measure over layers, over tasks; None where it is undefined."""
 
     mean: list[float | None]
     median: list[float | None]
@@ -31,9 +31,11 @@ class StudySummary:
         clusters: How many.
         unseen_tasks: How many were not trained on.
         layers: Numbers of the layers.
-        curves: Role to its curve.
+        curves: Role to its curve, over all tasks.
+        judged: Role to its curve over the seen tasks whose controls are specialists; empty where that is all or none.
         verdicts: Verdict to the number of tasks that have it.
         not_learned: Tasks whose control did not learn.
+        guessing: Tasks whose control is no better than answering by the frequency of the answers.
         under_trained: Tasks whose control learned, but less than the tuned model.
         at_bound: Tasks whose control was still improving when its bound ended it.
         transitions: Name of a curve to how it is cut, in words, and under "signals" where the signals agree.
@@ -49,23 +51,30 @@ class StudySummary:
     curves: dict[str, Curve]
     verdicts: dict[str, int]
     not_learned: list[str]
+    guessing: list[str]
     under_trained: list[str]
     at_bound: list[str]
     transitions: dict[str, str]
     figures: dict[str, str]
     layer_check: str = ""
+    judged: dict[str, Curve] = field(default_factory=dict)
 
 
 def transitions(results: StudyResults, confidence: float) -> dict[str, Transition]:
-    """The cuts of every curve: both models against the control, on seen and on unseen tasks, and the drift."""
+    """The cuts of every curve, and of the drift.
+
+    Both models against the control, on seen tasks, on those of them whose controls are specialists where these are not
+    all, and on unseen tasks.
+    """
     cuts = {}
     against = "single-task control" if results.has_controls else "base"
-    groups = {"": results.seen, "unseen": results.unseen}
+    groups = {"": results.seen, "judged": judged_tasks(results), "unseen": results.unseen}
+    which = {"": "", "judged": ", tasks whose control is a specialist", "unseen": ", unseen tasks"}
     for group, names in groups.items():
         if not names:
             continue
         for role, values in results.values(names).items():
-            signal = f"{role} against {against} (cka){', unseen tasks' if group else ''}"
+            signal = f"{role} against {against} (cka){which[group]}"
             key = f"{role} {group}".strip()
             cuts[key] = find_transitions(
                 values, signal=signal, confidence=confidence, layers=results.layers, clusters=_clusters(results, names)
@@ -117,13 +126,9 @@ def summarise(
     for row in rows:
         if row.judged:
             verdicts[row.verdict or ""] = verdicts.get(row.verdict or "", 0) + 1
-    curves = {
-        role: Curve(
-            mean=_plain(profile.mean_curve()["value"].to_numpy()),
-            median=_plain(np.nanmedian(profile.matrix(), axis=0)),
-        )
-        for role, profile in results.profiles.items()
-    }
+    curves = {role: _curve(profile.matrix()) for role, profile in results.profiles.items()}
+    specialists = judged_tasks(results)
+    judged = {role: _curve(values) for role, values in results.values(specialists).items()} if specialists else {}
     return StudySummary(
         name=name,
         tasks=len(rows),
@@ -133,11 +138,22 @@ def summarise(
         curves=curves,
         verdicts=verdicts,
         not_learned=[row.task for row in rows if row.verdict == UNLEARNED],
+        guessing=[row.task for row in rows if row.verdict == GUESSING],
         under_trained=[row.task for row in rows if row.verdict == UNDER_TRAINED],
         at_bound=[row.task for row in rows if row.control_at_bound],
         transitions={name: cut.describe() for name, cut in cuts.items()} | {"signals": table.describe()},
         figures=figures,
+        judged=judged,
     )
+
+
+def _curve(values: Array) -> Curve:
+    """Of (tasks, layers)."""
+    defined = np.isfinite(values).any(axis=0)
+    mean, median = np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
+    mean[defined] = np.nanmean(values[:, defined], axis=0)
+    median[defined] = np.nanmedian(values[:, defined], axis=0)
+    return Curve(_plain(mean), _plain(median))
 
 
 def _plain(values: Array) -> list[float | None]:

@@ -13,6 +13,7 @@ from lightning_layerscope.functional.multiplicity import expected_by_chance
 from lightning_layerscope.study.results import projection
 from lightning_layerscope.study.results.statistics import Correlations
 from lightning_layerscope.study.results.study_results import StudyResults
+from lightning_layerscope.study.results.table import judged_tasks
 from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
@@ -28,9 +29,14 @@ def draw(
 ) -> Iterator[tuple[str, alt.TopLevelMixin, str]]:
     """Name, chart and caption of the paper's figures 2 to 7, as far as the study has what they show."""
     what = "CKA with the control" if results.has_controls else "CKA with the base model"
-    for name, group, kind in (("figure2_layers", results.seen, "seen"), ("figure7_unseen", results.unseen, "unseen")):
+    groups = {
+        "figure2_layers": (results.seen, "seen ", ""),
+        "figure2_specialists": (judged_tasks(results), "seen ", " whose control is a specialist"),
+        "figure7_unseen": (results.unseen, "unseen ", ""),
+    }
+    for name, (group, kind, which) in groups.items():
         if group:
-            title = f"{what}, {count(len(group), kind + ' task' if results.trained_here else 'task')}"
+            title = f"{what}, {count(len(group), (kind if results.trained_here else '') + 'task')}{which}"
             chart = study.boxes_per_layer(_values(results, group), Words(title, value=what))
             yield name, chart, f"{title}: distribution over tasks per layer (box: quartiles, line: median)."
     chart = study.curves_per_cluster(_values(results), Words(f"{what}, mean over each cluster's tasks", value=what))

@@ -31,6 +31,8 @@ def markdown(results: StudyResults) -> str:
         "tasks; adjusted for the number of tasks judged (Benjamini and Hochberg).",
         f"{_MARK} The control's held-out loss is not below the base model's beyond chance: similarity to it means "
         "nothing.",
+        "No better than guessing: the control's held-out loss is not below that of answering by the frequency of the "
+        "answers alone, beyond chance: it learned how answers look.",
         f"Under-trained: the control's held-out loss is above the tuned model's beyond the rows' chance ({percent}, "
         "paired), so that it is no specialist to judge by.",
     ]

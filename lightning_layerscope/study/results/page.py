@@ -23,6 +23,7 @@ from lightning_layerscope.wording import count
 
 _HEADINGS = {
     "figure2_layers": "Over the layers (figure 2)",
+    "figure2_specialists": "Over the layers, tasks whose control is a specialist (figure 2)",
     "figure3_clusters": "Cluster by cluster (figure 3)",
     "figure4": "Tasks in a plane (figure 4)",
     "figure5_components": "How many directions the layers use (figure 5)",

@@ -12,6 +12,7 @@ from lightning_layerscope.functional.cluster_intervals import MIN_CLUSTERS, narr
 from lightning_layerscope.functional.multiplicity import expected_by_chance
 from lightning_layerscope.study.results.study_results import DRIFT, StudyResults
 from lightning_layerscope.study.results.table import (
+    GUESSING,
     UNCHECKED,
     UNDER_TRAINED,
     UNLEARNED,
@@ -73,6 +74,14 @@ def _specialists(results: StudyResults) -> list[str]:
             + ", ".join(f"{row.task} ({row.loss_control:.2f} against {row.loss_tuned:.2f} nats)" for row in behind)
             + "."
         )
+    if blind := [row for row in rows if row.verdict == GUESSING]:
+        sentences.append(
+            f"The controls of {len(blind)} of {count(len(rows), 'task')} are no better than guessing: their held-out "
+            "loss is not below that of answering by the frequency of the answers, beyond the rows' chance, so that "
+            "they are no specialists and give no verdict: "
+            + ", ".join(f"{row.task} ({row.loss_control:.2f} against {row.loss_guess:.2f} nats)" for row in blind)
+            + "."
+        )
     judged = [row for row in rows if row.judged and row.gained is not None]
     if judged:
         counts = Counter(row.verdict or "" for row in judged)
@@ -91,7 +100,7 @@ def _specialists(results: StudyResults) -> list[str]:
             part = [row for row in judged if row.seen is seen]
             if part and results.trained and len(part) < len(judged):
                 sentences.append(f"Tasks {words} in training gain {_means(part)[1]:+.3f} ({count(len(part), 'task')}).")
-    elif not behind:
+    elif not behind and not blind:
         sentences.append(
             "No task has a control that is known to be as good as the model it judges: there is no verdict."
         )

@@ -11,7 +11,9 @@ from lightning_layerscope.study.results.verdicts import Verdict, give_verdicts
 from lightning_layerscope.study.stages.compare import AgainstControls
 from lightning_layerscope.study.stages.gains import Gains
 
-UNLEARNED, UNDER_TRAINED, UNCHECKED = "control did not learn", "control under-trained", "control not checked"
+UNLEARNED, GUESSING = "control did not learn", "control no better than guessing"
+UNDER_TRAINED, UNCHECKED = "control under-trained", "control not checked"
+WITHHELD = (UNLEARNED, GUESSING, UNDER_TRAINED, UNCHECKED)
 """Instead of a verdict: there is no specialist to judge by, or nothing that says whether there is one."""
 
 
@@ -56,7 +58,9 @@ class TaskRow(Means):
         loss_base: Held-out loss, nats per answer token.
         loss_tuned: Held-out loss, nats per answer token.
         loss_control: Held-out loss, mean over the controls.
+        loss_guess: Of answering by the frequency of the answers alone; None where answers do not repeat.
         control_learned: Whether every control's loss is below the base model's beyond chance; None where unknown.
+        control_informed: Whether every control's loss is below ``loss_guess`` beyond chance; None where there is none.
         control_trained: Whether no control's loss is above the tuned model's beyond chance; None where unknown.
         control_budget: How long the controls were trained.
         control_steps: Optimiser steps that they took, mean.
@@ -77,7 +81,9 @@ class TaskRow(Means):
     loss_base: float | None = None
     loss_tuned: float | None = None
     loss_control: float | None = None
+    loss_guess: float | None = None
     control_learned: bool | None = None
+    control_informed: bool | None = None
     control_trained: bool | None = None
     control_budget: str | None = None
     control_steps: float | None = None
@@ -86,13 +92,15 @@ class TaskRow(Means):
     @property
     def judged(self) -> bool:
         """Whether there is a verdict, and no reason to withhold one."""
-        return self.verdict is not None and self.verdict not in (UNLEARNED, UNDER_TRAINED, UNCHECKED)
+        return self.verdict is not None and self.verdict not in WITHHELD
 
     @property
     def reading(self) -> str:
         """The verdict, or why there is none, in numbers."""
         if self.verdict == UNDER_TRAINED:
             return f"{UNDER_TRAINED} ({self.loss_control:.2f} against {self.loss_tuned:.2f} nats)"
+        if self.verdict == GUESSING:
+            return f"{GUESSING} ({self.loss_control:.2f} against {self.loss_guess:.2f} nats)"
         return self.verdict or ""
 
 
@@ -135,6 +143,13 @@ def task_rows(results: StudyResults) -> list[TaskRow]:
     return [_with_verdict(row, verdicts[row.task]) if row.task in verdicts else row for row in rows]
 
 
+def judged_tasks(results: StudyResults) -> list[str]:
+    """Tasks seen in training whose controls are specialists; empty where those are all, or none."""
+    judged = {row.task for row in task_rows(results) if row.judged}
+    names = [name for name in results.seen if name in judged]
+    return names if len(names) < len(results.seen) else []
+
+
 def _with_verdict(row: _Row, verdict: Verdict) -> _Row:
     return replace(
         row,
@@ -163,7 +178,7 @@ def beside_rows(results: StudyResults) -> list[BesideRow]:
     judged: dict[str, dict[str, Gains]] = {}
     for name, facts in results.comparisons.items():
         for group in facts.beside:
-            if verdict_of(group) not in (UNLEARNED, UNDER_TRAINED, UNCHECKED):
+            if verdict_of(group) not in WITHHELD:
                 judged.setdefault(group.budget, {})[name] = group.gains
     verdicts = {budget: give_verdicts(gains, results.confidence) for budget, gains in judged.items()}
     return [
@@ -183,7 +198,7 @@ def verdict_of(group: AgainstControls) -> str:
         return UNDER_TRAINED
     if losses.unlearned is None or losses.under_trained is None:
         return UNCHECKED
-    return group.gains.verdict
+    return GUESSING if losses.guessing else group.gains.verdict
 
 
 def _row(results: StudyResults, name: str) -> TaskRow:
@@ -205,7 +220,9 @@ def _row(results: StudyResults, name: str) -> TaskRow:
         loss_base=facts.loss_base,
         loss_tuned=facts.loss_tuned,
         loss_control=group.losses.mean if group else None,
+        loss_guess=group.losses.guess if group else None,
         control_learned=_none_of(group.losses.unlearned) if group else None,
+        control_informed=_none_of(group.losses.guessing) if group and group.losses.informed else None,
         control_trained=_none_of(group.losses.under_trained) if group else None,
         control_budget=group.budget if group else None,
         control_steps=sum(each.steps for each in trainings) / len(trainings) if trainings else None,

@@ -44,6 +44,7 @@ def study_log(stage: ResultsStage, store: Store, folder: Path) -> StudyLog:
         figures=summary.figures,
         counts={
             "not_learned": len(summary.not_learned),
+            "guessing": len(summary.guessing),
             "under_trained": len(summary.under_trained),
             **{f"transition/{name}": words for name, words in summary.transitions.items()},
             **{f"verdict/{words}": count for words, count in summary.verdicts.items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.references import ReferenceBank
@@ -14,8 +14,10 @@ from lightning_layerscope.study.engine.store import Store
 from lightning_layerscope.study.stages.compared_losses import ComparedLosses, compare_losses
 from lightning_layerscope.study.stages.context import StudyContext
 from lightning_layerscope.study.stages.gains import Compared, Gains, find_gains
+from lightning_layerscope.study.stages.guessing import guessing_losses
 from lightning_layerscope.study.stages.imported import ImportedStage
 from lightning_layerscope.study.stages.measured import MeasuredModel
+from lightning_layerscope.study.stages.probes import HELD_OUT
 from lightning_layerscope.study.stages.records import read_record, write_record
 from lightning_layerscope.study.stages.roles import Control
 from lightning_layerscope.study.stages.similarity import Similarity, against
@@ -103,6 +105,7 @@ class CompareStage(Stage[StudyContext, TaskComparison]):
     measures: tuple[str, ...]
     confidence: float
     kind = "compare"
+    revision: ClassVar[int] = 3
 
     @property
     def name(self) -> str:
@@ -130,6 +133,7 @@ class CompareStage(Stage[StudyContext, TaskComparison]):
         options = ProfileOptions(self.estimator, self.confidence, self.measures[1:])
         drift = against(self.task, tuned, [base], self.estimator)
         task_profile(drift, tuned, [base], "base", options).to_parquet(_profile(folder, _DRIFT))
+        guess = self._guess(context) if self.controls else None
         groups = []
         for alike in (self.controls, *_by_budget(self.beside)):
             if alike:
@@ -142,7 +146,7 @@ class CompareStage(Stage[StudyContext, TaskComparison]):
                     self.confidence,
                 )
                 pictured = folder if alike is self.controls else None
-                groups.append(self._against(compared, alike, models, options, pictured))
+                groups.append(self._against(compared, alike, models, guess, options, pictured))
         facts = ComparisonFacts(
             task=self.task,
             confidence=self.confidence,
@@ -163,11 +167,18 @@ class CompareStage(Stage[StudyContext, TaskComparison]):
             {role: LayerProfile.from_parquet(_profile(folder, role)) for role in roles},
         )
 
+    def _guess(self, context: StudyContext) -> list[float] | None:
+        """Losses of answering by frequency on the held-out rows; None where they have no answers, or none repeats."""
+        rows = self.base.held_out(context)
+        answers = [row.output.strip() for row in self.base.probes.load(context.store).rows.split(HELD_OUT)]
+        return guessing_losses(answers, [len(row.answer) for row in rows]) if rows else None
+
     def _against(
         self,
         compared: Compared,
         stages: Sequence[AnyMeasurement],
         models: Mapping[str, MeasuredModel],
+        guess: Sequence[float] | None,
         options: ProfileOptions,
         folder: Path | None,
     ) -> AgainstControls:
@@ -185,6 +196,7 @@ class CompareStage(Stage[StudyContext, TaskComparison]):
             models[self.base.name].facts,
             models[self.tuned.name].facts,
             {stage.role.key: models[stage.name].facts for stage in stages},
+            guess,
             self.confidence,
         )
         return AgainstControls(_budget(stages[0]), [stage.role.key for stage in stages], losses, gains)

@@ -28,6 +28,7 @@ from lightning_layerscope.study.stages.roles import Role
 from lightning_layerscope.study.stages.row_files import digest_rows
 from lightning_layerscope.study.stages.train import TrainStage
 from lightning_layerscope.tasks import Task
+from lightning_layerscope.training.encoding import EncodedExample, encode_examples
 from lightning_layerscope.training.progress import Progress
 
 
@@ -117,6 +118,10 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
         """What was measured."""
         return load_measured(store.verified(self))
 
+    def held_out(self, context: StudyContext) -> list[EncodedExample]:
+        """The rows that losses are of, in their order; none where they have no answers."""
+        return self._encoded(self.probes.load(context.store).rows, context.tokenizer)
+
     def _model(self, context: StudyContext) -> AbstractContextManager[Any]:
         if self.model is None:
             return nullcontext(context.models.base())
@@ -135,19 +140,11 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
 
     def _losses(self, model: Any, rows: Task, tokenizer: Any) -> RowLosses:
         """Of the held-out rows; none where they have no answers, which only a study without training allows."""
-        from lightning_layerscope.training.encoding import encode_examples
         from lightning_layerscope.training.evaluation import row_losses
 
-        examples = rows.split(HELD_OUT)
-        if not all(example.output.strip() for example in examples):
-            return RowLosses([], digest_rows(examples))
-        encoded = encode_examples(
-            rows.name,
-            examples,
-            tokenizer,
-            template=prompt_template(self.template),
-            max_length=self.measuring.max_length,
-        )
+        encoded, digest = self._encoded(rows, tokenizer), digest_rows(rows.split(HELD_OUT))
+        if not encoded:
+            return RowLosses([], digest)
         with Progress(self.name, len(encoded), unit="held-out rows") as progress:
             losses = row_losses(
                 model,
@@ -156,4 +153,11 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
                 progress=lambda done, _: progress.to(done),
             )
         means = losses.total.double() / losses.tokens
-        return RowLosses([float(loss) for loss in means], digest_rows(examples))
+        return RowLosses([float(loss) for loss in means], digest)
+
+    def _encoded(self, rows: Task, tokenizer: Any) -> list[EncodedExample]:
+        examples = rows.split(HELD_OUT)
+        if not all(example.output.strip() for example in examples):
+            return []
+        template, length = prompt_template(self.template), self.measuring.max_length
+        return encode_examples(rows.name, examples, tokenizer, template=template, max_length=length)
