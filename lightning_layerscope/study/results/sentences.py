@@ -48,9 +48,9 @@ def notices(results: StudyResults) -> list[str]:
             "training.control_seeds: [0, 1] give it."
         )
     if few := [name for name in results.names if results.probes[name].test_rows < 100]:
-        sentences.append(
-            f"{count(len(few), 'task has', 'tasks have')} fewer than 100 prompts, and wide intervals: {', '.join(few)}."
-        )
+        which = f": {', '.join(few)}" if len(few) < len(rows) else ""
+        tasks = count(len(few), "task has", "tasks have") if which else "All tasks have"
+        sentences.append(f"{tasks} fewer than 100 prompts, and wide intervals{which}.")
     if cut := {name: facts.truncated for name, facts in results.probes.items() if facts.truncated}:
         sentences.append("Prompts cut to the token budget: " + ", ".join(f"{k} {v}" for k, v in cut.items()) + ".")
     clusters = len({results.probes[name].cluster for name in results.names})
