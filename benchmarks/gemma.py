@@ -1,6 +1,7 @@
 """A study on a model with a large vocabulary, against its arithmetic, plain extraction and transformers' own Trainer.
 
     python benchmarks/gemma.py --model FOLDER --tasks FOLDER [--select cola multi30k_en_de] [--parts stages ...]
+                               [--precision bf16-mixed]
 
 For Gemma 3 270M (``examples/gemma/prepare.py``) and two tasks, one of short answers and one of translations, 64 prompts
 and all held-out rows, float32, one thread:
@@ -9,7 +10,8 @@ and all held-out rows, float32, one thread:
             through the head, at the rate of these very matrices measured in between
   training  one control's training (with its monitor) against ``transformers.Trainer`` with peft on padded batches of
             the same rows, and what that would be by multiplications alone: every token of a row through the layers,
-            every answer token through the head, against every padded token through both
+            every answer token through the head, against every padded token through both; ``--precision`` holds for
+            both
   study     a study of two checkpoints against two plain ``layerscope extract``: processor time and peak memory
 
 Processor seconds, which another load of the machine disturbs less than those of the clock.
@@ -40,8 +42,8 @@ probes: {{examples_per_task: 64, max_length: 256}}
 threads: 1
 """
 RECIPE = (
-    "training: {learning_rate: 1.0e-3, epochs: 1, batch_size: 8, accumulate: 1, max_length: 256, "
-    "monitor_examples: 16, control_budget: same_examples}"
+    "training: {{learning_rate: 1.0e-3, epochs: 1, batch_size: 8, accumulate: 1, max_length: 256, "
+    "monitor_examples: 16, control_budget: same_examples, precision: {precision}}}"
 )
 
 
@@ -67,7 +69,7 @@ def plan(folder: Path, options: argparse.Namespace, *, tuned: str = "") -> Path:
         model=Path(options.model).resolve(),
         tuned=f"tuned: {tuned}" if tuned else "",
         select=", ".join(options.select),
-        training="training: {max_length: 256}" if tuned else RECIPE,
+        training="training: {max_length: 256}" if tuned else RECIPE.format(precision=options.precision),
     )
     path.write_text(text, encoding="utf-8")
     return path
@@ -150,6 +152,7 @@ def theirs(study: Any, stage: Any) -> float:
             num_train_epochs=recipe.epochs,
             learning_rate=recipe.learning_rate,
             use_cpu=True,
+            bf16=recipe.precision == "bf16-mixed",
             report_to=[],
             save_strategy="no",
             disable_tqdm=True,
@@ -184,9 +187,9 @@ def run_training(folder: Path, options: argparse.Namespace) -> None:
                 ratios.append(ours / other)
             own, other = (statistics.median(each) for each in zip(*spent, strict=True))
             print(
-                f"control of {task}, {options.rows} rows: {own:.1f} s, transformers.Trainer {other:.1f} s, ratio "
-                f"{statistics.median(ratios):.0%} ({min(ratios):.0%}-{max(ratios):.0%}), by multiplications "
-                f"{statistics.median(bounds):.0%}",
+                f"control of {task}, {options.rows} rows, {options.precision}: {own:.1f} s, transformers.Trainer "
+                f"{other:.1f} s, ratio {statistics.median(ratios):.0%} ({min(ratios):.0%}-{max(ratios):.0%}), "
+                f"by multiplications {statistics.median(bounds):.0%}",
                 flush=True,
             )
 
@@ -243,6 +246,7 @@ def main() -> None:
     parser.add_argument("--tasks", required=True, help="folder of JSONL files")
     parser.add_argument("--select", nargs="+", default=["cola", "multi30k_en_de"])
     parser.add_argument("--rows", type=int, default=64, help="to train on")
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true", help="of trainings")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
