@@ -169,9 +169,10 @@ class CompareStage(Stage[StudyContext, TaskComparison]):
 
     def _guess(self, context: StudyContext) -> list[float] | None:
         """Losses of answering by frequency on the held-out rows; None where they have no answers, or none repeats."""
-        rows = self.base.held_out(context)
-        answers = [row.output.strip() for row in self.base.probes.load(context.store).rows.split(HELD_OUT)]
-        return guessing_losses(answers, [len(row.answer) for row in rows]) if rows else None
+        rows = self.base.probes.load(context.store).rows
+        encoded = self.base.encoded(rows, context.tokenizer)
+        answers = [row.output.strip() for row in rows.split(HELD_OUT)]
+        return guessing_losses(answers, [len(row.answer) for row in encoded]) if encoded else None
 
     def _against(
         self,

@@ -118,9 +118,13 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
         """What was measured."""
         return load_measured(store.verified(self))
 
-    def held_out(self, context: StudyContext) -> list[EncodedExample]:
-        """The rows that losses are of, in their order; none where they have no answers."""
-        return self._encoded(self.probes.load(context.store).rows, context.tokenizer)
+    def encoded(self, rows: Task, tokenizer: Any) -> list[EncodedExample]:
+        """The held-out rows that losses are of, in their order; none where they have no answers."""
+        examples = rows.split(HELD_OUT)
+        if not all(example.output.strip() for example in examples):
+            return []
+        template, length = prompt_template(self.template), self.measuring.max_length
+        return encode_examples(rows.name, examples, tokenizer, template=template, max_length=length)
 
     def _model(self, context: StudyContext) -> AbstractContextManager[Any]:
         if self.model is None:
@@ -142,7 +146,7 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
         """Of the held-out rows; none where they have no answers, which only a study without training allows."""
         from lightning_layerscope.training.evaluation import row_losses
 
-        encoded, digest = self._encoded(rows, tokenizer), digest_rows(rows.split(HELD_OUT))
+        encoded, digest = self.encoded(rows, tokenizer), digest_rows(rows.split(HELD_OUT))
         if not encoded:
             return RowLosses([], digest)
         with Progress(self.name, len(encoded), unit="held-out rows") as progress:
@@ -154,10 +158,3 @@ class StatesStage(Stage[StudyContext, MeasuredModel]):
             )
         means = losses.total.double() / losses.tokens
         return RowLosses([float(loss) for loss in means], digest)
-
-    def _encoded(self, rows: Task, tokenizer: Any) -> list[EncodedExample]:
-        examples = rows.split(HELD_OUT)
-        if not all(example.output.strip() for example in examples):
-            return []
-        template, length = prompt_template(self.template), self.measuring.max_length
-        return encode_examples(rows.name, examples, tokenizer, template=template, max_length=length)
