@@ -3,17 +3,14 @@
 import subprocess
 import sys
 
-SETTINGS = """
-import os, sys, torch
+from tests.product_settings import WAYS
+
+SETTINGS = (
+    WAYS
+    + """
 from transformers import LlamaConfig, LlamaModel
 from lightning_layerscope.extraction import extract_hidden_states
 from lightning_layerscope.probes import Probe, ProbeSet
-
-def legacy(): torch.set_float32_matmul_precision("medium")
-def allow(): torch.backends.cuda.matmul.allow_tf32 = True
-def everywhere(): torch.backends.fp32_precision = "tf32"
-def one(): torch.backends.mkldnn.matmul.fp32_precision = "bf16"
-def other(): torch.backends.cuda.matmul.fp32_precision = "tf32"
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -25,8 +22,7 @@ probes = ProbeSet([Probe("a", "c", names, names, prompts)])
 with torch.no_grad():
     outputs = [model(torch.tensor([ids]), output_hidden_states=True) for ids in prompts]
     expected = torch.stack([each.hidden_states[1][0, -1] for each in outputs])
-recent = hasattr(torch.backends.cuda.matmul, "fp32_precision")
-for setting in [legacy, allow, *([everywhere, one, other] if recent else [])]:
+for setting in ways:
     # Each in a process of its own: torch refuses to go back from some of these.
     child = os.fork()
     if child == 0:
@@ -38,6 +34,7 @@ for setting in [legacy, allow, *([everywhere, one, other] if recent else [])]:
     if os.waitpid(child, 0)[1]:
         sys.exit(setting.__name__)
 """
+)
 
 
 def test_every_way_to_ask_for_less_precision_can_be_measured() -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_layerscope.functional import GramStatistics, centered_gram, prepare_gram, u_center
 from lightning_layerscope.functional._products import BAND, HALVES, symmetric_norm, symmetric_product
+from tests.product_settings import WAYS
 
 
 @pytest.fixture
@@ -60,15 +61,10 @@ def test_symmetric_product_in_bands_is_the_product(size: int, generator: torch.G
     assert torch.allclose(norm, (x @ x.mT).square().sum(), rtol=1e-13)
 
 
-SETTINGS = """
-import os, sys, torch
+SETTINGS = (
+    WAYS
+    + """
 from lightning_layerscope.functional._products import exact_products
-
-def legacy(): torch.set_float32_matmul_precision("medium")
-def allow(): torch.backends.cuda.matmul.allow_tf32 = True
-def everywhere(): torch.backends.fp32_precision = "tf32"
-def one(): torch.backends.mkldnn.matmul.fp32_precision = "bf16"
-def other(): torch.backends.cuda.matmul.fp32_precision = "tf32"
 
 def look():
     backends = torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)
@@ -78,8 +74,7 @@ def look():
     except RuntimeError:
         return [*found, "refused"]
 
-recent = hasattr(torch.backends.cuda.matmul, "fp32_precision")
-for setting in [legacy, allow, *([everywhere, one, other] if recent else [])]:
+for setting in ways:
     # Each in a process of its own: torch refuses to go back from some of these.
     child = os.fork()
     if child == 0:
@@ -94,6 +89,7 @@ for setting in [legacy, allow, *([everywhere, one, other] if recent else [])]:
     if os.waitpid(child, 0)[1]:
         sys.exit(setting.__name__)
 """
+)
 
 
 def test_products_ignore_reduced_precision_and_leave_it_as_it_was() -> None:
