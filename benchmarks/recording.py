@@ -4,8 +4,9 @@ Runs of 1, 50 and 500 measurements grow by one measurement each, in turns; media
 those of the shortest run. The hidden states are random: nothing of this depends on them.
 
 The process that trains hands over: it writes the files, logs the numbers to TensorBoard and an offline W&B run, asks
-for what is to be drawn (given in parts), and logs finished pictures later. What draws is another process; what it takes
-is given below.
+for what is to be drawn (given in parts), and logs finished pictures later. What draws is another process, which works
+meanwhile; what it takes is given below. Each is given by the clock, which is how long training waits, and in processor
+time of the whole process, which other programs on the machine do not count into, but threads of the trackers do.
 
     OMP_NUM_THREADS=1 python benchmarks/recording.py --tasks 62 --layers 32 --rounds 5
 """
@@ -19,9 +20,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lightning_layerscope import HiddenStates, LayerProfile, Measurement, ReferenceBank, RunRecord, take_measurement
 from lightning_layerscope.monitor.drawings import Drawings
@@ -31,6 +33,9 @@ from lightning_layerscope.sinks.pictures import draw_pictures
 
 LENGTHS = (1, 50, 500)
 HANDED_OVER = ("files", "numbers", "asking", "handing over", "logging pictures")
+
+Seconds = NDArray[np.float64]
+"""By the clock, and of processor time."""
 
 
 def measure(tasks: int, layers: int) -> Measurement:
@@ -58,11 +63,11 @@ def at_step(measurement: Measurement, step: int) -> Measurement:
     return replace(measurement, step=step, profile=profile)
 
 
-def timed(call: Callable[[], object]) -> float:
-    """Seconds of processor time, which other programs on the machine do not count into."""
-    start = time.process_time()
+def timed(call: Callable[[], object]) -> Seconds:
+    """By the clock, and processor time of this process."""
+    clock, processor = time.perf_counter(), time.process_time()
     call()
-    return time.process_time() - start
+    return np.array([time.perf_counter() - clock, time.process_time() - processor])
 
 
 class HandingOver:
@@ -83,14 +88,14 @@ class HandingOver:
         self.take(record.measurements[-1])  # starts the process that draws, once in a run
         self.pictures = draw_pictures(record.measurements[-1], record)
 
-    def take(self, measurement: Measurement) -> dict[str, float]:
+    def take(self, measurement: Measurement) -> dict[str, Seconds]:
         """Seconds of each part."""
         found = {"files": timed(lambda: self.record.save(self.folder))}
         found["numbers"] = timed(lambda: [sink.log(measurement, self.record, measurement.step) for sink in self.sinks])
         found["asking"] = timed(lambda: self.drawings.ask(self.folder, self.record, measurement.step))
-        return {**found, "handing over": sum(found.values())}
+        return {**found, "handing over": np.sum(list(found.values()), axis=0)}
 
-    def log_pictures(self, step: int) -> float:
+    def log_pictures(self, step: int) -> Seconds:
         """Seconds for the pictures of one measurement in both trackers."""
 
         def log() -> None:
@@ -116,7 +121,7 @@ def main() -> None:
     options = parser.parse_args()
     first = measure(options.tasks, options.layers)
     records = {length: RunRecord({}, [at_step(first, step) for step in range(length)]) for length in options.lengths}
-    seconds: dict[tuple[str, int], list[float]] = defaultdict(list)
+    seconds: dict[tuple[str, int], list[Seconds]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as name:
         for length, record in records.items():
             record.save(Path(name) / str(length))
@@ -134,9 +139,10 @@ def main() -> None:
             each.close()
     print(f"{options.tasks} tasks x {options.layers} layers; median of {options.rounds} rounds")
     for what in (*HANDED_OVER, "pictures"):
-        base = median(seconds[what, options.lengths[0]])
-        ratios = ", ".join(f"{length}: {median(seconds[what, length]) / base:.2f}x" for length in options.lengths)
-        print(f"{what:16} {base:.4f} s after {options.lengths[0]}; after {ratios}")
+        medians = {length: np.median(seconds[what, length], axis=0) for length in options.lengths}
+        clock, processor = medians[options.lengths[0]]
+        ratios = ", ".join(f"{length}: {each[0] / clock:.2f}x" for length, each in medians.items())
+        print(f"{what:16} {clock:.4f} s, {processor:.4f} of processor, after {options.lengths[0]}; after {ratios}")
 
 
 if __name__ == "__main__":

@@ -195,7 +195,7 @@ def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError("no space left")
 
-    monkeypatch.setattr(pq, "write_table", fail)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", fail)
     with pytest.raises(OSError, match="no space"):
         make(VALUES, step=3).to_parquet(tmp_path / "p.parquet")
     assert LayerProfile.from_parquet(tmp_path / "p.parquet").steps == [0]
@@ -232,11 +232,12 @@ def test_no_flipped_bit_gives_other_numbers(tmp_path):
     assert refused > 100
 
 
-def test_the_digest_is_of_names_as_json_has_them():
-    names = ["a", 'say "b"', "\u6f22", "a", "", "\n"]
-    column = pa.chunked_array([names[:2], names[2:]], pa.large_string())
-    assert storage._as_json(column) == json.dumps(names).encode()
-    assert storage._as_json(column[:0]) == b"[]"
+def test_names_are_written_once_and_read_as_names(tmp_path):
+    names = ["a", 'say "b"', "\u6f22", "", "\n"]
+    profile = LayerProfile.concat([make(np.eye(5) + 0.5, step=step, names=names) for step in (0, 1)])
+    path = profile.to_parquet(tmp_path / "p.parquet")
+    pd.testing.assert_frame_equal(LayerProfile.from_parquet(path).frame, profile.frame)
+    assert not pa.types.is_dictionary(pq.read_schema(path).field("task").type)
 
 
 def test_rows_that_were_changed_by_another_program_are_refused(tmp_path):
@@ -259,17 +260,35 @@ def test_profiles_of_earlier_versions_are_read(tmp_path):
     assert again.meta == profile.meta
 
 
-def test_a_small_file_that_would_unpack_to_a_huge_table_is_refused_unread(tmp_path, monkeypatch):
+def digest_of_every_text(frame, meta):
+    """As the second version of the files had it."""
+    digest = hashlib.sha256(meta.encode())
+    for name, kind in COLUMNS.items():
+        column = frame[name]
+        cells = json.dumps(column.tolist()).encode() if kind == "text" else column.to_numpy().tobytes()
+        digest.update(f"{name} {len(cells)}\n".encode() + cells)
+    return digest.hexdigest()
+
+
+def test_profiles_of_the_version_with_a_digest_of_every_text_are_verified(tmp_path):
+    profile = make(VALUES, reference="initial")
+    table, meta = pa.Table.from_pandas(profile.frame, preserve_index=False), json.dumps(profile.meta.to_dict())
+    known = {"lightning_layerscope.profile.2": f"{digest_of_every_text(profile.frame, meta)}\n{meta}"}
+    pq.write_table(table.replace_schema_metadata(known), tmp_path / "p.parquet")
+    pd.testing.assert_frame_equal(LayerProfile.from_parquet(tmp_path / "p.parquet").frame, profile.frame)
+    changed = table.set_column(table.column_names.index("task"), "task", pa.array(["other"] * len(table)))
+    pq.write_table(changed.replace_schema_metadata(known), tmp_path / "p.parquet")
+    with pytest.raises(ValueError, match="damaged or was changed"):
+        LayerProfile.from_parquet(tmp_path / "p.parquet")
+
+
+def test_a_small_file_that_would_unpack_to_a_huge_table_is_refused_on_the_way(tmp_path, monkeypatch):
     path = make(VALUES).to_parquet(tmp_path / "p.parquet")
     table = pq.read_table(path)
     many = pa.concat_tables([table.slice(0, 1)] * 10_000)
     pq.write_table(many.replace_schema_metadata(table.schema.metadata), path)
-
-    def unread(*_, **__):
-        raise AssertionError("the rows were read")
-
-    monkeypatch.setattr(pq.ParquetFile, "read", unread)
-    with pytest.raises(ValueError, match=r"at most 576 rows .* got 10,000; nothing of it was read"):
+    monkeypatch.setattr(storage, "ROWS_AT_A_TIME", 500)
+    with pytest.raises(ValueError, match=r"at most 576 rows per step .* got 1,000 and more of 1 step; the rest"):
         LayerProfile.from_parquet(path)
 
 

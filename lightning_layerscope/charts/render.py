@@ -13,7 +13,7 @@ import vl_convert
 from lightning_layerscope.charts import theme
 
 VERSION = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-_GLOBALS = "Object.assign(window, { vega, vegaLite, vegaEmbed });"
+_GLOBALS = "Object.assign(window, { vegaEmbed });"
 _ESCAPES = re.compile(r"\\\\|\\ud[89ab]..\\ud[c-f]..|\\[bf]|\\u(?:00[01].|d[89a-f]..|fff[ef])")
 
 
@@ -80,7 +80,7 @@ def svg(chart: alt.TopLevelMixin, *, dark: bool = False) -> str:
 def javascript() -> str:
     """A script with Vega, Vega-Lite and Vega-Embed, for pages that draw without a network (1.3 MB).
 
-    It sets ``vega``, ``vegaLite`` and ``vegaEmbed`` on ``window``; of the version that :func:`spec` is made for.
+    It sets ``vegaEmbed`` on ``window``; of the version that :func:`spec` is made for.
     """
     script: str = vl_convert.javascript_bundle(_GLOBALS, VERSION)
     return script

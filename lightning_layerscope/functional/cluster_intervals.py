@@ -103,8 +103,9 @@ def mean_intervals(
 def defined_mean(values: Any, axis: int = 0) -> Floats:
     """Mean over one axis of the values that are not NaN; NaN where there are none."""
     array = np.asarray(values, dtype=np.float64)
-    count = (~np.isnan(array)).sum(axis=axis)
-    return np.where(count > 0, np.nansum(array, axis=axis) / np.maximum(count, 1), np.nan)
+    known = ~np.isnan(array)
+    count = known.sum(axis=axis)
+    return np.where(count > 0, np.where(known, array, 0).sum(axis=axis) / np.maximum(count, 1), np.nan)
 
 
 def narrow_note(tasks: int, clusters: int, by_cluster: bool) -> str:

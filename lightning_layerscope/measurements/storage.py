@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,14 +56,15 @@ def save(record: RunRecord, folder: str | Path) -> Path:
     target = Path(folder)
     known = record.saved.setdefault(str(target.absolute()), {})
     there = steps_of(target, ENTRIES)
-    earlier = _check_free(record, target, there, saved_before=bool(known))
+    content = _check_free(record, target, there, saved_before=bool(known))
+    earlier = content is not None and content["format"] == earlier_format.FORMAT
     current = {measurement.step: measurement for measurement in record.measurements}
     given_up = [step for step in there if known.get(step) is not current.get(step, record)]
     _give_up(target, given_up)
     config = {"format": FORMAT, "run_id": record.run_id, "config": record.config, "rewound": record.rewound}
     if earlier:
         earlier_format.make_room(target)
-    else:
+    elif json.dumps(config) != json.dumps(content):
         write_sealed(target / CONFIG, config)
     complete = set(there).difference(given_up).intersection(*(steps_of(target, kind) for kind in (PROFILE, MATRICES)))
     for step, measurement in current.items():
@@ -171,21 +174,25 @@ def owner(folder: Path) -> str | None:
     return None
 
 
-def _check_free(record: RunRecord, folder: Path, there: list[int], *, saved_before: bool) -> bool:
-    """Whether the folder, to which the record may write, is still of the earlier format.
+def _check_free(record: RunRecord, folder: Path, there: list[int], *, saved_before: bool) -> dict[str, Any] | None:
+    """Refuse a folder that the record may not write to.
 
     Args:
         record: The run.
         folder: Its folder.
         there: The steps with an entry in the folder.
         saved_before: Whether this process has written to it.
+
+    Returns:
+        Its configuration; None where it has none that can be read.
     """
     content, run_id = None, None
-    try:
-        run_id = owner(folder)
+    with suppress(ValueError):  # the measurements may still say which run it is
         content = read_config(folder)
+    try:
+        run_id = owner(folder) if content is None else str(content["run_id"])
     except ValueError as error:
-        if run_id is None and not saved_before:
+        if not saved_before:
             raise FileExistsError(f"{folder} is not written to: {error}; choose another folder") from error
     if run_id not in (None, record.run_id):
         raise FileExistsError(
@@ -199,7 +206,7 @@ def _check_free(record: RunRecord, folder: Path, there: list[int], *, saved_befo
             f"{folder} holds measurements of this run that the record does not have (steps {lost}); load it first, and "
             "call rewind(step) where training went back"
         )
-    return content is not None and content["format"] == earlier_format.FORMAT
+    return content
 
 
 def _measured(content: dict[str, Any] | None, there: list[int]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ class LayerProfile:
         self.frame = check_rows(frame)
         known = meta if isinstance(meta, ProfileMeta) else ProfileMeta.from_dict(meta)
         self.meta = known.completed(self.frame)
-        self._cells: dict[tuple[str, int | None], curves.Cells] = {}  # rows are found once; nobody changes their names
+        self._cells: dict[tuple[str, int], curves.Cells] = {}  # rows are found once; nobody changes their names
 
     def __repr__(self) -> str:
         return (
@@ -238,18 +239,22 @@ class LayerProfile:
 
         return diff_profiles(self, other, measure=measure, step=step, other_step=other_step)
 
+    @cached_property
+    def _last_step(self) -> int:
+        return self.steps[-1] if len(self) else 0
+
     def _find(self, measure: str | None, step: int | None) -> curves.Cells:
         name = measure or self.measure
-        if (name, step) in self._cells:
-            return self._cells[name, step]
-        when = (self.steps[-1] if self.steps else 0) if step is None else step
+        when = self._last_step if step is None else step
+        if (name, when) in self._cells:
+            return self._cells[name, when]
         cells = curves.find_cells(self.frame, name, when, self.tasks, self.layers)
         if not len(cells.rows):
             if name not in self.measures:
                 raise KeyError(f"no measure {name!r} in this profile; it has {self.measures}")
             has = sorted(self.frame.loc[self.frame["measure"] == name, "step"].unique().tolist())
             raise KeyError(f"no rows of {name!r} at step {when}; it was measured at steps {has}")
-        return self._cells.setdefault((name, step), cells)
+        return self._cells.setdefault((name, when), cells)
 
     def _position(self, task: str) -> int:
         if task not in self.meta.tasks:

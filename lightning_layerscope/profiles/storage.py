@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,33 +12,43 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lightning_layerscope.atomic import replace_file
 from lightning_layerscope.profiles.meta import ProfileMeta
 from lightning_layerscope.profiles.schema import COLUMNS
 from lightning_layerscope.sealed import DamagedFileError
+from lightning_layerscope.wording import count
 
-KEY = b"lightning_layerscope.profile.2"
+KEY = b"lightning_layerscope.profile.3"
 """Schema key of the digest and, after a line break, of the meta as JSON."""
 
+EARLIER_KEY = b"lightning_layerscope.profile.2"
+"""The same in files of an earlier version, whose digest is over every cell's text."""
+
 KEY_WITHOUT_DIGEST = b"lightning_layerscope.profile"
-"""Schema key of the meta in files of earlier versions, whose rows cannot be verified."""
+"""Schema key of the meta in files of the first version, whose rows cannot be verified."""
 
 MOST_MEASURES = 64
 """No profile has more measures: with tasks, layers and steps they bound how many rows a file may hold."""
 
+ROWS_AT_A_TIME = 1 << 16
+"""Read before it is asked whether there may be so many."""
+
 
 def write(frame: pd.DataFrame, meta: ProfileMeta, path: str | Path) -> Path:
     """Write rows and meta, whole or not at all."""
-    table = pa.Table.from_pandas(frame, preserve_index=False)
+    columns = {name: _column(frame[name], kind) for name, kind in COLUMNS.items()}
     text = json.dumps(meta.to_dict())
-    described = {**(table.schema.metadata or {}), KEY: f"{_digest(frame, table, text)}\n{text}".encode()}
-    # Names repeat and numbers hardly do: to encode them costs as much again, and makes the file larger.
-    repeating = [column for column, kind in COLUMNS.items() if kind != "float64"]
-    with replace_file(path) as passing:
-        pq.write_table(table.replace_schema_metadata(described), passing, use_dictionary=repeating)
+    table = pa.table(columns)
+    # Names repeat and numbers hardly do: to encode them costs as much again, and makes the file larger. Readers are to
+    # see names, not numbers of a dictionary, which Arrow's own schema would have them do. Nobody asks for
+    # statistics.
+    repeating = [name for name, kind in COLUMNS.items() if kind != "float64"]
+    how = {"use_dictionary": repeating, "store_schema": False, "write_statistics": False}
+    with replace_file(path) as passing, pq.ParquetWriter(passing, table.schema, **how) as writer:
+        writer.add_key_value_metadata({KEY: f"{_digest(columns, text)}\n{text}"})
+        writer.write_table(table)
     return Path(path)
 
 
@@ -55,18 +66,18 @@ def read(path: str | Path) -> tuple[pd.DataFrame, ProfileMeta]:
     try:
         with pq.ParquetFile(path) as file:
             known = file.schema_arrow.metadata or {}
-            if KEY not in known and KEY_WITHOUT_DIGEST not in known:
+            key = next((each for each in (KEY, EARLIER_KEY, KEY_WITHOUT_DIGEST) if each in known), None)
+            if key is None:
                 raise ValueError(
                     f"expected a profile written by LayerProfile.to_parquet in {path}, got another parquet file"
                 )
-            digest, _, text = (
-                known[KEY].decode().partition("\n") if KEY in known else ("", "", known[KEY_WITHOUT_DIGEST])
-            )
+            said = known[key].decode()
+            digest, _, text = ("", "", said) if key == KEY_WITHOUT_DIGEST else said.partition("\n")
             content: dict[str, Any] = json.loads(text)
-            _check_rows_claimed(path, file.metadata, content)
-            table = file.read()
-            frame: pd.DataFrame = table.to_pandas()
-            verified = not digest or digest == _digest(frame, table, text)
+            most = len(content["tasks"]) * len(content["layers"]) * MOST_MEASURES
+            frame: pd.DataFrame = _rows(file, most, path).to_pandas()
+            columns = {name: _column(frame[name], kind) for name, kind in COLUMNS.items()}
+            verified = key == KEY_WITHOUT_DIGEST or digest == _digest(columns, text, every_text=key == EARLIER_KEY)
     except (
         pa.ArrowException,
         OSError,
@@ -84,44 +95,60 @@ def read(path: str | Path) -> tuple[pd.DataFrame, ProfileMeta]:
     return frame, ProfileMeta.from_dict(content)
 
 
-def _check_rows_claimed(path: str | Path, described: pq.FileMetaData, content: Mapping[str, Any]) -> None:
-    """Refuse a small file that would unpack to a huge table, before any row of it is read.
+def _rows(file: pq.ParquetFile, most: int, path: str | Path) -> pa.Table:
+    """The rows, read in parts, so that a small file that would unpack to a huge table is refused on the way.
 
-    No two rows share a cell, so tasks x layers x measures x steps bound their number.
+    What a damaged file says of its own columns is not asked for: some of it ends the process.
+
+    Args:
+        file: The file.
+        most: Rows that one step may have: no two share a cell.
+        path: For the message.
     """
-    column = list(COLUMNS).index("step")
-    ranges = [described.row_group(group).column(column).statistics for group in range(described.num_row_groups)]
-    ends = [end for bounds in ranges if bounds is not None and bounds.has_min_max for end in (bounds.min, bounds.max)]
-    steps = max(ends) - min(ends) + 1 if ends else 1
-    most = len(content["tasks"]) * len(content["layers"]) * MOST_MEASURES * steps
-    if described.num_rows > most:
-        raise ValueError(
-            f"expected at most {most:,} rows in the profile {path}, for its tasks, layers and steps, got "
-            f"{described.num_rows:,}; nothing of it was read"
-        )
+    parts, steps, rows = [], set[int](), 0
+    for part in file.iter_batches(ROWS_AT_A_TIME):
+        steps.update(part.column("step").unique().to_pylist())
+        rows += len(part)
+        if rows > most * len(steps):
+            raise ValueError(
+                f"expected at most {most:,} rows per step in the profile {path}, for its tasks and layers, got "
+                f"{rows:,} and more of {count(len(steps), 'step')}; the rest of it was not read"
+            )
+        parts.append(part)
+    return pa.Table.from_batches(parts, file.schema_arrow)
 
 
-def _as_json(texts: pa.ChunkedArray) -> bytes:
-    """What ``json.dumps`` makes of the list; names repeat in every row, and each is encoded once."""
-    names = texts.dictionary_encode("encode").combine_chunks()
-    plain = [float("nan") if name is None else name for name in names.dictionary.to_pylist()]
-    encoded = pa.array([json.dumps(name).encode() for name in plain], pa.large_binary())
-    cells = pa.ListArray.from_arrays(pa.array([0, len(names)], pa.int32()), encoded.take(names.indices))
-    joined: bytes = pc.binary_join(cells, pa.scalar(b", ", pa.large_binary()))[0].as_py()
-    return b"[" + joined + b"]"
+def _column(cells: pd.Series, kind: str) -> pa.Array:
+    """Numbers as they are; texts as a dictionary, in which each stands once in the order of the rows."""
+    if kind == "text":
+        texts = pa.array(cells, pa.large_string(), from_pandas=True)
+        if isinstance(texts, pa.ChunkedArray):  # where rows were joined
+            texts = texts.combine_chunks()
+        return texts.dictionary_encode("encode")
+    numbers = cells.to_numpy().astype(kind)
+    if kind == "float64":
+        numbers[np.isnan(numbers)] = np.nan  # a computed NaN may have other bits than one that is read back
+    return pa.array(numbers, from_pandas=False)
 
 
-def _digest(frame: pd.DataFrame, table: pa.Table, meta: str) -> str:
-    """Of the meta's text and of every cell, whatever the file's encoding; the table holds the frame's rows."""
+def _digest(columns: Mapping[str, pa.Array], meta: str, *, every_text: bool = False) -> str:
+    """Of the meta's text and of every cell, whatever the file's encoding; of numbers little-endian.
+
+    Args:
+        columns: As :func:`_column` gives them.
+        meta: Its text.
+        every_text: As it was in an earlier version: over the text of every cell instead of their dictionary.
+    """
     digest = hashlib.sha256(meta.encode())
     for name, kind in COLUMNS.items():
-        if kind == "text":
-            cells = _as_json(table[name])
+        column = columns[name]
+        if kind != "text":
+            cells = column.to_numpy().astype(f"<{kind[0]}8", copy=False).tobytes()
+        elif every_text:
+            cells = json.dumps([math.nan if text is None else text for text in column.to_pylist()]).encode()
         else:
-            numbers = frame[name].to_numpy().astype(f"<{kind[0]}8")
-            if numbers.dtype.kind == "f":
-                numbers[np.isnan(numbers)] = np.nan  # a computed NaN may have other bits than one that is read back
-            cells = numbers.tobytes()
+            indices = column.indices.to_numpy().astype("<i4", copy=False)
+            cells = json.dumps(column.dictionary.to_pylist()).encode() + indices.tobytes()
         digest.update(f"{name} {len(cells)}\n".encode())
         digest.update(cells)
     return digest.hexdigest()

@@ -58,13 +58,15 @@ class TensorBoardSink:
     def log_pictures(self, pictures: Sequence[Picture], *, step: int, host_step: int, last: bool) -> bool:
         """Log them at the step at which they were measured: TensorBoard takes steps in any order.
 
+        They are not flushed: training would wait until they are on the disk. The writer does it within its
+        ``flush_secs``, the next measurement before that.
+
         Raises:
             RuntimeError: If there is no writer.
         """
         writer = self._there()
         for key, picture in numbered(pictures):
             add_png(writer, under(self._root, key), picture, int(host_step))
-        writer.flush()
         return True
 
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:

@@ -159,6 +159,7 @@ def test_a_process_that_dies_while_writing_loses_no_measurement(
     record = record_of(0)
     record.save(tmp_path)
     record.add(measure(5))
+    record.config["learning_rate"] = 0.1  # what the file of it holds already is not written again
     dies_at(last)
     with pytest.raises(KeyboardInterrupt):
         record.save(tmp_path)
@@ -173,6 +174,19 @@ def test_a_process_that_dies_while_writing_loses_no_measurement(
     again.add(measure(5))
     again.save(tmp_path)
     assert RunRecord.load(tmp_path).steps == [0, 5]
+
+
+def test_the_configuration_is_written_when_it_changes(tmp_path, measure, record_of):
+    record = record_of(0)
+    record.config["layers"] = (1, 2)
+    record.save(tmp_path)
+    before = (tmp_path / "config.json").stat().st_ino
+    record.add(measure(5))
+    record.save(tmp_path)
+    assert (tmp_path / "config.json").stat().st_ino == before
+    record.config["layers"] = (1, 2, 3)
+    record.save(tmp_path)
+    assert RunRecord.load(tmp_path).config["layers"] == [1, 2, 3]
 
 
 def test_a_first_measurement_cut_off_can_be_written_again(tmp_path, monkeypatch, measure, record_of, dies_at):

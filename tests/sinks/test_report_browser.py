@@ -67,6 +67,32 @@ def test_the_slider_goes_through_all_measurements(browser, page, record):
         assert held["task_13", 1] is None
 
 
+def test_cells_changed_on_the_way_look_as_cells_drawn_at_once(browser, kit, tmp_path):
+    """Also those that are undefined in one measurement alone."""
+    record = kit.make_record((0, 10, 20), tasks=6, clusters=3, layers=8)
+    record.measurements[1].layer_x_layer[2, 5] = np.nan
+    page = write_report(record, tmp_path / "report.html")
+
+    def pictures(tab):
+        show(tab, "neighbours")
+        return tab.evaluate(
+            "[...document.querySelectorAll('#tasks canvas, #neighbours canvas')].map(c => c.toDataURL())"
+        )
+
+    with open_page(browser, page) as tab:
+        seen = []
+        for place in ("2", "0", "1", "0", "1", "2"):
+            tab.fill("#step", place)
+            show(tab, "tasks")
+            seen.append(pictures(tab))
+    for step, found in ((20, seen[0]), (20, seen[-1]), (0, seen[1]), (0, seen[3]), (10, seen[2]), (10, seen[4])):
+        with open_page(browser, page, anchor=f"#step={step}") as tab:
+            show(tab, "tasks")
+            assert len(found) == 2
+            assert pictures(tab) == found
+    assert len({tuple(each) for each in seen}) == 3
+
+
 def test_keys_move_the_slider_and_the_address_keeps_what_was_chosen(browser, page):
     with open_page(browser, page) as tab:
         tab.keyboard.press("ArrowLeft")
