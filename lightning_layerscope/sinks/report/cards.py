@@ -97,7 +97,7 @@ def _cost(record: RunRecord) -> str:
     if spent > 0:
         parts.append(f"{spent:.1f} s of measuring")
         if not math.isnan(last.overhead):
-            parts.append(f"{last.overhead:.1%} of the run's time with drawing and logging")
+            parts.append(f"{last.overhead:.1%} of the run's time with writing and logging")
     return "; ".join(part for part in parts if part)
 
 
