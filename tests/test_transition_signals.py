@@ -89,6 +89,13 @@ def test_components_need_more_than_twice_their_number_of_prompts():
         find_signals(tuned, components=components)
 
 
+def test_too_few_neighbours_are_counted_in_pairs():
+    values = np.random.default_rng(0).random((8, 4))
+    neighbours = np.where(np.arange(4) == 0, np.nan, values)
+    cut = find_signals(values, neighbours=neighbours).cuts[-1]
+    assert (cut.start, cut.reason) == (None, "only 3 pairs of layers, at least 4 needed")
+
+
 def test_neighbours_lack_the_first_layer():
     tuned, _ = similarities()
     neighbours = 0.9 - 0.1 * np.clip((X - 9) / 6, 0, 1) + 0.01 * np.random.default_rng(0).standard_normal(tuned.shape)

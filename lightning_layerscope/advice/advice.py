@@ -77,8 +77,10 @@ class Advice:
         return table(["rule", *columns, "rank", "parameters"], rows)
 
     def score_table(self) -> str:
-        """Layers by rules: the scores of the rules that score layers; a dash where a layer has none."""
+        """Layers by rules: the scores of those that score layers, a dash where a layer has none; ``""`` without any."""
         scored = {name: selection.scores for name, selection in self.selections.items() if selection.scores}
+        if not scored:
+            return ""
         rows = [
             [str(layer + 1), *(number(scores[layer]) for scores in scored.values())]
             for layer in range(self.targets.num_layers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -109,7 +110,9 @@ class LayerCheck:
         if self.drift and len(self.restored.get("alone", ())) >= LEAST_LAYERS:
             agreement = self.agreement()
             sentences.append(
-                f"Rank correlation of drift and change of loss over layers: {agreement.value:.2f} "
+                "No rank correlation of drift and change of loss: one of them is the same in all layers."
+                if math.isnan(agreement.value)
+                else f"Rank correlation of drift and change of loss over layers: {agreement.value:.2f} "
                 f"({agreement.low:.2f} to {agreement.high:.2f}): {_meaning(agreement)}"
             )
         return " ".join(sentences)

@@ -11,13 +11,15 @@ import numpy as np
 from torch import nn
 
 from lightning_layerscope.advice.check import WAYS, LayerCheck, check_rows
-from lightning_layerscope.extraction import HiddenStates, extract_hidden_states
+from lightning_layerscope.advice.restored import check_alike
+from lightning_layerscope.extraction import HiddenStates, extract_hidden_states, find_layers
 from lightning_layerscope.functional import linear_cka
 from lightning_layerscope.monitor.adapters import adapters_off
 from lightning_layerscope.probes import ProbeSet
 from lightning_layerscope.tasks import PromptTemplate, TaskCollection, load_tasks
 from lightning_layerscope.training import load_model
 from lightning_layerscope.training.encoding import encode_examples
+from lightning_layerscope.training.loading import is_adapter, tokenizer_beside
 
 
 def check_layers(
@@ -46,7 +48,8 @@ def check_layers(
     Args:
         base: The base model, its folder or hub name; None where ``tuned`` carries adapters, whose base is itself with
             them off.
-        tuned: The tuned model, its folder or name, or the folder of a PEFT adapter.
+        tuned: The tuned model, its folder or name, or the folder of a PEFT adapter, which is put on ``base`` where that
+            is a folder or a name.
         tasks: With answers, or a source of such tasks.
         tokenizer: Needed for models in memory.
         rows_per_task: Held-out rows of each task, chosen by ``seed``.
@@ -100,10 +103,15 @@ def _models(base: Any, tuned: Any, tokenizer: Any, device: str | None) -> tuple[
     if isinstance(tuned, nn.Module):
         if tokenizer is None:
             raise ValueError("a model in memory does not bring its tokenizer; pass tokenizer=")
+    elif isinstance(base, str | Path) and is_adapter(str(tuned)):
+        tuned, own = load_model(base, adapter=tuned, tokenizer=tokenizer_beside(tuned), device=device)
+        tokenizer = tokenizer or own
     else:
         tuned, own = load_model(tuned, device=device)
         tokenizer = tokenizer or own
     if hasattr(tuned, "peft_config"):
+        if isinstance(base, nn.Module):
+            check_alike(find_layers(base), find_layers(tuned))
         base = None  # the same model with its adapters off
     elif base is not None and not isinstance(base, nn.Module):
         base, _ = load_model(base, device=device)

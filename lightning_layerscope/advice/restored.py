@@ -28,26 +28,21 @@ class RestorableLayers:
 
     Raises:
         ValueError: Without a base and without adapters inside the layers, with merged adapters (switching them off
-            would change weights in place), or for models with different numbers of layers.
+            would change weights in place), for a base with adapters, or for layers of other kinds, numbers or shapes.
     """
 
     def __init__(self, tuned: nn.Module, base: nn.Module | None = None) -> None:
         self.layers: DecoderLayers = find_layers(tuned)
         if base is None:
             self._base = [_without_adapters(layer) for layer in self.layers.modules]
-            if not any(is_tuner_layer(part) for layer in self.layers.modules for part in layer.modules()):
+            if not _has_adapters(self.layers):
                 raise ValueError(
                     f"{type(tuned).__name__} has no adapters in its layers: give the base model as well, to put whole "
                     "layers back."
                 )
         else:
             others = find_layers(base)
-            if others.num_layers != self.layers.num_layers:
-                raise ValueError(
-                    f"the base model has {count(others.num_layers, 'layer')} and the tuned one "
-                    f"{self.layers.num_layers}; "
-                    "expected two checkpoints of one architecture."
-                )
+            check_alike(others, self.layers)
             self._base = [layer.__call__ for layer in others.modules]
 
     def __len__(self) -> int:
@@ -92,6 +87,41 @@ class RestorableLayers:
         finally:
             for layer in changed:
                 del layer.forward
+
+
+def check_alike(base: DecoderLayers, tuned: DecoderLayers) -> None:
+    """Refuse layers that cannot stand for one another, and a base with adapters.
+
+    Raises:
+        ValueError: With what differs. Beside adapters the shapes of weights are not compared.
+    """
+    expected = "expected two checkpoints of one architecture"
+    if _has_adapters(base):
+        raise ValueError("the base model carries adapters; expected the base model first and the tuned one second.")
+    if base.num_layers != tuned.num_layers:
+        raise ValueError(
+            f"the base model has {count(base.num_layers, 'layer')} and the tuned one {tuned.num_layers}; {expected}."
+        )
+    for number, (one, two) in enumerate(zip(base.modules, tuned.modules, strict=True), start=1):
+        if type(one) is not type(two):
+            raise ValueError(
+                f"layer {number} is a {type(one).__name__} in the base model and a {type(two).__name__} in the tuned "
+                f"one; {expected}."
+            )
+        if _has_adapters(tuned):
+            continue
+        shapes = [{name: tuple(each.shape) for name, each in layer.named_parameters()} for layer in (one, two)]
+        for name in sorted(shapes[0].keys() | shapes[1].keys()):
+            found = [shape.get(name, "none") for shape in shapes]
+            if found[0] != found[1]:
+                raise ValueError(
+                    f"{name} of layer {number} is {found[0]} in the base model and {found[1]} in the tuned one; "
+                    f"{expected}."
+                )
+
+
+def _has_adapters(layers: DecoderLayers) -> bool:
+    return any(is_tuner_layer(part) for layer in layers.modules for part in layer.modules())
 
 
 def _set(layer: Any, call: Call, changed: list[Any]) -> None:

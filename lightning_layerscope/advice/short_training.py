@@ -26,7 +26,7 @@ def trained_adapter(
     recipe: TrialRecipe,
     seed: int,
 ) -> Iterator[Any]:
-    """Train one adapter on all tasks and lend the adapted model; the base model is as before afterwards.
+    """Train one adapter on all tasks and lend the adapted model; the base model is as before afterwards, in eval mode.
 
     Adapters, rows and order follow from the seed; the global generators are left alone.
 

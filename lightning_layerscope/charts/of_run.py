@@ -10,6 +10,7 @@ from lightning_layerscope.charts.of_profile import heatmap_layer_x_step, heatmap
 from lightning_layerscope.charts.squares import heatmap_layer_x_layer, heatmap_task_x_task
 from lightning_layerscope.charts.words import chosen_steps, step_name
 from lightning_layerscope.profiles import LayerProfile
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from lightning_layerscope.measurements import Measurement, RunRecord
@@ -61,6 +62,11 @@ def measurement_chart(measurement: Measurement, what: str = "tasks", *, layer: i
         return heatmap_layer_x_layer(measurement.layer_x_layer, profile.layers, step=step, tasks=len(profile.tasks))
     at = max(measurement.task_x_task, default=None) if layer is None else layer
     if at not in measurement.task_x_task:
+        if not measurement.task_x_task:
+            raise ValueError(
+                f"expected a measurement of task x task, got one of {count(len(profile.tasks), 'task')} without; it "
+                "takes at least two tasks, and layers with task_x_task="
+            )
         raise ValueError(f"expected a layer of task x task, got {at}; there are {sorted(measurement.task_x_task)}")
     return heatmap_task_x_task(measurement.task_x_task[at], profile.tasks, profile.clusters, at, step=step)
 

@@ -128,12 +128,12 @@ def _colour(share: float) -> str:
 def _columns(values: Floats, span: tuple[float, float], left: int, cell: int) -> list[Text]:
     """One column of blocks per layer, in eighths of a line; an undefined value has a dot on the ground."""
     low, high = span
+    if np.isfinite(values).any() and np.nanmax(values) <= 1 < high:  # blocks need no room above the highest line
+        high = 1.0
     eighths = [round(8 * _HEIGHT * (value - low) / (high - low)) if np.isfinite(value) else -1 for value in values]
     lines = []
     for line in reversed(range(_HEIGHT)):
-        label = {_HEIGHT - 1: f"{min(high, 1.0) if low >= 0 and high < 1.2 else high:.3g}", 0: f"{low:.3g}"}.get(
-            line, ""
-        )
+        label = {_HEIGHT - 1: f"{high:.3g}", 0: f"{low:.3g}"}.get(line, "")
         text = Text(label.rjust(left - 2) + "│ ", style="dim")
         for value in eighths:
             block = "·" if value < 0 and line == 0 else _BLOCKS[min(8, max(0, value - 8 * line))]

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_layerscope.commands.options import add_command, check_device, positive
+from lightning_layerscope.commands.options import add_columns_option, add_command, check_device, given_tasks, positive
 from lightning_layerscope.text_tables import number, table
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def add_parser(commands: Any) -> None:
     parser = add_command(commands, "advise", run, "ask the literature's rules which layers to train", _EXAMPLES)
     parser.add_argument("model", metavar="MODEL", help="folder or Hugging Face name of the base model")
     parser.add_argument("--tasks", required=True, metavar="SOURCE", help="toy, flan, a folder, a dataset; with answers")
+    add_columns_option(parser)
     parser.add_argument("--budget", required=True, type=positive, metavar="K", help="how many layers to train")
     parser.add_argument("--rules", nargs="+", metavar="RULE", help="which to ask (default: all there are)")
     parser.add_argument("--modules", nargs="+", metavar="NAME", help="that get adapters (default q_proj v_proj)")
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     with quiet():
         advice = advise(
             options.model,
-            options.tasks,
+            given_tasks(options),
             options.budget,
             rules=options.rules or NAMES,
             trial=options.trial,
@@ -78,8 +79,8 @@ def run(options: argparse.Namespace) -> None:
             report=lambda stage, what: print(f"{stage}: {what}", flush=True) if what != "kept" else None,
         )
     print(advice.layer_table())
-    print()
-    print(advice.score_table())
+    if scores := advice.score_table():
+        print(f"\n{scores}")
     for rule, reason in advice.unavailable.items():
         print(f"note: {rule} says nothing here: {reason}")
     if advice.verdict is not None:

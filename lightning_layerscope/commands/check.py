@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_layerscope.commands.options import add_command, check_device, positive
+from lightning_layerscope.commands.options import add_columns_option, add_command, check_device, given_tasks, positive
 from lightning_layerscope.commands.stored import check_new_file
 from lightning_layerscope.text_tables import number, table
 from lightning_layerscope.wording import count
@@ -28,6 +28,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("base", metavar="BASE", help="folder or Hugging Face name of the base model")
     parser.add_argument("tuned", metavar="TUNED", help="the tuned model, or the folder of a PEFT adapter")
     parser.add_argument("--tasks", required=True, metavar="SOURCE", help="toy, general, flan, a folder, a dataset")
+    add_columns_option(parser)
     parser.add_argument("--rows", type=positive, default=16, metavar="N", help="held-out rows per task (default 16)")
     parser.add_argument("--split", default="test", metavar="NAME", help="split they come from (default test)")
     parser.add_argument("--seed", type=int, default=0, help="of their choice (default 0)")
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
         check = check_layers(
             options.base,
             options.tuned,
-            options.tasks,
+            given_tasks(options, splits=[options.split]),
             rows_per_task=options.rows,
             split=options.split,
             seed=options.seed,

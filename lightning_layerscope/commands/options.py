@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_layerscope.tasks import TaskCollection
 
 
 def add_command(commands: Any, name: str, run: Any, help_line: str, examples: str) -> argparse.ArgumentParser:
@@ -19,8 +23,8 @@ def add_command(commands: Any, name: str, run: Any, help_line: str, examples: st
     return parser
 
 
-def add_task_options(group: Any) -> None:
-    """How rows of tasks are read and become prompts."""
+def add_columns_option(group: Any) -> None:
+    """How rows of tasks are read."""
     group.add_argument(
         "--columns",
         nargs="+",
@@ -29,6 +33,18 @@ def add_task_options(group: Any) -> None:
         help="columns that are named otherwise: input=question output=answer; fields are instruction, input, output, "
         "split, id, task, messages, prompt and completion",
     )
+
+
+def given_tasks(options: argparse.Namespace, splits: Iterable[str] | None = None) -> TaskCollection:
+    """The tasks that ``--tasks`` and ``--columns`` name."""
+    from lightning_layerscope.tasks import load_tasks
+
+    return load_tasks(options.tasks, columns=dict(options.columns or ()) or None, splits=splits)
+
+
+def add_task_options(group: Any) -> None:
+    """How rows of tasks are read and become prompts."""
+    add_columns_option(group)
     group.add_argument(
         "--chat",
         action=argparse.BooleanOptionalAction,

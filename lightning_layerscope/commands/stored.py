@@ -65,7 +65,7 @@ def load_record(source: Path) -> RunRecord:
     from lightning_layerscope.measurements import Measurement, RunRecord
     from lightning_layerscope.transitions import find_transitions
 
-    if source.is_dir():
+    if source.is_dir() and source.suffix != ".parquet":
         return RunRecord.load(run_folder(source))
     profile = load_profile(source)
     steps = [profile.at_step(step) for step in profile.steps]

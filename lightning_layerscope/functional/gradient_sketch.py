@@ -45,7 +45,7 @@ def sketch_gradient(gradient: Tensor, numbers: int = 4096, seed: int = 0) -> Ten
     signs = _signs((_LINES, numbers), generator).to(device)
     turns = torch.randint(numbers, (_LINES,), generator=generator)
     places = torch.arange(2 * numbers).remainder(numbers).unfold(0, numbers, 1)[turns].to(device)
-    sketch = torch.zeros(numbers, device=device)
+    sketch = torch.zeros(numbers, dtype=torch.float32, device=device)
     for block in torch.split(flat, _LINES * numbers):
         turn, flips = int(torch.randint(numbers, (), generator=generator)), _signs((_LINES, 1), generator)
         lines = torch.nn.functional.pad(block.float(), (0, -len(block) % numbers)).view(-1, numbers)

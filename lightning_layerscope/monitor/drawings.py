@@ -98,10 +98,11 @@ class Drawings:
             if self._process is None:
                 return
             if not done:
+                owed = len(self._steps())
+                pictures = f"pictures of {count(owed, 'measurement')} are not logged, and " if owed else ""
                 self._tell(
-                    f"it was not finished {seconds:g} s after the end of the run: pictures of "
-                    f"{count(len(self._steps()), 'measurement')} are not logged, and the report may be that of an "
-                    "earlier measurement.",
+                    f"it was not finished {seconds:g} s after the end of the run: {pictures}the report is missing or "
+                    "that of an earlier measurement.",
                     folder,
                 )
             _, problem = attempt(self._process.page).value or (False, "")

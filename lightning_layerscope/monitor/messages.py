@@ -42,6 +42,7 @@ def configuration(settings: Settings, source: Source) -> dict[str, Any]:
         "estimator": settings.comparison.estimator,
         "cadence": when(settings),
         "max_overhead": settings.max_overhead,
+        "signals": [name for name, on in vars(settings.signals).items() if on is True],
         **({} if settings.retention is None else {"retention_tolerance": settings.signals.retention_tolerance}),
         **source.describe(),
     }

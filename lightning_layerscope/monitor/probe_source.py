@@ -65,7 +65,10 @@ def resolve_retention(settings: Settings, probes: ProbeSet, tokenizer: Any = Non
     own = _text_tokenizer(settings.tokenizer)
     tokenizer = own if own is not None else _text_tokenizer(tokenizer)
     if tokenizer is None:
-        raise ValueError(f"retention={source!r} needs a tokenizer: pass tokenizer=, or give the module one.")
+        raise ValueError(
+            f"retention={source!r} needs a tokenizer: pass tokenizer=, or give the module one (Lightning) or the "
+            "trainer (processing_class=)."
+        )
     options: dict[str, Any] = {"max_length": probes.max_length, "token_choice": probes.token_choice}
     if probes.template.get("chat"):
         options["template"] = probes.template

@@ -35,6 +35,7 @@ _CONFIG = (
     "measure",
     "estimator",
     "cadence",
+    "signals",
 )
 """These and no others are taken from a run's configuration: prompts cannot slip through."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,7 @@ def load_model(
         if adapter is not None:
             raise ValueError(f"{name} is an adapter itself; name its base model, or leave out adapter {adapter}")
         adapter, base = name, _base_of(name)
-        # Saved beside the adapter where training changed it, with the base model otherwise.
-        tokenizer = tokenizer or (name if (Path(name) / "tokenizer_config.json").is_file() else None)
+        tokenizer = tokenizer or tokenizer_beside(name)
         name = base
     model = load_causal_model(name, dtype or "auto")
     vocabulary = load_tokenizer(str(tokenizer or name))
@@ -97,6 +97,11 @@ def is_adapter(name: str) -> bool:
     return is_hub_adapter(name)
 
 
+def tokenizer_beside(adapter: str | Path) -> str | None:
+    """Where the tokenizer of an adapter is: beside it where training changed it, with the base model otherwise."""
+    return str(adapter) if (Path(adapter) / "tokenizer_config.json").is_file() else None
+
+
 def put_adapter_on(model: Any, path: str | Path, base_name: str) -> Any:
     """Load a PEFT adapter onto a model, switched on and frozen.
 
@@ -111,7 +116,15 @@ def put_adapter_on(model: Any, path: str | Path, base_name: str) -> Any:
     """
     peft = require("peft", "peft")
     try:
-        return peft.PeftModel.from_pretrained(model, str(path), is_trainable=False)
+        with warnings.catch_warnings():
+            # Of a base model with more layers peft warns only.
+            warnings.filterwarnings("error", "Found missing adapter keys")
+            return peft.PeftModel.from_pretrained(model, str(path), is_trainable=False)
+    except UserWarning as warning:
+        raise ValueError(
+            f"the adapter {path} does not fit the base model {base_name}: it has nothing for some of its matrices "
+            f"({str(warning)[:200]}); give the model that it was made for"
+        ) from warning
     except (RuntimeError, ValueError, KeyError) as error:
         named = getattr(peft.PeftConfig.from_pretrained(str(path)), "base_model_name_or_path", None)
         first = str(error).strip().splitlines()
@@ -130,6 +143,13 @@ def _fetch(kind: Any, where: str, what: str, **options: Any) -> Any:
         raise FileNotFoundError(
             f"no {what} found under {where}: neither a folder with one, nor a name on the Hugging Face hub that "
             "can be reached from here"
+        ) from error
+    except ValueError as error:
+        if "Unrecognized configuration class" not in str(error):
+            raise
+        raise ValueError(
+            f"expected a causal language model (a decoder, which AutoModelForCausalLM loads) under {where}, got a model "
+            f"of another kind ({str(error).split(' for this kind')[0].split('.')[-1].strip(chr(39) + '> ')})"
         ) from error
 
 

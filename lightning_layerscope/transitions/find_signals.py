@@ -10,10 +10,12 @@ import numpy as np
 from lightning_layerscope.functional.diagnostics import DIRECT
 from lightning_layerscope.transitions.crossing import find_crossing
 from lightning_layerscope.transitions.curves import CompleteCurves, complete_curves
+from lightning_layerscope.transitions.detection import MIN_LAYERS
 from lightning_layerscope.transitions.find import transition_of
 from lightning_layerscope.transitions.samples import Bootstrap, Statistic
 from lightning_layerscope.transitions.shapes import Floats
 from lightning_layerscope.transitions.signals import SignalCut, SignalTable
+from lightning_layerscope.wording import count
 
 if TYPE_CHECKING:
     from lightning_layerscope.profiles import LayerProfile
@@ -106,7 +108,9 @@ def find_signals(
         few = _too_few_prompts(components, prompts, tuned)
         cuts.append(SignalCut.none("components", few) if few else cut("components", components, median))
     if neighbours is not None:
-        cuts.append(cut("neighbours", neighbours, median))
+        pairs = int(np.isfinite(_fitting(neighbours, values.shape, "neighbours")).any(axis=0).sum())
+        few = "" if pairs >= MIN_LAYERS else f"only {count(pairs, 'pair')} of layers, at least {MIN_LAYERS} needed"
+        cuts.append(SignalCut.none("neighbours", few) if few else cut("neighbours", neighbours, median))
     return SignalTable(tuple(cuts), tuple(n for n in numbers if n > 0), confidence, len(values))
 
 

@@ -1,8 +1,11 @@
 """Advice from a folder: rules, trial, resumption, exports, and the command."""
 
+import copy
 import json
+import random
 
 import pytest
+import torch
 
 from lightning_layerscope import advise
 from lightning_layerscope.advice import parameters
@@ -97,6 +100,33 @@ def test_without_a_trial_the_default_is_said_to_be_one(folder, toy):
     assert advice.verdict is None
     assert advice.chosen == "all"
     assert "not a finding about yours" in advice.describe()
+
+
+def test_a_model_in_memory_is_as_it_was(folder, toy):
+    config = copy.deepcopy(toy[0].config)
+    config.attention_dropout = 0.3
+    model = type(toy[0])(config).train()
+    model.model.layers[0].eval()
+    model.model.embed_tokens.weight.requires_grad_(False)
+    before = copy.deepcopy(model)
+    states = torch.get_rng_state(), random.getstate()
+    rules = ("all", "gradient-probe", "pilot-drift")
+    seen = [
+        advise(model, toy[2], 2, tokenizer=toy[1], rules=rules, recipe=RECIPE, output_dir=folder / name)
+        for name in ("memory", "again")
+    ]
+    assert seen[0].score_table() == seen[1].score_table()  # no dropout in what the rules look at
+    assert [each.training for each in model.modules()] == [each.training for each in before.modules()]
+    assert all(map(torch.equal, model.state_dict().values(), before.state_dict().values()))
+    flags = [[(name, each.requires_grad) for name, each in m.named_parameters()] for m in (model, before)]
+    assert flags[0] == flags[1]
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert states[1] == random.getstate()
+
+
+def test_no_table_of_scores_where_no_rule_scores(folder, toy):
+    advice = advise(folder / "model", toy[2], 2, rules=("all", "last"), recipe=RECIPE, output_dir=folder / "out")
+    assert advice.score_table() == ""
 
 
 def test_the_command_prints_layers_scores_and_an_export(folder, capsys):

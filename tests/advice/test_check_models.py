@@ -1,16 +1,19 @@
 """The causal check from folders, and as a command."""
 
+import copy
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import transformers
 from scipy.stats import spearmanr
 
 from lightning_layerscope import check_layers
 from lightning_layerscope.advice.correlation import rank_correlation
 from lightning_layerscope.cli import main
+from lightning_layerscope.training import add_lora
 
 peft = pytest.importorskip("peft")
 
@@ -18,8 +21,6 @@ peft = pytest.importorskip("peft")
 @pytest.fixture(scope="module")
 def place(toy, tmp_path_factory):
     """A base model, one whose layer 2 was changed, and an adapter on layer 3 alone."""
-    from lightning_layerscope.training import add_lora
-
     model, tokenizer, _ = toy
     folder = tmp_path_factory.mktemp("check")
     for name in ("base", "tuned"):
@@ -85,6 +86,48 @@ def test_the_command_prints_the_curves_and_writes_the_rows(place, tmp_path, caps
     assert set(pd.read_parquet(out)["layer"]) == {1, 2, 3, 4}
     assert main([*map(str, arguments), "--alone", "--out", str(out)]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_models_that_do_not_fit_are_refused(place, toy, tmp_path):
+    model, tokenizer, tasks = toy
+    shape = {"hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 4}
+    sizes = {"vocab_size": model.config.vocab_size, "intermediate_size": 24, "max_position_embeddings": 128}
+    other = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**shape, **sizes))
+    wide = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape, **{**sizes, "intermediate_size": 40}))
+    deep = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**model.config.to_dict(), "num_hidden_layers": 6}))
+    for name, each in (("qwen", other), ("wide", wide), ("deep", deep)):
+        each.save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    options = {"rows_per_task": 4, "max_length": 96, "ways": ["alone"]}
+    with pytest.raises(ValueError, match="layer 1 is a Qwen2DecoderLayer in the base model and a LlamaDecoderLayer"):
+        check_layers(tmp_path / "qwen", place / "tuned", tasks, **options)
+    with pytest.raises(ValueError, match=r"mlp\.\w+\.weight of layer 1 is \(.*expected two checkpoints of one"):
+        check_layers(tmp_path / "wide", place / "tuned", tasks, **options)
+    add_lora(copy.deepcopy(model)).save_pretrained(tmp_path / "adapter")  # on every layer
+    check_layers(place / "base", tmp_path / "adapter", tasks, **options)
+    with pytest.raises(ValueError, match=r"does not fit the base model .* nothing for some of its matrices"):
+        check_layers(tmp_path / "deep", tmp_path / "adapter", tasks, **options)
+    with pytest.raises(ValueError, match="the base model first and the tuned one second"):
+        check_layers(place / "adapter", place / "base", tasks, **options)
+    with pytest.raises(ValueError, match="layer 1 is a Qwen2DecoderLayer"):
+        check_layers(other, place / "adapter", tasks, **options)
+
+
+def test_what_has_not_changed_has_no_correlation(place, toy):
+    check = check_layers(place / "base", place / "base", toy[2], rows_per_task=4, max_length=96, ways=["alone"])
+    assert "No rank correlation of drift and change of loss" in check.describe()
+    assert "nan" not in check.describe()
+
+
+def test_the_command_reads_columns_that_are_named_otherwise(place, tmp_path, capsys):
+    (tmp_path / "own").mkdir()
+    for file in (place / "tasks").glob("*.jsonl"):
+        text = file.read_text(encoding="utf-8").replace('"input"', '"question"').replace('"output"', '"solution"')
+        (tmp_path / "own" / file.name).write_text(text, encoding="utf-8")
+    arguments = ["check", place / "base", place / "tuned", "--tasks", tmp_path / "own", "--rows", "4", "--alone"]
+    assert main(list(map(str, arguments))) == 2
+    assert "question" in capsys.readouterr().err
+    assert main([*map(str, arguments), "--columns", "input=question", "output=solution"]) == 0
 
 
 def test_a_model_in_memory_needs_its_tokenizer(toy):

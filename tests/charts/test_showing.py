@@ -1,5 +1,6 @@
 """Results in a notebook cell and in a terminal."""
 
+import copy
 import io
 import re
 import sys
@@ -48,6 +49,13 @@ def test_results_plot_themselves(record):
     assert len({row["series"] for row in data(record.plot(), "curves")}) == 3
     assert data(record.plot("between", layer=1)) == data(last.plot("between", layer=1))
     assert {row["value"] for row in data(profile.diff(profile, other_step=0).plot(), "cells")} != {0.0}
+
+
+def test_one_task_has_no_other_to_stand_beside(record):
+    alone = copy.copy(record.measurements[-1])
+    alone.task_x_task = {}
+    with pytest.raises(ValueError, match=r"expected a measurement of task x task, got one of \d+ tasks without"):
+        alone.plot("between")
 
 
 def test_what_cannot_be_plotted_says_what_can(record):
@@ -120,6 +128,15 @@ def test_no_line_is_wider_than_the_terminal(make_profile, layers, width):
     lines = [line for line in printed(hole, width) if "│" in line or "task" in line.split(" ")[0]]
     assert max(map(len, lines)) <= width
     assert any("/" in line for line in lines), "undefined cells"
+
+
+def test_the_highest_line_of_blocks_is_what_its_label_says(make_profile):
+    profile = make_profile(2, 3, 4)
+    profile.frame["value"] = 1.0
+    text = printed(profile, 60)
+    top = next(line for line in text if "│" in line)
+    assert top.split("│")[0].strip() == "1"
+    assert "█" in top
 
 
 def test_colours_are_those_of_the_value(make_profile):

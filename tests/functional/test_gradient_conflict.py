@@ -105,3 +105,14 @@ def test_a_sketch_leaves_the_global_generator_alone():
 def test_refuses_what_does_not_fit(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_default_dtype_does_not_reach_the_sketch(dtype, request):
+    gradient = torch.randn(5000, generator=torch.Generator().manual_seed(0))
+    expected = sketch_gradient(gradient, numbers=64)
+    request.addfinalizer(lambda: torch.set_default_dtype(torch.float32))
+    torch.set_default_dtype(dtype)
+    found = sketch_gradient(gradient, numbers=64)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)

@@ -95,6 +95,12 @@ CONDITIONS = {
     "fp32": (None, {}, {}, {}),
     "bf16 mixed": (None, {"precision": "bf16-mixed"}, {}, {}),
     "bf16 true": (None, {"precision": "bf16-true"}, {}, {}),
+    "bf16 true, gradients projected": (
+        lambda tiny: tiny.llama(intermediate_size=200),
+        {"precision": "bf16-true"},
+        {},
+        {},
+    ),
     "accumulation": (None, {"accumulate_grad_batches": 3, "max_steps": 4}, {}, {}),
     "lora": (lora, {}, {}, {}),
     "lora, adapters switched": (lora, {}, BASE, {}),

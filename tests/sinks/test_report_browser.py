@@ -8,6 +8,7 @@ import pytest
 
 from lightning_layerscope.charts import theme
 from lightning_layerscope.measurements import RunRecord
+from lightning_layerscope.profiles import LayerProfile
 from lightning_layerscope.sinks.report import write_comparison, write_report
 from tests.browser_page import chromium, open_page, rows, settle, show
 
@@ -409,6 +410,29 @@ def test_nothing_is_cut_at_any_width(browser, comparison, width, scheme):
             "[...document.querySelectorAll('.wide .picture')].map((each) => each.scrollWidth - each.clientWidth)"
         )
         assert max(cut) <= 0, "legends stay within curves"
+
+
+def test_long_names_leave_room_on_a_phone(browser, kit, tmp_path):
+    record = kit.make_record((0, 20), tasks=6, clusters=2, layers=4)
+    names = {name: f"{name}, which is a task of a very long name " * 3 for name in record.profile.tasks}
+    for each in record.measurements:
+        frame = each.profile.to_pandas()
+        frame["task"] = frame["task"].map(names)
+        meta = each.profile.meta.to_dict() | {"tasks": list(names.values()), "examples": {}}
+        meta["clusters"] = {names[task]: cluster for task, cluster in each.profile.clusters.items()}
+        each.profile = LayerProfile(frame, meta)
+    with open_page(browser, write_report(record, tmp_path / "report.html"), width=400) as tab:
+        for section in ("tasks", "between", "table"):
+            show(tab, section)
+        for section in ("tasks", "between"):
+            found = "(id) => { const each = document.querySelector(`#${id} .picture`);"
+            room, cells = tab.evaluate(
+                f"{found} return [each.clientWidth - each.scrollWidth, each.picture.view.width()]; }}", section
+            )
+            assert room >= 0, "legends stay within the picture"
+            assert cells > 80
+        widths = tab.evaluate("[...document.querySelectorAll('#table tbody th')].map((each) => each.clientWidth)")
+        assert max(widths) < 250
 
 
 def test_paper_gets_every_picture_in_light_colours(browser, page):

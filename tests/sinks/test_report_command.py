@@ -48,6 +48,12 @@ def test_runs_and_profiles_can_be_mixed(runs, monkeypatch):
     assert "<h1>runs/one/layerscope · three</h1>" in (runs / "comparison.html").read_text(encoding="utf-8")
 
 
+def test_the_rows_of_a_run_are_shown_as_a_profile(runs):
+    page = runs / "rows.html"
+    assert report(runs / "runs" / "one" / "layerscope" / "profile.parquet", "--out", page) == 0
+    assert "steps 0 to 20" in page.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("names", [["a"], ["a", "a"]])
 def test_names_must_fit_the_runs(runs, capsys, names):
     sources = [runs / "runs" / name / "layerscope" for name in ("one", "two")]

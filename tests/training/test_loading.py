@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 
 from lightning_layerscope.study.stages.model_cache import ModelCache
 from lightning_layerscope.training import add_lora, load_model
@@ -61,3 +62,17 @@ def test_what_is_not_there_is_said_alike(tmp_path):
             load()
     with pytest.raises(FileNotFoundError, match=r"holds no model: config\.json is missing"):
         load_model(tmp_path)
+
+
+def test_a_model_that_is_no_decoder_is_told_as_one(tmp_path):
+    shape = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "vocab_size": 50}
+    transformers.T5ForConditionalGeneration(transformers.T5Config(**shape)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"expected a causal language model .* another kind \(T5Config\)"):
+        load_model(tmp_path)
+
+
+def test_an_adapter_that_leaves_layers_without_weights_is_refused(folders, model, tmp_path):
+    config = model.config.to_dict() | {"num_hidden_layers": model.config.num_hidden_layers + 1}
+    type(model)(type(model.config)(**config)).save_pretrained(tmp_path / "deeper")
+    with pytest.raises(ValueError, match="has nothing for some of its matrices"):
+        load_model(tmp_path / "deeper", adapter=folders[1], tokenizer=folders[0])

@@ -23,6 +23,7 @@ _SETTINGS = {
     "reference": "the name of the reference",
     "reference_digest": "the reference",
     "cadence": "when it measures",
+    "signals": "the signals",
 }
 
 
@@ -109,7 +110,8 @@ def tell_difference(first: LoggedRun, other: LoggedRun) -> str:
 
 
 def _settings(first: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    different = [words for key, words in _SETTINGS.items() if first.get(key) != other.get(key)]
+    # Runs of earlier versions do not say that they have no signals.
+    different = [words for key, words in _SETTINGS.items() if (first.get(key) or None) != (other.get(key) or None)]
     tasks = sorted(set(first.get("tasks") or ()) ^ set(other.get("tasks") or ()))
     if tasks:
         different.append(f"the tasks ({', '.join(map(str, tasks[:5]))}{', ...' if len(tasks) > 5 else ''})")

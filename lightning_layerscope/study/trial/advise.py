@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+
+import torch
 
 from lightning_layerscope.advice.advice import Advice
 from lightning_layerscope.advice.evidence import Evidence
@@ -14,6 +17,7 @@ from lightning_layerscope.advice.rules import DEFAULT, NAMES, needs_pilot, selec
 from lightning_layerscope.advice.trial_file import BASE
 from lightning_layerscope.advice.trial_recipe import TrialRecipe
 from lightning_layerscope.advice.verdict import Verdict, judge
+from lightning_layerscope.extraction import no_trace
 from lightning_layerscope.study.engine.local import run_locally
 from lightning_layerscope.study.engine.ray import RayOptions, run_on_ray
 from lightning_layerscope.study.prepare.model_digest import model_digest
@@ -53,7 +57,7 @@ def advise(
     scored on held-out rows and on the retention set. What is finished lies in ``output_dir`` and is not made again.
 
     Args:
-        model: Folder or hub name of the base model, or the model.
+        model: Folder or hub name of the base model, or the model, which is as it was afterwards.
         tasks: With the splits ``"train"`` and ``"test"`` and answers, or a source of such tasks.
         budget: K, how many layers to train; K layers at the recipe's rank are the budget of parameters.
         tokenizer: Needed for a model in memory.
@@ -86,30 +90,34 @@ def advise(
         raise ValueError("a model in memory needs tokenizer= and runs in this process; give its folder for Ray.")
     make = MakeTrialContext(str(output_dir), name or "", trained, kept, own, device)
     context = TrialContext(make, None if name else (model, tokenizer))
-    digest = weights_digest(model) if name is None else model_digest(name, context.store)
-    layers = context.targets.num_layers
-    if not 1 <= budget <= layers:
-        raise ValueError(f"expected a budget between 1 and the model's {layers} layers, got {budget}.")
-    evidence_stage = EvidenceStage(digest, tasks_digest(trained), own, needs_pilot(rules))
+    # A model in memory is in evaluation mode meanwhile, as one that is loaded, and as it was afterwards.
+    with nullcontext() if name else no_trace(model), torch.enable_grad():
+        digest = weights_digest(model) if name is None else model_digest(name, context.store)
+        layers = context.targets.num_layers
+        if not 1 <= budget <= layers:
+            raise ValueError(f"expected a budget between 1 and the model's {layers} layers, got {budget}.")
+        evidence_stage = EvidenceStage(digest, tasks_digest(trained), own, needs_pilot(rules))
 
-    def tell(stage: Any, what: str) -> None:
-        report(stage.name, what)
+        def tell(stage: Any, what: str) -> None:
+            report(stage.name, what)
 
-    run_locally([evidence_stage], context, tell)
-    evidence = evidence_stage.load(context.store)
-    selections, ranks, unavailable = _ask(rules, evidence, context)
-    verdict = None
-    if trial:
-        digest = tasks_digest(kept)
-        stages = [TrainingStage(evidence_stage, BASE, 0, digest)]
-        stages += [TrainingStage(evidence_stage, rule, seed, digest) for seed in range(seeds) for rule in selections]
-        if executor == "ray":
-            run_on_ray(stages, context.store, make, RayOptions(workers=workers), tell)
-        else:
-            run_locally(stages, context, tell)
-        verdict = judge([stage.load(context.store) for stage in stages], confidence)
-    chosen = _chosen(selections, verdict)
-    return Advice(context.targets, selections, ranks, chosen, own.scaling, verdict, unavailable)
+        run_locally([evidence_stage], context, tell)
+        evidence = evidence_stage.load(context.store)
+        selections, ranks, unavailable = _ask(rules, evidence, context)
+        verdict = None
+        if trial:
+            digest = tasks_digest(kept)
+            stages = [TrainingStage(evidence_stage, BASE, 0, digest)]
+            stages += [
+                TrainingStage(evidence_stage, rule, seed, digest) for seed in range(seeds) for rule in selections
+            ]
+            if executor == "ray":
+                run_on_ray(stages, context.store, make, RayOptions(workers=workers), tell)
+            else:
+                run_locally(stages, context, tell)
+            verdict = judge([stage.load(context.store) for stage in stages], confidence)
+        chosen = _chosen(selections, verdict)
+        return Advice(context.targets, selections, ranks, chosen, own.scaling, verdict, unavailable)
 
 
 def _ask(rules: Sequence[str], evidence: Evidence, context: TrialContext) -> tuple[Any, Any, dict[str, str]]:

@@ -41,7 +41,14 @@
           });
       }
     }
-    const letters = (names) => 6.2 * Math.min(44, Math.max(0, ...names.map((name) => String(name).length)));
+    const most = width < 620 ? Math.max(12, Math.floor(width / 26)) : 44; // letters of a name
+    const letters = (names) => 6.2 * Math.min(most, Math.max(0, ...names.map((name) => String(name).length)));
+    if (width < 620) {
+      for (const [, { mark, encoding }] of parts(own)) {
+        if (mark?.type === "text") mark.limit = 6.2 * most;
+        if (encoding?.y?.axis) encoding.y.axis.labelLimit = 6.2 * most;
+      }
+    }
     const beside = brackets?.length ? 24 + letters(brackets.map((row) => row.cluster)) : 0;
     const room = width - 34 - (sides.y.written ? letters(sides.y.names) : 24) - beside;
     own.width = {
