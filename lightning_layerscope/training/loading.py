@@ -147,9 +147,10 @@ def _fetch(kind: Any, where: str, what: str, **options: Any) -> Any:
     except ValueError as error:
         if "Unrecognized configuration class" not in str(error):
             raise
+        found = str(error).split(" for this kind")[0].split(".")[-1].strip("'> ")
         raise ValueError(
             f"expected a causal language model (a decoder, which AutoModelForCausalLM loads) under {where}, got a model "
-            f"of another kind ({str(error).split(' for this kind')[0].split('.')[-1].strip(chr(39) + '> ')})"
+            f"of another kind ({found})"
         ) from error
 
 
