@@ -149,8 +149,8 @@ def _fetch(kind: Any, where: str, what: str, **options: Any) -> Any:
             raise
         found = str(error).split(" for this kind")[0].split(".")[-1].strip("'> ")
         raise ValueError(
-            f"expected a causal language model (a decoder, which AutoModelForCausalLM loads) under {where}, got a model "
-            f"of another kind ({found})"
+            f"expected a causal language model (a decoder, which AutoModelForCausalLM loads) under {where}, got a "
+            f"model of another kind ({found})"
         ) from error
 
 
