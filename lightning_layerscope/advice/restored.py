@@ -102,13 +102,14 @@ def check_alike(base: DecoderLayers, tuned: DecoderLayers) -> None:
         raise ValueError(
             f"the base model has {count(base.num_layers, 'layer')} and the tuned one {tuned.num_layers}; {expected}."
         )
+    adapted = _has_adapters(tuned)
     for number, (one, two) in enumerate(zip(base.modules, tuned.modules, strict=True), start=1):
         if type(one) is not type(two):
             raise ValueError(
                 f"layer {number} is a {type(one).__name__} in the base model and a {type(two).__name__} in the tuned "
                 f"one; {expected}."
             )
-        if _has_adapters(tuned):
+        if adapted:
             continue
         shapes = [{name: tuple(each.shape) for name, each in layer.named_parameters()} for layer in (one, two)]
         for name in sorted(shapes[0].keys() | shapes[1].keys()):

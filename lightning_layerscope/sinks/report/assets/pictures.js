@@ -5,6 +5,9 @@
   let printing = false;
   const drawn = new Set();
 
+  // Of a phone: legends go below, and names are cut shorter.
+  const isNarrow = (width) => width < 620;
+
   const config = (light) => layerscope.page.looks[light || printing || !dark.matches ? "light" : "dark"];
 
   // Every part of a description, with the way to it: layers in layers, rows of charts, small panels.
@@ -41,9 +44,9 @@
           });
       }
     }
-    const most = width < 620 ? Math.max(12, Math.floor(width / 26)) : 44; // letters of a name
+    const most = isNarrow(width) ? Math.max(12, Math.floor(width / 26)) : 44; // letters of a name
     const letters = (names) => 6.2 * Math.min(most, Math.max(0, ...names.map((name) => String(name).length)));
-    if (width < 620) {
+    if (isNarrow(width)) {
       for (const [, { mark, encoding }] of parts(own)) {
         if (mark?.type === "text") mark.limit = 6.2 * most;
         if (encoding?.y?.axis) encoding.y.axis.labelLimit = 6.2 * most;
@@ -68,7 +71,7 @@
     if (title) own.title = { text: title[0], subtitle: title.slice(1) };
     for (const [, part] of parts(own)) {
       for (const channel of Object.values(part.encoding ?? {})) {
-        if (channel.legend && width < 620)
+        if (channel.legend && isNarrow(width))
           Object.assign(channel.legend, { orient: "bottom", columns: 1, labelLimit: width - 60 });
       }
       if (part.encoding) delete part.encoding.tooltip;
