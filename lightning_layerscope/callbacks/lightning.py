@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -68,6 +69,7 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
     _retention: ProbeSet | None = None
     _tasks: tuple[str, ...] = ()
     _told_steps = False
+    _last_row: int | None = None
 
     @property
     def state_key(self) -> str:
@@ -107,6 +109,7 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
     @contained
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Take the baseline. Not in ``on_fit_start``: there a resumed run still counts 0 steps."""
+        self._last_row = None
         self.monitor.start(
             self._host_state(trainer, pl_module),
             probes=self._probes,
@@ -120,7 +123,9 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
     @contained
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Measure where due."""
-        self.monitor.after_step(self._host_state(trainer, pl_module))
+        state = self._host_state(trainer, pl_module)
+        self._last_row = state.host_step
+        self.monitor.after_step(state)
         self._act(trainer)
 
     @contained
@@ -160,7 +165,9 @@ class LayerSimilarityMonitor(MonitorCallback, _Callback):
     @contained
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Take the last measurement. In ``on_fit_end`` the model may have left its device."""
-        self.monitor.end(self._host_state(trainer, pl_module))
+        state = self._host_state(trainer, pl_module)
+        # Lightning's count has moved on since the last batch, whose row stands under the number before.
+        self.monitor.end(state if self._last_row is None else replace(state, host_step=self._last_row))
         self._act(trainer)
 
     @contained

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_layerscope.callbacks import Comparison, Extraction, LayerSimilarityMonitor, Schedule
+from lightning_layerscope.callbacks import Comparison, Extraction, LayerSimilarityMonitor, Output, Schedule
 from lightning_layerscope.measurements import RunRecord
 from lightning_layerscope.references import ReferenceBank
 
@@ -302,3 +302,25 @@ def _init(module, pl, tiny):
     pl.LightningModule.__init__(module)
     module.model = tiny.llama(vocab_size=500)
     module.lr, module.losses, module.automatic_optimization = 1e-2, [], True
+
+
+@pytest.mark.parametrize("namespace", ["lightning.pytorch", "pytorch_lightning"])
+def test_rows_stand_at_the_steps_of_lightnings_own_also_at_the_end(tiny, tmp_path, namespace):
+    """Its count moves on after the last batch, whose row stands under the number before."""
+
+    class Logger:
+        def __init__(self):
+            self.steps = []
+
+        def log_metrics(self, row, step):
+            self.steps.append(step)
+
+    every, at_the_end = Logger(), Logger()
+    monitors = [
+        watch(tiny, tmp_path / name, every_n_steps=often, loggers=[logger], output=Output(name=name))
+        for name, often, logger in (("every", 2, every), ("at_the_end", 4, at_the_end))
+    ]
+    fit(tiny, tmp_path, None, namespace, callbacks=monitors)
+    assert [monitor.monitor.record.steps for monitor in monitors] == [[0, 2, 4, 6], [0, 4, 6]]
+    assert every.steps == [0, 1, 3, 5], "the batches are counted from 0"
+    assert at_the_end.steps == [0, 3, 5]
