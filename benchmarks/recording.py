@@ -4,9 +4,11 @@ Runs of 1, 50 and 500 measurements grow by one measurement each, in turns; media
 those of the shortest run. The hidden states are random: nothing of this depends on them.
 
 The process that trains hands over: it writes the files, logs the numbers to TensorBoard and an offline W&B run, asks
-for what is to be drawn (given in parts), and logs finished pictures later. What draws is another process, which works
-meanwhile; what it takes is given below. Each is given by the clock, which is how long training waits, and in processor
-time of the whole process, which other programs on the machine do not count into, but threads of the trackers do.
+for what is to be drawn (given in parts), and logs finished pictures later. What draws is another process; what it takes
+is given below. Measurements come at least some ten times as seldom as it takes to draw one, so that a measurement finds
+that process idle; it is also given what handing over takes while it is busy. Each is given by the clock, which is how
+long training waits, and in processor time of the whole process, which other programs on the machine do not count into,
+but threads of the trackers do.
 
     OMP_NUM_THREADS=1 python benchmarks/recording.py --tasks 62 --layers 32 --rounds 5
 """
@@ -32,7 +34,9 @@ from lightning_layerscope.sinks import sinks_for
 from lightning_layerscope.sinks.pictures import draw_pictures
 
 LENGTHS = (1, 50, 500)
-HANDED_OVER = ("files", "numbers", "asking", "handing over", "logging pictures")
+HANDED_OVER = ("files", "numbers", "asking", "handing over")
+IDLE, BUSY = "", " beside drawing"
+"""What the process that draws does meanwhile."""
 
 Seconds = NDArray[np.float64]
 """By the clock, and of processor time."""
@@ -95,6 +99,14 @@ class HandingOver:
         found["asking"] = timed(lambda: self.drawings.ask(self.folder, self.record, measurement.step))
         return {**found, "handing over": np.sum(list(found.values()), axis=0)}
 
+    def wait(self, step: int) -> None:
+        """Until all that was asked for is drawn."""
+        process = self.drawings._process
+        assert process is not None
+        while not (process.has_pictures(step) and process.page()[0]):
+            process.check()
+            time.sleep(0.1)
+
     def log_pictures(self, step: int) -> Seconds:
         """Seconds for the pictures of one measurement in both trackers."""
 
@@ -128,21 +140,24 @@ def main() -> None:
         handing = {length: HandingOver(Path(name) / str(length), record) for length, record in records.items()}
         for _ in range(options.rounds):
             for length, record in records.items():
-                record.add(at_step(first, record.steps[-1] + 1))
-                for part, took in handing[length].take(record.measurements[-1]).items():
-                    seconds[part, length].append(took)
+                handing[length].wait(record.steps[-1])
+                for drawing in (IDLE, BUSY):
+                    seconds["pictures", length].append(  # and the caches of the processor hold something else then
+                        timed(lambda: draw_pictures(record.measurements[-1], record))  # noqa: B023
+                    )
+                    record.add(at_step(first, record.steps[-1] + 1))
+                    for part, took in handing[length].take(record.measurements[-1]).items():
+                        seconds[part + drawing, length].append(took)
                 seconds["logging pictures", length].append(handing[length].log_pictures(record.steps[-1]))
-                seconds["pictures", length].append(
-                    timed(lambda: draw_pictures(record.measurements[-1], record))  # noqa: B023
-                )
         for each in handing.values():
             each.close()
     print(f"{options.tasks} tasks x {options.layers} layers; median of {options.rounds} rounds")
-    for what in (*HANDED_OVER, "pictures"):
+    parts = [part + drawing for drawing in (IDLE, BUSY) for part in HANDED_OVER]
+    for what in (*parts, "logging pictures", "pictures"):
         medians = {length: np.median(seconds[what, length], axis=0) for length in options.lengths}
         clock, processor = medians[options.lengths[0]]
         ratios = ", ".join(f"{length}: {each[0] / clock:.2f}x" for length, each in medians.items())
-        print(f"{what:16} {clock:.4f} s, {processor:.4f} of processor, after {options.lengths[0]}; after {ratios}")
+        print(f"{what:30} {clock:.4f} s, {processor:.4f} of processor, after {options.lengths[0]}; after {ratios}")
 
 
 if __name__ == "__main__":

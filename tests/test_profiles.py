@@ -378,3 +378,13 @@ def test_differences_that_mean_nothing_are_refused():
         profile.diff(make(VALUES, measure="svcca"))
     with pytest.raises(KeyError, match="no rows of 'cka' at step 4"):
         profile.diff(profile, other_step=4)
+
+
+def test_names_of_the_profile_written_before_are_not_taken_for_those_of_the_next(tmp_path):
+    """Texts that repeat from measurement to measurement are encoded once."""
+    first, same = make(VALUES), make(np.asarray(VALUES) + 1)
+    other = LayerProfile(first.to_pandas().assign(cluster="another"), {"measure": "cka"})
+    part = LayerProfile(first.to_pandas().iloc[:-1], {"measure": "cka"})
+    for number, profile in enumerate((first, same, other, part, first)):
+        found = LayerProfile.from_parquet(profile.to_parquet(tmp_path / f"{number}.parquet"))
+        pd.testing.assert_frame_equal(found.frame, profile.frame)

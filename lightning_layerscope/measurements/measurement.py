@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_layerscope.functional.cluster_intervals import MeanIntervals, mean_intervals
 from lightning_layerscope.measurements.alert import Alert
 from lightning_layerscope.measurements.behaviour import Behaviour
 from lightning_layerscope.notebook import card, charts
 from lightning_layerscope.profiles import LayerProfile, describe
+from lightning_layerscope.profiles.curves import cluster_means
 from lightning_layerscope.transitions import SignalTable, Transition
 
 if TYPE_CHECKING:
@@ -56,9 +58,26 @@ class Measurement:
     alerts: list[Alert] = field(default_factory=list)
 
     @cached_property
+    def values(self) -> Floats:
+        """``(tasks, layers)`` of the headline measure; NaN where undefined. Looked up in the rows once."""
+        return self.profile.matrix(step=self.step)
+
+    @cached_property
+    def mean(self) -> MeanIntervals:
+        """Mean over tasks of the headline measure per layer, with its interval; see :meth:`LayerProfile.mean_curve`."""
+        clusters = self.profile.clusters
+        return mean_intervals(self.values, [clusters[task] for task in self.profile.tasks])
+
+    @cached_property
+    def cluster_means(self) -> dict[str, Floats]:
+        """``(layers,)`` mean over the tasks of each cluster of the headline measure; NaN where none has a value."""
+        clusters = self.profile.clusters
+        return cluster_means(self.values, [clusters[task] for task in self.profile.tasks])
+
+    @property
     def task_mean(self) -> Floats:
-        """``(layers,)`` mean over tasks of the headline measure; NaN where no task has a value. Computed once."""
-        return self.profile.mean_curve()["value"].to_numpy(dtype=np.float64)
+        """``(layers,)`` mean over tasks of the headline measure; NaN where no task has a value."""
+        return self.mean.mean
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the profile, the transition and the warnings."""

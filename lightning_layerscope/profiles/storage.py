@@ -35,6 +35,9 @@ MOST_MEASURES = 64
 ROWS_AT_A_TIME = 1 << 16
 """Read before it is asked whether there may be so many."""
 
+_LAST_TEXTS: dict[str, tuple[pa.Array, pa.DictionaryArray]] = {}
+"""By column, the texts encoded last, and their dictionary: to compare takes a small part of the time to encode."""
+
 
 def write(frame: pd.DataFrame, meta: ProfileMeta, path: str | Path) -> Path:
     """Write rows and meta, whole or not at all."""
@@ -121,14 +124,27 @@ def _rows(file: pq.ParquetFile, most: int, path: str | Path) -> pa.Table:
 def _column(cells: pd.Series, kind: str) -> pa.Array:
     """Numbers as they are; texts as a dictionary, in which each stands once in the order of the rows."""
     if kind == "text":
-        texts = pa.array(cells, pa.large_string(), from_pandas=True)
+        # Where pandas keeps texts in Arrow's form they are taken as they lie there, which it does not do of a Series.
+        held = cells.array if hasattr(cells.array, "__arrow_array__") else cells
+        texts = pa.array(held, pa.large_string(), from_pandas=True)
         if isinstance(texts, pa.ChunkedArray):  # where rows were joined
             texts = texts.combine_chunks()
-        return texts.dictionary_encode("encode")
-    numbers = cells.to_numpy().astype(kind)
-    if kind == "float64":
-        numbers[np.isnan(numbers)] = np.nan  # a computed NaN may have other bits than one that is read back
+        return _encoded(str(cells.name), texts)
+    numbers = cells.to_numpy(dtype=kind)
+    if kind == "float64":  # a computed NaN may have other bits than one that is read back
+        numbers = np.where(np.isnan(numbers), np.nan, numbers)
     return pa.array(numbers, from_pandas=False)
+
+
+def _encoded(name: str, texts: pa.Array) -> pa.DictionaryArray:
+    """A column's texts as a dictionary; what was made for equal ones before, as every measurement of a run has."""
+    known = _LAST_TEXTS.get(name)
+    if known is not None and known[0].equals(texts):
+        return known[1]
+    encoded = texts.dictionary_encode("encode")
+    if len(texts) <= ROWS_AT_A_TIME:  # of a measurement; a whole run's would be held for nothing
+        _LAST_TEXTS[name] = texts, encoded
+    return encoded
 
 
 def _digest(columns: Mapping[str, pa.Array], meta: str, *, every_text: bool = False) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 
 from lightning_layerscope.functional.cluster_intervals import defined_mean
 from lightning_layerscope.json_files import finite_or_none
-from lightning_layerscope.profiles.curves import cluster_means
 from lightning_layerscope.sinks.keys import (
     ALL,
     BOUNDARIES,
@@ -43,17 +42,16 @@ TABLE_COLUMNS = ("step", "layer", "task", "cluster", "measure", "value", "low", 
 def measurement_row(measurement: Measurement, plan: KeyPlan) -> dict[str, float]:
     """The scalars of one measurement. Undefined values have no entry: a chart shows a gap, the files their reason."""
     profile, name = measurement.profile, plan.measure
-    matrix = profile.matrix(name, measurement.step)
     row: dict[str, float] = {STEP: measurement.step}
-    row |= _over_layers(name, profile.layers, defined_mean(matrix))
+    row |= _over_layers(name, profile.layers, measurement.task_mean)
     if plan.cluster_means:
-        clusters = profile.clusters
-        for cluster, curve in cluster_means(matrix, [clusters[task] for task in profile.tasks]).items():
-            row[cluster_key(name, plan.clusters[cluster])] = float(defined_mean(curve))
+        curves = measurement.cluster_means
+        for cluster, mean in zip(curves, defined_mean(list(curves.values()), axis=1), strict=True):
+            row[cluster_key(name, plan.clusters[cluster])] = float(mean)
     row.update(boundaries(measurement.transition))
     row[SECONDS], row[SHARE_OF_RUN] = float(measurement.seconds), float(measurement.overhead)
     if plan.tasks:
-        for task, values in zip(profile.tasks, matrix, strict=True):
+        for task, values in zip(profile.tasks, measurement.values, strict=True):
             for layer, value in zip(profile.layers, values, strict=True):
                 row[task_key(name, plan.tasks[task], layer)] = float(value)
     for signal in plan.signals:
@@ -88,47 +86,43 @@ def boundaries(transition: Transition) -> dict[str, float]:
     return {key: value for key, value in zip(BOUNDARIES, (*starts, *ends), strict=True) if math.isfinite(value)}
 
 
-def profile_lines(profile: LayerProfile, step: int, plan: KeyPlan) -> dict[str, tuple[list[int], list[float]]]:
+def profile_lines(measurement: Measurement, plan: KeyPlan) -> dict[str, tuple[list[int], list[float]]]:
     """The lines of a profile over the layers: the mean over tasks with its interval, and the clusters.
 
     Args:
-        profile: Which holds the step.
-        step: The measurement.
+        measurement: What to show.
         plan: Of the run's keys.
 
     Returns:
         Name of the line -> the layers at which it is defined, and its values there.
     """
-    mean = profile.mean_curve(plan.measure, step)
-    curves = {column: mean[source].to_numpy() for column, source in zip(ALL, ("value", "low", "high"), strict=True)}
-    for cluster, values in profile.cluster_curves(plan.measure, step).items():
+    mean, layers = measurement.mean, measurement.profile.layers
+    curves = dict(zip(ALL, (mean.mean, mean.low, mean.high), strict=True))
+    for cluster, values in measurement.cluster_means.items():
         curves[plan.clusters[cluster]] = values
     lines = {}
     for name, values in curves.items():
-        points = [(layer, float(value)) for layer, value in zip(profile.layers, values, strict=True)]
+        points = [(layer, float(value)) for layer, value in zip(layers, values, strict=True)]
         defined = [(layer, value) for layer, value in points if math.isfinite(value)]
         lines[name] = ([layer for layer, _ in defined], [value for _, value in defined])
     return lines
 
 
-def profile_rows(measurement: Measurement, plan: KeyPlan, line: str) -> list[list[Any]]:
+def profile_rows(measurement: Measurement, line: str) -> list[list[Any]]:
     """The mean over tasks of one measurement as rows of ``CHART_COLUMNS``; undefined layers have none.
 
     Args:
         measurement: What to show.
-        plan: Of the run's keys.
         line: Name of the line.
     """
-    profile = measurement.profile
-    curve = profile.mean_curve(plan.measure, measurement.step)
-    columns = (curve[name].to_numpy() for name in ("value", "low", "high"))
-    return _chart_rows(measurement, line, *columns)
+    mean = measurement.mean
+    return _chart_rows(measurement, line, mean.mean, mean.low, mean.high)
 
 
 def cluster_rows(measurement: Measurement, plan: KeyPlan) -> list[list[Any]]:
     """The mean over all tasks and that of each cluster as rows of ``CHART_COLUMNS``; clusters have no interval."""
-    rows = profile_rows(measurement, plan, "all")
-    for cluster, values in measurement.profile.cluster_curves(plan.measure, measurement.step).items():
+    rows = profile_rows(measurement, "all")
+    for cluster, values in measurement.cluster_means.items():
         unknown = np.full(len(values), np.nan)
         rows += _chart_rows(measurement, plan.clusters[cluster], values, unknown, unknown)
     return rows
@@ -145,7 +139,7 @@ def _chart_rows(measurement: Measurement, line: str, *columns: NDArray[np.float6
 
 def summary(measurement: Measurement, measurements: int, plan: KeyPlan) -> dict[str, Any]:
     """What a run comes down to; ``None`` where there is no transition or no defined value."""
-    mean = defined_mean(measurement.profile.matrix(plan.measure, measurement.step))
+    mean = measurement.task_mean
     defined = mean[np.isfinite(mean)]
     is_cut = measurement.transition.found
     values = {

@@ -90,7 +90,7 @@ class TrackerSink:
         """Log the scalars and the curves."""
         plan = self._plan = self._plan or plan_of(measurement, per_task=self._per_task_keys, root=self._root)
         row = measurement_row(measurement, plan)
-        lines = profile_lines(measurement.profile, measurement.step, plan)
+        lines = profile_lines(measurement, plan)
 
         def log() -> None:
             self._tracker.log_row(row, int(host_step))
