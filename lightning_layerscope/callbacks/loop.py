@@ -42,6 +42,11 @@ class LoopMonitor(MonitorCallback):
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"expected a torch.nn.Module to watch, got {type(model).__name__}.")
+        if autocast is not None and (isinstance(autocast, AbstractContextManager) or not callable(autocast)):
+            raise TypeError(
+                "expected autocast to be a function that opens the context anew each time, such as "
+                f'lambda: torch.autocast("cpu", torch.bfloat16), got {type(autocast).__name__}.'
+            )
         super().__init__(probes, loggers=loggers, **options)
         if self.settings.mode == "passive" or self.settings.schedule.on_validation_end:
             raise ValueError(
@@ -53,7 +58,7 @@ class LoopMonitor(MonitorCallback):
         self._autocast: Callable[[], AbstractContextManager[Any]]
         self._autocast = getattr(accelerator, "autocast", contextlib.nullcontext) if autocast is None else autocast
         self._step = 0
-        self._begun = self._running = self._told_back = False
+        self._begun = self._running = self._told_back = self._told_closed = False
 
     def start(self) -> LoopMonitor:
         """Take the baseline, or find that of a resumed run. Call it before the first optimiser step; ``with`` does.
@@ -87,6 +92,11 @@ class LoopMonitor(MonitorCallback):
                 "step() was called before the monitor was started, so that there is no baseline to compare with: open "
                 "it with `with monitor:`, or call monitor.start(), before the first optimiser step."
             )
+        if not self._running and not self._told_closed:
+            self._told_closed = True
+            self.monitor.failures.warn(
+                "step() was called after the end of this training: nothing is measured any more; start() begins another"
+            )
         self._after_step(self._step + 1 if step is None else operator.index(step))
 
     @property
@@ -105,7 +115,17 @@ class LoopMonitor(MonitorCallback):
         return {**(attempt(self.monitor.state_dict).value or {}), "step": self._step}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on with a checkpoint's run at its step: call it before :meth:`start`; later it changes nothing."""
+        """Go on with a checkpoint's run at its step: call it before :meth:`start`; later it changes nothing.
+
+        Raises:
+            ValueError: When it is not what :meth:`state_dict` gave: a new baseline would be taken in the middle.
+        """
+        if not isinstance(state_dict, Mapping) or not ("run_id" in state_dict or set(state_dict) == {"step"}):
+            got = f"entries {list(state_dict)[:5]}" if isinstance(state_dict, Mapping) else type(state_dict).__name__
+            raise ValueError(
+                f"expected what a monitor's state_dict() gave, got {got}; pass that part of the checkpoint, such as "
+                'checkpoint["monitor"]'
+            )
         if not self._running:
             self._begun, self._step = False, int(state_dict.get("step", 0))
         self._load(dict(state_dict))

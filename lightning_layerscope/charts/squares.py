@@ -83,7 +83,12 @@ def heatmap_task_x_task(
         beyond(values, *scale),
         "cosine",
     )
-    cells = rows.square_cells(values, [tasks[place] for place in order], "task", "a task mean equals the grand mean")
+    cells = rows.square_cells(
+        values,
+        [tasks[place] for place in order],
+        "task",
+        "a task mean lies hardly farther from the grand mean than its noise",
+    )
     spans = rows.cluster_spans(tasks, clusters)
     return heatmap(cells, Axis(SECOND, names=True), TASKS, words, limits=scale, diverging=True, brackets=spans)
 

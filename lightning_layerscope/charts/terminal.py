@@ -71,7 +71,8 @@ def show(
 
 def _both(profile: LayerProfile, name: str, step: int, transition: Transition | None, width: int) -> Group:
     grouping = group(profile.tasks, profile.clusters)
-    names = [clean(profile.tasks[place], _LONGEST_NAME) for place in grouping.order]
+    longest = max(_LONGEST_NAME, width - 4 * len(profile.layers) - 2)
+    names = _short([profile.tasks[place] for place in grouping.order], longest)
     values = profile.matrix(name, step)[list(grouping.order)]
     left = max(map(len, [*names, "layer"])) + 2
     count, room = len(profile.layers), max(2, width - left)
@@ -79,12 +80,13 @@ def _both(profile: LayerProfile, name: str, step: int, transition: Transition | 
     places = list(range(count)) if count * cell <= room else spread(count, room)
     span = limits(name, values)
     layers = _layer_numbers([profile.layers[place] for place in places], left, cell)
+    left_out = [] if len(places) == count else [f"{len(places)} of {count} layers: more are wider than the terminal"]
     digits = [] if cell >= 4 and span == (0.0, 1.0) else [f"digits: tenths of the way from {span[0]:g} to {span[1]:g}"]
     lines = [
         Text(f"{measure_name(name)} per layer and task", style="bold"),
         *(
             Text(line, style="dim")
-            for line in (context(profile, name, step), *cut_line(transition, whole=True), *digits)
+            for line in (context(profile, name, step), *cut_line(transition, whole=True), *digits, *left_out)
         ),
         Text(),
     ]
@@ -97,6 +99,18 @@ def _both(profile: LayerProfile, name: str, step: int, transition: Transition | 
     mean = profile.mean_curve(name, step)["value"].to_numpy(dtype=np.float64)
     lines += [*_columns(mean[places], axis_limits(name, mean), left, cell), layers]
     return Group(*lines)
+
+
+def _short(names: Sequence[str], limit: int) -> list[str]:
+    """Names in the room there is; those that would be alike begin where they differ."""
+    short = [clean(name, limit) for name in names]
+    for alike in {each for each in short if short.count(each) > 1}:
+        places = [place for place, each in enumerate(short) if each == alike]
+        letters = zip(*(names[place] for place in places), strict=False)
+        same = next((at for at, each in enumerate(letters) if len(set(each)) > 1), 0)
+        for place in places:
+            short[place] = clean("…" + names[place][max(0, same - 3) :], limit)
+    return short
 
 
 def _cells(values: Floats, span: tuple[float, float], width: int) -> Text:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_layerscope.commands.options import add_command
 from lightning_layerscope.commands.stored import load_profile
 from lightning_layerscope.commands.wandb_options import add_board_options, board_of, entity_and_project
+
+if TYPE_CHECKING:
+    from lightning_layerscope.profiles import LayerProfile
 
 _EXAMPLES = """\
   layerscope wandb-report my-team/tuning 1mbku38n 2u1g3j1c
@@ -40,12 +43,16 @@ def run(options: argparse.Namespace) -> None:
 
     entity, project = options.project
     board = board_of(options)
+    idents = [ident for ident, _ in options.runs]
+    if twice := sorted({ident for ident in idents if idents.count(ident) > 1}):
+        raise ValueError(f"expected each run once, got {', '.join(twice)} more than once; name another run's id")
     runs = []
     for ident, folder in options.runs:
         profile = None if folder is None else load_profile(folder)
+        if profile is not None and board.measure not in (None, *profile.measures):
+            raise ValueError(f"expected a measure of {folder} ({', '.join(profile.measures)}), got {board.measure!r}")
         if options.dry_run:
-            config = {} if profile is None else profile.meta.to_dict()
-            runs.append(LoggedRun(ident, config=config, profile=profile))
+            runs.append(LoggedRun(ident, config=_logged_config(folder, profile), profile=profile))
         else:
             runs.append(read_run(entity, project, ident, root=board.root, profile=profile))
     report = make_report(entity, project, board, runs, title=options.title)
@@ -56,6 +63,17 @@ def run(options: argparse.Namespace) -> None:
 
     saved(lambda: report.save(draft=options.draft))
     print(f"report: {report.url}")
+
+
+def _logged_config(folder: Path | None, profile: LayerProfile | None) -> dict[str, Any]:
+    """What the monitor has logged of its settings, from its folder; of a profile alone what that knows."""
+    from lightning_layerscope.measurements.storage import read_config
+    from lightning_layerscope.sinks.wandb_files import config
+
+    if folder is None or profile is None:
+        return {}
+    content = read_config(folder) if folder.is_dir() else None
+    return config({} if content is None else content["config"], profile.meta)
 
 
 def run_and_folder(text: str) -> tuple[str, Path | None]:

@@ -22,6 +22,12 @@ from lightning_layerscope.functional._checks import (
 from lightning_layerscope.functional.cka import cka_layer_matrix
 from lightning_layerscope.functional.gram import center, gram_of
 
+MARGIN = 0.25
+"""Of its noise: a task mean that is not this much farther from the grand mean has no direction that could be told. Its
+debiased length is then mostly chance, and cosines are divided by it: of tasks as close together as their noise, with
+few directions in which they spread, one cosine in six is beyond 1.5 without a margin, and some beyond 100; with it one
+in twenty, and none beyond 3."""
+
 
 @torch.no_grad()
 def task_mean_cosine(means: Tensor, noise: Tensor | None = None, estimator: str = "debiased") -> Tensor:
@@ -50,7 +56,8 @@ def task_mean_cosine(means: Tensor, noise: Tensor | None = None, estimator: str 
 
     Returns:
         ``(tasks, tasks)`` or ``(layers, tasks, tasks)`` in float64, symmetric. The rows and columns of a task whose
-        mean equals the grand mean, or lies no farther from it than its noise, have no direction and are NaN.
+        mean equals the grand mean, or lies hardly farther from it than its noise (squared distance at most 1.25 times
+        its expectation by chance alone), have no direction and are NaN.
 
     Raises:
         ValueError: Fewer than two dimensions, fewer than two tasks, non-finite values, an unknown estimator, or noise
@@ -72,11 +79,13 @@ def task_mean_cosine(means: Tensor, noise: Tensor | None = None, estimator: str 
     raw = means.double()
     shifts = raw - raw.mean(dim=-2, keepdim=True)
     products = shifts @ shifts.mT
-    scale = raw.square().sum(dim=-1).amax(dim=-1, keepdim=True)
+    least = ROUNDING**2 * raw.square().sum(dim=-1).amax(dim=-1, keepdim=True)
     if estimator == "debiased":
-        products = products - _mean_products(noise, means)
+        by_chance = _mean_products(noise, means)
+        products = products - by_chance
+        least = least.maximum(MARGIN * by_chance.diagonal(dim1=-2, dim2=-1))
     squares = products.diagonal(dim1=-2, dim2=-1)
-    lengths = squares.masked_fill(squares <= ROUNDING**2 * scale, torch.nan).sqrt()
+    lengths = squares.masked_fill(squares <= least, torch.nan).sqrt()
     cosines: Tensor = products / lengths.unsqueeze(-1) / lengths.unsqueeze(-2)
     return cosines
 

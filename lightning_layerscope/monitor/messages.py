@@ -51,7 +51,11 @@ def configuration(settings: Settings, source: Source) -> dict[str, Any]:
 def preview(settings: Settings, source: Source) -> str:
     """Before the first measurement: what each takes."""
     limit = settings.max_overhead
-    share = "" if limit is None or settings.mode == "passive" else f"; those in between within {limit:.3g} of its time"
+    share = (
+        ""
+        if limit is None or settings.mode == "passive"
+        else f"; those in between within {100 * limit:.3g} % of its time"
+    )
     return (
         f"{source.preview()} per measurement; reference: {settings.reference_kind}; measures {when(settings)}{share}."
     )
@@ -100,12 +104,21 @@ def too_dear(settings: Settings, budget: Budget, expected: float) -> str:
     )
 
 
-def closing(record: RunRecord, budget: Budget, skipped: int, failed: str) -> str:
-    """At the end: what it cost, and what was found."""
+def closing(record: RunRecord, budget: Budget, skipped: int, failed: str, waited: float = 0.0) -> str:
+    """At the end: what it cost, and what was found.
+
+    Args:
+        record: Of the run.
+        budget: What was spent.
+        skipped: How many measurements were left out.
+        failed: What failed, in words.
+        waited: Seconds that the end waited for pictures and the report.
+    """
     took = f"{count(len(record), 'measurement')} took {budget.spent:.1f} s"
+    drawing = f", of these {waited:.1f} s waiting for pictures and the report" if waited >= 1 else ""
     return (
         f"{took}, {budget.overhead:.1%} of the run's {budget.elapsed:.0f} s "
-        f"({budget.forced:.1f} s of it the first, the last and the end)"
+        f"({budget.forced:.1f} s of it the first, the last and the end{drawing})"
         + (f"; {skipped} left out for the budget" if skipped else "")
         + (f"; failed: {failed}" if failed else "")
         + f". {record.measurements[-1].transition.describe()}"

@@ -294,4 +294,5 @@ class Monitor:
         with self.budget.afterwards(forced=True):
             self.results.finish(status, self.bank)
         if self.record.measurements:
-            self.failures.say(messages.closing(self.record, self.budget, self.choice.skipped, self.failures.summary()))
+            failed, waited = self.failures.summary(), self.results.waited
+            self.failures.say(messages.closing(self.record, self.budget, self.choice.skipped, failed, waited))

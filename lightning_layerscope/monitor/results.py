@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+from weakref import WeakValueDictionary
 
 from torch import nn
 
@@ -23,6 +25,9 @@ from lightning_layerscope.sinks.base import AlertSink, name_of
 
 SECONDS_FOR_DRAWING = {"finished": 120.0, "exception": 10.0}
 """How long the end of a run waits for what is still being drawn: usually some seconds, longer on a crowded machine."""
+
+_TAKEN: WeakValueDictionary[tuple[int, str], Results] = WeakValueDictionary()
+"""By logger and name of the monitor: whose numbers stand there."""
 
 MakeSinks = Callable[["Path | Literal[False]"], Sequence[Any]]
 """Makes the sinks; is given the file of prompts to upload, or False."""
@@ -45,6 +50,12 @@ class Results:
         self._files: RunFiles | None = None
         self._sinks: list[Any] = []
         self._missing: list[str] = []
+        self.waited = 0.0
+
+    @property
+    def logs(self) -> bool:
+        """Whether the run goes on."""
+        return bool(self._sinks)
 
     @property
     def folder(self) -> Path | None:
@@ -74,6 +85,7 @@ class Results:
         if opened.error:
             self.failures.add("logging", f"{sentence(opened.error)} Results go to files only.")
         for sink in opened.value or []:
+            self._take(sink)
             if self._tell(sink, partial(sink.start, self.record)):
                 self._sinks.append(sink)
         self._drawings.open(self._sinks)
@@ -116,12 +128,15 @@ class Results:
         self.write(bank)
         if self._missing:
             self.failures.warn(f"the results in {self.folder} are not complete: {sentence('; '.join(self._missing))}")
+        began = time.monotonic()
         try:
             if self.folder is not None:
                 self._drawings.finish(self.folder, self.record, seconds=SECONDS_FOR_DRAWING[status])
         finally:  # Ctrl-C during that wait keeps nothing else from being logged
+            self.waited = time.monotonic() - began
             for sink in self._sinks:
                 self._tell(sink, partial(sink.finish, self.record, status))
+            self._sinks = []
 
     def _report_missing(self, missing: list[str]) -> None:
         """Warn when something cannot be written that could be before; the next measurement tries again."""
@@ -129,9 +144,20 @@ class Results:
             self.failures.add(
                 "writing",
                 f"{sentence('; '.join(missing))} It stays in memory, and the next measurement writes it again; "
-                f"make room in {self.folder}.",
+                f"see to it that {self.folder} can be written to and has room.",
             )
         self._missing = missing
+
+    def _take(self, sink: Any) -> None:
+        """Warn where another monitor's numbers go under the same keys of the same logger."""
+        place = id(attempt(lambda: sink.target).value or sink), self.failures.name
+        other = _TAKEN.setdefault(place, self)
+        if other is not self and other.logs:
+            self.failures.warn(
+                f"another monitor of this name logs to the same {name_of(sink)}: the numbers of both stand under the "
+                'same keys, and cannot be told apart. Name one of them with output=Output(name="...")'
+            )
+        _TAKEN[place] = self
 
     def _tell(self, sink: Any, call: Callable[[], Any]) -> bool:
         outcome = attempt(call)

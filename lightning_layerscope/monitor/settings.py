@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,6 +82,7 @@ class Settings:
                     f"{key} must be a lightning_layerscope.options.{group.__name__}, "
                     f"got {type(getattr(self, key)).__name__}."
                 )
+        self._check_types()
         check_choice("mode", self.mode, ("active", "passive"))
         check_choice("measure", self.measure, MEASURES)
         check_measure(self.measure, self.comparison.estimator)
@@ -137,6 +139,31 @@ class Settings:
     def _no_trigger(self) -> bool:
         return self.every_n_steps is None and not self.at_steps and self.schedule.geometric is None
 
+    def _check_types(self) -> None:
+        share = self.max_overhead
+        asked = {
+            "every_n_steps": (
+                self.every_n_steps is None or _is_whole(self.every_n_steps),
+                "a whole number of optimiser steps, or None",
+            ),
+            "at_steps": (self.at_steps is None or _are_whole(self.at_steps), "a list of whole numbers, or None"),
+            "layers": (
+                self.layers is None or isinstance(self.layers, str) or _are_whole(self.layers),
+                'a list of whole numbers, or text like "all" or "1,4,8-12"',
+            ),
+            "max_overhead": (share is None or isinstance(share, Real), "a share such as 0.02, or None"),
+            "output_dir": (self.output_dir is None or isinstance(self.output_dir, str | os.PathLike), "a folder"),
+        }
+        for key, (fits, expected) in asked.items():
+            if not fits:
+                raise TypeError(f"{key} must be {expected}, got {getattr(self, key)!r}.")
+        for logger in self.loggers:
+            if logger is None or isinstance(logger, str | Real):
+                raise TypeError(
+                    f"loggers must be loggers themselves (a run of W&B, a SummaryWriter, an object with "
+                    f"log_metrics(row, step=...)), got {logger!r}."
+                )
+
     def _check_numbers(self) -> None:
         if self.max_overhead is not None and not 0 < self.max_overhead <= 1:
             raise ValueError(
@@ -184,8 +211,9 @@ class Settings:
     def _check_active(self) -> None:
         if not isinstance(self.probes, ProbeSet | str | os.PathLike):
             raise TypeError(
-                "probes must be a ProbeSet, the path of a saved one, a source of tasks (a folder of JSONL files, "
-                f'"toy", ...) or "datamodule", got {type(self.probes).__name__}.'
+                "probes must be a ProbeSet (ProbeSet.from_prompts makes one of lists), the path of a saved one, a "
+                'source of tasks (a folder of JSONL files, "toy", ...) or "datamodule", got '
+                f"{type(self.probes).__name__}."
             )
         if not isinstance(self.retention, ProbeSet | str | os.PathLike | None):
             raise TypeError(
@@ -215,6 +243,14 @@ class Settings:
                 "passive mode reads your own validation: it runs no forward pass of its own and has no prompts' texts, "
                 f"so it has no {', '.join(wrong)}. Leave it out, or say in passive=Passive(...) what to read."
             )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _are_whole(values: Any) -> bool:
+    return isinstance(values, Iterable) and not isinstance(values, str | bytes) and all(map(_is_whole, values))
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:

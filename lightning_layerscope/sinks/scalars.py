@@ -34,6 +34,11 @@ class ScalarSink:
         self._plan: KeyPlan | None = None
 
     @property
+    def target(self) -> Any:
+        """What is logged to."""
+        return self._logger
+
+    @property
     def arrives(self) -> str:
         """What is logged where."""
         return f"scalars to {type(self._logger).__name__}"

@@ -33,6 +33,11 @@ class TensorBoardSink:
         self._per_task_keys, self._root = per_task_keys, root
         self._plan: KeyPlan | None = None
 
+    @property
+    def target(self) -> Any:
+        """What is logged to."""
+        return self._writer()
+
     arrives = "scalars and pictures to TensorBoard"
     """What is logged where."""
 

@@ -29,6 +29,8 @@ class Tracker:
     name = "a tracker"
     takes = "scalars and pictures"
     """What arrives, in words."""
+    own_steps = False
+    """Whether pictures and curves lie in files of their own, by the monitor's step: the host's may have two of them."""
 
     def __init__(self, handle: Any) -> None:
         self.handle = handle
@@ -74,6 +76,11 @@ class TrackerSink:
         self._plan: KeyPlan | None = None
 
     @property
+    def target(self) -> Any:
+        """What is logged to."""
+        return self._tracker.handle
+
+    @property
     def name(self) -> str:
         """The tracker's, for messages."""
         return self._tracker.name
@@ -94,7 +101,7 @@ class TrackerSink:
 
         def log() -> None:
             self._tracker.log_row(row, int(host_step))
-            self._tracker.log_curves(under(self._root, CURVES), lines, int(host_step))
+            self._tracker.log_curves(under(self._root, CURVES), lines, self._place(measurement.step, host_step))
 
         self._patience.call(log, SECONDS_TO_LOG)
 
@@ -105,7 +112,8 @@ class TrackerSink:
     def log_pictures(self, pictures: Sequence[Picture], *, step: int, host_step: int, last: bool) -> bool:
         """Log them at the step at which they were measured."""
         keyed = [(under(self._root, key), picture) for key, picture in numbered(pictures)]
-        self._patience.call(lambda: self._tracker.log_pictures(keyed, int(host_step)), SECONDS_TO_LOG)
+        place = self._place(step, host_step)
+        self._patience.call(lambda: self._tracker.log_pictures(keyed, place), SECONDS_TO_LOG)
         return True
 
     def alert(self, alert: Alert) -> None:
@@ -116,6 +124,9 @@ class TrackerSink:
     def finish(self, record: RunRecord, status: Literal["finished", "exception"]) -> None:
         """Log what a tracker gets once."""
         self._patience.call(self._tracker.close, SECONDS_TO_FINISH)
+
+    def _place(self, step: int, host_step: int) -> int:
+        return int(step if self._tracker.own_steps else host_step)
 
 
 def tidy(lines: Lines, step: int) -> dict[str, list[Any]]:

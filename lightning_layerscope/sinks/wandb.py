@@ -109,6 +109,11 @@ class WandbSink:
         self._used: str | None = None  # the artifact that W&B has still to be told of
         self._finished = False
 
+    @property
+    def target(self) -> Any:
+        """What is logged to."""
+        return self._run
+
     arrives = "scalars, charts and pictures to W&B"
     """What is logged where."""
 

@@ -36,6 +36,7 @@ _CONFIG = (
     "estimator",
     "cadence",
     "signals",
+    "retention_tolerance",
 )
 """These and no others are taken from a run's configuration: prompts cannot slip through."""
 

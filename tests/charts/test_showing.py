@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lightning_layerscope import Measurement, RunRecord, charts
+from lightning_layerscope import LayerProfile, Measurement, RunRecord, charts
 from lightning_layerscope.cli import main
 from lightning_layerscope.probes import Probe, ProbeSet
 from lightning_layerscope.transitions import Transition
@@ -128,6 +128,23 @@ def test_no_line_is_wider_than_the_terminal(make_profile, layers, width):
     lines = [line for line in printed(hole, width) if "│" in line or "task" in line.split(" ")[0]]
     assert max(map(len, lines)) <= width
     assert any("/" in line for line in lines), "undefined cells"
+
+
+def test_long_names_are_told_apart(make_profile):
+    profile = make_profile()
+    frame = profile.to_pandas()
+    numbers = frame["task"].str.extract(r"(\d+)")[0]
+    names = "some rather long name of a task, number " + numbers + " of the whole suite"
+    long = LayerProfile(frame.assign(task=names), {"measure": "cka"})
+    for width in (60, 100):
+        lines = [line for line in printed(long, width) if "of the whole suite" in line]
+        assert len(lines) == len(profile.tasks)
+        assert len({line.split("of the whole suite")[0] for line in lines}) == len(lines)
+
+
+def test_layers_that_do_not_fit_are_counted(make_profile):
+    lines = printed(make_profile(6, 2, 80), 40)
+    assert any("of 80 layers: more are wider than the terminal" in line for line in lines)
 
 
 def test_the_highest_line_of_blocks_is_what_its_label_says(make_profile):

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.metrics.pairwise import cosine_similarity
 
-from lightning_layerscope.functional import linear_cka
+from lightning_layerscope.functional import linear_cka, task_similarity
 from lightning_layerscope.functional.task_similarity import (
     covariance_overlap,
     mean_noise,
@@ -72,6 +72,30 @@ def test_means_no_farther_apart_than_their_noise_have_no_direction():
     assert torch.isnan(found).all()
     expected = states.var(dim=1).sum(dim=-1) / 8
     torch.testing.assert_close(mean_noise(states), expected)
+
+
+def cosines_of_close_tasks(margin, monkeypatch):
+    """Twelve tasks as far from each other as their means' noise."""
+    monkeypatch.setattr(task_similarity, "MARGIN", margin)
+    generator = torch.Generator().manual_seed(0)
+    scales = torch.arange(1, 17, dtype=torch.float64) ** -0.5
+    found = []
+    for _ in range(60):
+        states = torch.randn(12, 16, 16, generator=generator, dtype=torch.float64)
+        states = (states + 0.22 * torch.randn(12, 1, 16, generator=generator, dtype=torch.float64)) * scales
+        cosines = task_mean_cosine(states.mean(dim=1), mean_noise(states))
+        found.append(cosines[tuple(torch.triu_indices(12, 12, 1))])
+    return torch.cat(found)
+
+
+def test_no_cosine_is_divided_by_a_length_that_is_chance(monkeypatch):
+    loose, strict = (cosines_of_close_tasks(margin, monkeypatch) for margin in (0.0, task_similarity.MARGIN))
+    loose, strict = loose[loose.isfinite()], strict[strict.isfinite()]
+    assert float((loose.abs() > 1.5).double().mean()) > 0.15
+    assert float(loose.abs().max()) > 100
+    assert float((strict.abs() > 1.5).double().mean()) < 0.06
+    assert float(strict.abs().max()) < 3
+    assert len(strict) > len(loose) / 2, "not bought by leaving most cells empty"
 
 
 @pytest.mark.parametrize("noise", [None, torch.zeros(2), -torch.ones(3)])

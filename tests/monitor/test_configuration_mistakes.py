@@ -160,6 +160,21 @@ def test_what_the_options_themselves_show_raises_at_once():
     for message, options in wrong.items():
         with pytest.raises(ValueError, match=message):
             LayerSimilarityMonitor("toy", **options)
+    mistyped = {
+        r"every_n_steps must be a whole number of optimiser steps, or None, got '10'": {"every_n_steps": "10"},
+        r"every_n_steps must be a whole number .* got 2\.5": {"every_n_steps": 2.5},
+        r"at_steps must be a list of whole numbers, or None, got 5": {"at_steps": 5},
+        r"at_steps must be .* got '12'": {"at_steps": "12"},
+        r"layers must be a list of whole numbers, or text like .* got 2": {"layers": 2},
+        r"max_overhead must be a share such as 0\.02, or None, got '2%'": {"max_overhead": "2%"},
+        r"output_dir must be a folder, got 3": {"output_dir": 3},
+        r"loggers must be loggers themselves .* got 'wandb'": {"loggers": "wandb"},
+        r"loggers must be loggers themselves .* got None": {"loggers": [None]},
+        r"ProbeSet\.from_prompts makes one of lists.* got dict": {"probes": {"a": ["one"]}},
+    }
+    for message, options in mistyped.items():
+        with pytest.raises(TypeError, match=message):
+            LayerSimilarityMonitor(**{"probes": "toy", **options})
     for make in (
         lambda: Schedule(geometric=1.0),
         lambda: Extraction(ranks="shares"),

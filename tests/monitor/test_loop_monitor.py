@@ -134,6 +134,47 @@ def test_a_second_start_and_what_is_no_number_are_refused(tiny, tmp_path):
             monitor.step("3")
 
 
+def test_a_step_after_the_end_is_told_once(tiny, tmp_path):
+    monitor = watching(tiny, tmp_path / "out")(tiny.llama())
+    with monitor:
+        monitor.step(1)
+    with pytest.warns(RuntimeWarning, match="after the end of this training: nothing is measured any more"):
+        monitor.step(2)
+    monitor.step(3)
+
+
+@pytest.mark.parametrize("state", [{"model": {}, "monitor": {"step": 2}}, {}, None, "checkpoint.pt"])
+def test_what_is_no_state_of_a_monitor_is_refused(tiny, tmp_path, state):
+    """It would take a new baseline in the middle of training."""
+    monitor = watching(tiny, tmp_path / "out")(tiny.llama())
+    with pytest.raises(
+        ValueError, match=r'expected what a monitor\'s state_dict\(\) gave, got .*checkpoint\["monitor"\]'
+    ):
+        monitor.load_state_dict(state)
+
+
+def test_two_monitors_whose_numbers_would_mix_are_told(tiny, tmp_path):
+    class Logger:
+        def log_metrics(self, row, step):
+            pass
+
+    model, logger = tiny.llama(), Logger()
+    first, second, third = (
+        ls.watch(model, tiny.probes(tasks=2, examples=6), report=False, loggers=each, output_dir=tmp_path / name)
+        for name, each in (("one", logger), ("two", logger), ("three", Logger()))
+    )
+    with first:
+        with third:  # a logger of its own
+            pass
+        with pytest.warns(
+            RuntimeWarning, match=r'another monitor of this name logs to the same .*Output\(name="\.\.\."\)'
+        ):
+            second.start()
+        second.close()
+    with ls.watch(model, tiny.probes(tasks=2, examples=6), report=False, loggers=logger, output_dir=tmp_path / "after"):
+        pass  # one after the other
+
+
 def test_steps_that_begin_anew_with_each_epoch_are_told(tiny, tmp_path):
     model = tiny.llama()
     with watching(tiny, tmp_path / "out")(model) as monitor:
@@ -151,6 +192,7 @@ def test_steps_that_begin_anew_with_each_epoch_are_told(tiny, tmp_path):
         ({"schedule": Schedule(on_validation_end=True)}, ValueError, "every_n_steps, at_steps"),
         ({"every_n_step": 3}, TypeError, "every_n_step"),
         ({"reference": "inital"}, ValueError, 'Did you mean "initial"'),
+        ({"autocast": torch.autocast("cpu", torch.bfloat16)}, TypeError, "a function that opens the context"),
     ],
 )
 def test_what_is_configured_wrongly_is_told_at_once(tiny, options, error, words):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from lightning_layerscope import RunRecord
 from lightning_layerscope.cli import main
 from lightning_layerscope.sinks import WandbSink
 from lightning_layerscope.sinks.board import presets
@@ -161,9 +162,20 @@ def test_a_report_says_what_differs_without_a_network(nowhere, capsys, kit, tmp_
         assert runs["filters"]["filters"][0]["value"] == ["abc", "def"]
         places = [panel["layout"] for panel in grid["metadata"]["panelBankSectionConfig"]["panels"]]
         assert len({(place["x"], place["y"]) for place in places}) == len(places), "no panel lies on another"
+    record = RunRecord.load(two)
+    other = RunRecord({**record.config, "signals": ["kl"], "retention_tolerance": 0.1}, record.measurements)
+    other.save(tmp_path / "other")
+    found = printed(capsys, "wandb-report", "me/test", f"abc={one}", f"def={tmp_path / 'other'}", "--dry-run")
+    assert "different are the signals and what must not be lost." in "\n".join(texts_of(found))
     text = "\n".join(texts_of(printed(capsys, "wandb-report", "me/test", "abc", "--dry-run")))
     assert "abc: its rows are not at hand" in text
     assert "What differs" not in text
+
+
+def test_a_measure_that_a_run_does_not_have_is_told(nowhere, capsys, kit, tmp_path):
+    one, _ = folders(kit, tmp_path)
+    assert main(["wandb-report", "me/test", f"abc={one}", "--measure", "nope", "--dry-run"]) == 2
+    assert re.search(r"expected a measure of .* \(cka\), got 'nope'", capsys.readouterr().err)
 
 
 def test_profiles_that_cannot_be_subtracted_are_said_to_be_such(nowhere, capsys, kit, tmp_path):
@@ -218,6 +230,7 @@ def test_a_report_reads_runs_and_their_artifacts_and_reaches_the_server(server, 
         (["workspace", "me/test", "--upload-presets", "--dry-run"], "--upload-presets needs --presets ENTITY"),
         (["wandb-report", "me/test", "a/b", "--dry-run"], "expected the id of a run, or ID=FOLDER"),
         (["wandb-report", "me/test", "abc=/not/there", "--dry-run"], "there is no profile at /not/there"),
+        (["wandb-report", "me/test", "abc", "abc", "--dry-run"], "expected each run once, got abc more than once"),
     ],
 )
 def test_mistakes_are_told_in_one_line(nowhere, capsys, arguments, words):

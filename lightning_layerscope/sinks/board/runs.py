@@ -24,6 +24,7 @@ _SETTINGS = {
     "reference_digest": "the reference",
     "cadence": "when it measures",
     "signals": "the signals",
+    "retention_tolerance": "what must not be lost",
 }
 
 

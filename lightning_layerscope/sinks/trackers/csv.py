@@ -22,6 +22,7 @@ class CSVTracker(Tracker):
 
     name = "CSVLogger"
     takes = "scalars, and pictures and curves as files beside them,"
+    own_steps = True
 
     @property
     def _folder(self) -> Path:

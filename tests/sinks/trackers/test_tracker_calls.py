@@ -119,13 +119,13 @@ def test_csv_has_files_beside_it(tmp_path, record, tried):
         assert [(row["step"], row[FIRST] != "") for row in csv.DictReader(file)] == [("3", True), ("23", True)]
     pictures = folder / "layerscope-pictures"
     assert sorted(path.name for path in (pictures / "heatmap" / "layer_x_task").iterdir()) == [
-        "step-0000000003.png",
-        "step-0000000023.png",
+        "step-0000000000.png",
+        "step-0000000020.png",
     ]
     with (folder / "layerscope-curves.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {row["step"] for row in rows} == {"3", "23"}
-    assert [row["layer"] for row in rows if row["line"] == "all" and row["step"] == "3"] == ["1", "2", "3"]
+    assert {row["step"] for row in rows} == {"0", "20"}
+    assert [row["layer"] for row in rows if row["line"] == "all" and row["step"] == "0"] == ["1", "2", "3"]
 
 
 def test_a_tracker_that_does_not_answer_is_waited_for_once(record, monkeypatch):
