@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lightning_layerscope import LayerProfile
+from lightning_layerscope.cli import main
 from lightning_layerscope.profiles import COLUMNS, ProfileMeta, storage
 
 
@@ -353,6 +354,17 @@ def test_models_of_other_depth_are_compared_over_relative_depth():
         assert found.frame["layer"].tolist() == ([1, 2] * 2 if sign == 1 else [-1] * 4)
     steeper = make([[0.0, 1.0]] * 2, half=0)
     np.testing.assert_allclose(steeper.diff(deep).matrix()[0], [0.5, 0.0])
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_the_command_prints_depths_where_models_differ_in_them(tmp_path, capsys, names):
+    make([[1.0, 0.5], [0.8, 0.6]]).to_parquet(tmp_path / "a")
+    make([[0.9, 0.8, 0.7, 0.6], [0.6, 0.5, 0.4, 0.3]]).to_parquet(tmp_path / "b")
+    assert main(["diff", *(str(tmp_path / name) for name in names)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("over relative depth (layer / number of layers)")
+    assert lines[2].split() == ["depth", "mean", "low", "high"]
+    assert [line.split()[0] for line in lines[3:5]] == ["0.50", "1.00"]
 
 
 def test_depths_that_one_model_was_not_measured_at_are_undefined():

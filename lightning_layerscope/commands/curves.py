@@ -7,10 +7,11 @@ from typing import Any
 from lightning_layerscope.text_tables import number, table
 
 
-def curve_table(curve: Any, clusters: dict[str, Any] | None = None, *, sign: bool = False) -> str:
-    """A mean curve over layers with its interval, and one column per cluster where they fit the line."""
+def curve_table(
+    curve: Any, clusters: dict[str, Any] | None = None, *, sign: bool = False, by_depth: bool = False
+) -> str:
+    """A mean curve over layers, or relative depths, with its interval; one column per cluster where they fit."""
     clusters = clusters or {}
-    by_depth = "depth" in curve and (curve["layer"] < 0).any()
     header = ["depth" if by_depth else "layer", "mean", "low", "high", *(name[:14] for name in clusters)]
     rows = []
     for position, row in enumerate(curve.itertuples()):

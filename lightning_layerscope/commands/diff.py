@@ -36,7 +36,9 @@ def run(options: argparse.Namespace) -> None:
     first, second = load_profile(options.first), load_profile(options.second)
     difference = first.diff(second, measure=options.measure, step=options.step, other_step=options.other_step)
     print(f"{difference.measure}: {options.second} minus {options.first}, mean over {count(len(first.tasks), 'task')}")
-    print(curve_table(difference.mean_curve(), sign=True))
+    if difference.by_depth:
+        print("over relative depth (layer / number of layers), the one with more layers interpolated at the other's")
+    print(curve_table(difference.mean_curve(), sign=True, by_depth=difference.by_depth))
     print(difference.describe())
     if options.out is not None:
         from lightning_layerscope.atomic import replace_file

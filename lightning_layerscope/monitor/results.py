@@ -130,7 +130,7 @@ class Results:
             self.failures.warn(f"the results in {self.folder} are not complete: {sentence('; '.join(self._missing))}")
         began = time.monotonic()
         try:
-            if self.folder is not None:
+            if self.folder is not None and self.folder.is_dir():  # else nothing could ever be written
                 self._drawings.finish(self.folder, self.record, seconds=SECONDS_FOR_DRAWING[status])
         finally:  # Ctrl-C during that wait keeps nothing else from being logged
             self.waited = time.monotonic() - began

@@ -94,7 +94,7 @@ class WandbSink:
             )
         if upload_prompts is not False and not Path(upload_prompts).is_file():
             raise FileNotFoundError(f"expected upload_prompts to be a file of ProbeSet.save, got {upload_prompts!r}")
-        self._run = run
+        self._run = self.target = run
         self._silent = is_dummy_experiment(run)
         self._host_step_key = host_step_key
         self._per_task_keys = per_task_keys
@@ -108,11 +108,6 @@ class WandbSink:
         self._pictured: int | None = None  # W&B's count at the last pictures
         self._used: str | None = None  # the artifact that W&B has still to be told of
         self._finished = False
-
-    @property
-    def target(self) -> Any:
-        """What is logged to."""
-        return self._run
 
     arrives = "scalars, charts and pictures to W&B"
     """What is logged where."""

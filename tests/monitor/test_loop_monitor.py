@@ -443,3 +443,17 @@ def test_trackers_of_accelerate_are_logged_to(tiny, tmp_path):
     events.Reload()
     assert [event.step for event in events.Scalars("layerscope/cka/layer_04")] == [0, 2]
     assert "layerscope/curve/layers" in events.Tags()["images"]
+
+
+@pytest.mark.draws
+def test_a_folder_that_cannot_be_made_is_told_without_a_promise(tiny, tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monitor = ls.watch(
+        tiny.llama(), tiny.probes(tasks=2, examples=6), output_dir=tmp_path / "file" / "out", max_overhead=None
+    )
+    with pytest.warns(RuntimeWarning) as caught, monitor:
+        pass
+    told = [str(one.message) for one in caught]
+    assert [text for text in told if f"see to it that {tmp_path / 'file' / 'out'} can be written to" in text]
+    assert not [text for text in told if "layerscope report" in text], "there is nothing that it could read"
+    assert monitor.monitor.record.steps == [0]

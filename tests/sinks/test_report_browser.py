@@ -499,3 +499,21 @@ def test_a_browser_that_cannot_unpack_the_numbers_is_told_so(browser, page):
     tab.wait_for_selector("#failed:not([hidden])")
     assert "one of 2023 or later can" in tab.inner_text("#failed")
     context.close()
+
+
+def test_what_the_colours_do_not_show_is_said(browser, kit, tmp_path):
+    record = kit.make_record((0, 10), tasks=6, clusters=3, layers=8)
+    cosines = record.measurements[-1].task_x_task[8].copy()
+    cosines[0, 1] = cosines[1, 0] = 3.5
+    cosines[2, 3] = cosines[3, 2] = -2
+    cosines[4] = cosines[:, 4] = np.nan
+    record.measurements[-1].task_x_task = {8: cosines}
+    with open_page(browser, write_report(record, tmp_path / "report.html")) as tab:
+        show(tab, "between")
+        caption = tab.text_content("#between figcaption span")
+        assert caption.endswith("step 10, values below -1 have the colour of -1, values above 1 have the colour of 1")
+        why = {row["reason"] for row in rows(tab, "between") if row["value"] is None}
+        assert why == {"a task mean lies hardly farther from the grand mean than its noise"}
+        tab.fill("#step", "0")
+        show(tab, "between")
+        assert tab.text_content("#between figcaption span").endswith("step 0")

@@ -1,9 +1,14 @@
 // Layer by layer and task by task: what is alike within a model.
 (() => {
   const { plain, viewParts } = layerscope;
-  const { at, step, joined, named, when } = viewParts;
+  const { at, beyond, step, joined, named, when } = viewParts;
 
   const difference = (one, two) => one.map((row, i) => row.map((value, j) => value - two[i][j]));
+
+  const UNDEFINED = {
+    layer: "undefined",
+    task: "a task mean lies hardly farther from the grand mean than its noise",
+  };
 
   function cells(matrix, names, kept, what) {
     return kept.flatMap((i) =>
@@ -11,7 +16,7 @@
         [what]: names[i],
         other: names[j],
         value: plain(matrix[i][j]),
-        reason: Number.isNaN(matrix[i][j]) ? "undefined" : "",
+        reason: Number.isNaN(matrix[i][j]) ? UNDEFINED[what] : "",
       })),
     );
   }
@@ -19,6 +24,7 @@
   const places = (names, keep) => names.flatMap((name, i) => (keep(name, i) ? [i] : []));
 
   function square(kind, run, now, { matrix, names, kept, limits, value, name, what, brackets }) {
+    const rows = cells(matrix, names, kept, what);
     return {
       kind: run.first ? `${kind}-difference` : kind,
       run,
@@ -26,9 +32,9 @@
       value: run.first ? `difference in ${value}` : value,
       limits,
       table: "cells",
-      caption: joined(named(run), when(run, now)),
+      caption: joined(named(run), when(run, now), beyond(rows, limits)),
       datasets: {
-        cells: cells(matrix, names, kept, what),
+        cells: rows,
         brackets: brackets ?? [],
         parts: [],
       },

@@ -71,11 +71,14 @@
       .filter(([task]) => !state.hidden.has(task))
       .map(([task, cluster]) => [{ text: task }, { text: cluster }, ...columns.map((column) => column.of(task))]);
     fill(at("task-table"), [{ text: "task" }, { text: "cluster" }, ...columns], rows);
+    const layerWords = layerscope.layerWords(runs[0]);
+    const uneven = pairs.some((pair) => pair.byDepth);
     at("table-when").textContent = [
       ...found.map((run) =>
         [one ? "" : run.name, viewParts.when(run, viewParts.at(run, viewParts.step()))].filter(Boolean).join(": "),
       ),
-      layerscope.layerWords(runs[0]),
+      layerWords && uneven ? `${layerWords} of ${runs[0].name}, and equal depths of the others` : layerWords,
+      uneven && "differences are of equal depths, where those of the run with more layers are interpolated",
     ]
       .filter(Boolean)
       .join("; ");

@@ -19,6 +19,15 @@
 
   const joined = (...words) => words.filter(Boolean).join(", ");
 
+  // Says that values lie beyond the colours, which they keep the last of.
+  function beyond(rows, [low, high]) {
+    const has = (test) => rows.some(({ value }) => value !== null && test(value));
+    return joined(
+      has((value) => value < low - 1e-6) && `values below ${low} have the colour of ${low}`,
+      has((value) => value > high + 1e-6) && `values above ${high} have the colour of ${high}`,
+    );
+  }
+
   function linesAt(run, measurement = at(run, step())) {
     const lines = run.lines(layerscope.state.measure, measurement);
     return lines && shown(lines);
@@ -204,14 +213,15 @@
   }
 
   function heat(kind, run, now, rest) {
+    const limits = rest.limits ?? cellLimits(run);
     return {
       kind: run.first ? `${kind}-difference` : kind,
       run,
-      limits: cellLimits(run),
       value: title(run),
       table: "cells",
-      caption: joined(named(run), now === null ? "" : when(run, now)),
+      caption: joined(named(run), now === null ? "" : when(run, now), beyond(rest.datasets.cells, limits)),
       ...rest,
+      limits,
     };
   }
 
@@ -266,6 +276,7 @@
       named,
       several,
       linesAt,
+      beyond,
       heat,
       capital,
       curveLimits,
