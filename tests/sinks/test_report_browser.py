@@ -309,7 +309,7 @@ def test_task_by_task_is_shown_at_the_layers_that_a_measurement_has(browser, kit
             "task": "task_00",
             "other": "task_00",
             "value": None,
-            "reason": "undefined",
+            "reason": "a task mean lies hardly farther from the grand mean than its noise",
         }
         tab.fill("#step", "0")
         show(tab, "between")
