@@ -49,8 +49,11 @@ def run(options: argparse.Namespace) -> None:
     runs = []
     for ident, folder in options.runs:
         profile = None if folder is None else load_profile(folder)
-        if profile is not None and board.measure not in (None, *profile.measures):
-            raise ValueError(f"expected a measure of {folder} ({', '.join(profile.measures)}), got {board.measure!r}")
+        if profile is not None and board.measure not in profile.measures:
+            there = ", ".join(profile.measures)
+            raise ValueError(
+                f"expected a measure of {folder} ({there}), got {board.measure!r}; name one with --measure"
+            )
         if options.dry_run:
             runs.append(LoggedRun(ident, config=_logged_config(folder, profile), profile=profile))
         else:
