@@ -65,14 +65,12 @@ class Measurement:
     @cached_property
     def mean(self) -> MeanIntervals:
         """Mean over tasks of the headline measure per layer, with its interval; see :meth:`LayerProfile.mean_curve`."""
-        clusters = self.profile.clusters
-        return mean_intervals(self.values, [clusters[task] for task in self.profile.tasks])
+        return mean_intervals(self.values, self._labels)
 
     @cached_property
     def cluster_means(self) -> dict[str, Floats]:
         """``(layers,)`` mean over the tasks of each cluster of the headline measure; NaN where none has a value."""
-        clusters = self.profile.clusters
-        return cluster_means(self.values, [clusters[task] for task in self.profile.tasks])
+        return cluster_means(self.values, self._labels)
 
     @property
     def task_mean(self) -> Floats:
@@ -99,6 +97,12 @@ class Measurement:
             ValueError: For another name, or what was not measured.
         """
         return charts().measurement_chart(self, what, layer=layer)
+
+    @property
+    def _labels(self) -> list[str]:
+        """The cluster of each task."""
+        clusters = self.profile.clusters
+        return [clusters[task] for task in self.profile.tasks]
 
     def show(self) -> None:
         """Draw layer x task and the curve over layers: in the terminal, or as charts in a notebook."""

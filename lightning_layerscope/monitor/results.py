@@ -151,8 +151,8 @@ class Results:
     def _take(self, sink: Any) -> None:
         """Warn where another monitor's numbers go under the same keys of the same logger."""
         place = id(attempt(lambda: sink.target).value or sink), self.failures.name
-        other = _TAKEN.setdefault(place, self)
-        if other is not self and other.logs:
+        other = _TAKEN.get(place)
+        if other is not None and other is not self and other.logs:
             self.failures.warn(
                 f"another monitor of this name logs to the same {name_of(sink)}: the numbers of both stand under the "
                 'same keys, and cannot be told apart. Name one of them with output=Output(name="...")'
